@@ -1,0 +1,91 @@
+"""The error tree: every failure that annoloop foresees, one exit code per branch.
+
+    AnnoloopError
+    ├── ConfigError        3   annoloop.yaml, project folder, credentials that are missing
+    ├── DataError          4   images, masks, COCO files
+    ├── LedgerError        5   .annoloop/ledger.db and the mask history
+    ├── CvatError          6   the server said no, or could not be reached
+    ├── TrainingError      7   the training process failed
+    ├── MissingExtraError  8   an optional package is not installed
+    ├── GateError          9   a check that was asked for did not pass
+    └── Interrupted      130   ^C; what was finished is kept
+
+An error says what happened, where, and what to do next; ``cli.py`` alone catches them.
+"""
+
+from __future__ import annotations
+
+
+class AnnoloopError(Exception):
+    """What went wrong, where (file, key, frame, URL) and what to do about it."""
+
+    exit_code = 70
+
+    def __init__(self, message: str, *, where: object = None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.where = None if where is None else str(where)
+        self.hint = hint
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        advice = f"\n  hint: {self.hint}" if self.hint else ""
+        return f"{place}{self.message}{advice}"
+
+
+class ConfigError(AnnoloopError):
+    """annoloop.yaml, the project folder or the credentials are not usable."""
+
+    exit_code = 3
+
+
+class DataError(AnnoloopError):
+    """An image, a mask or a COCO file is not what it must be."""
+
+    exit_code = 4
+
+
+class LedgerError(AnnoloopError):
+    """The ledger or the mask history cannot be read, written or trusted."""
+
+    exit_code = 5
+
+
+class CvatError(AnnoloopError):
+    """The CVAT server refused, failed or could not be reached; ``status`` is its HTTP status."""
+
+    exit_code = 6
+
+    def __init__(
+        self, message: str, *, where: object = None, hint: str | None = None, status: int | None = None
+    ) -> None:
+        super().__init__(message, where=where, hint=hint)
+        self.status = status
+
+
+class TrainingError(AnnoloopError):
+    """The training process failed or left no result."""
+
+    exit_code = 7
+
+
+class MissingExtraError(AnnoloopError):
+    """An optional part is not installed; names the pip extra that brings it."""
+
+    exit_code = 8
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed", hint=f"pip install 'annoloop[{extra}]'")
+        self.extra = extra
+
+
+class GateError(AnnoloopError):
+    """A check that the user asked for did not pass."""
+
+    exit_code = 9
+
+
+class Interrupted(AnnoloopError):
+    """The user pressed ^C; the message says what was kept."""
+
+    exit_code = 130
