@@ -1,0 +1,163 @@
+"""The class contract: which classes there are, in which order and colour, and what the rest means.
+
+``ClassTable.digest`` is stored with every CVAT task and compared when it comes back (law 6).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from annoloop.errors import ConfigError
+
+IGNORE_LABEL = "ignore"
+"""The CVAT label and COCO category that stands for pixels with the ignore index."""
+
+MAX_CLASSES = 255
+"""Class indices live in uint8 masks; 255 is the ignore index of mmsegmentation."""
+
+_DISTINCT_COLORS = (
+    "#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#911eb4", "#42d4f4", "#f032e6",
+    "#bfef45", "#fabed4", "#469990", "#dcbeff", "#9a6324", "#fffac8", "#800000", "#aaffc3",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class LabelClass:
+    """One class: its index in the masks, its name and its colour as ``#rrggbb``."""
+
+    index: int
+    name: str
+    color: str
+
+    @property
+    def rgb(self) -> tuple[int, int, int]:
+        """The colour as three numbers from 0 to 255."""
+        return int(self.color[1:3], 16), int(self.color[3:5], 16), int(self.color[5:7], 16)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassTable:
+    """All classes in index order (0 ... K-1).
+
+    ``background`` names the class of pixels that no shape covers; with ``None`` every class,
+    0 included, travels as shapes and an uncovered pixel becomes ``ignore_index``.
+    """
+
+    classes: tuple[LabelClass, ...]
+    ignore_index: int = 255
+    background: str | None = None
+    digest: str = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _check(self)
+        object.__setattr__(self, "digest", _digest(self))
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(c.name for c in self.classes)
+
+    @property
+    def background_index(self) -> int | None:
+        """Index of the background class, or None where every class is drawn."""
+        return None if self.background is None else self.names.index(self.background)
+
+    @property
+    def fill_index(self) -> int:
+        """The value of a pixel that no shape covers."""
+        return self.ignore_index if self.background_index is None else self.background_index
+
+    @property
+    def drawn_indices(self) -> tuple[int, ...]:
+        """Class indices that travel as shapes; the ignore index last."""
+        real = tuple(c.index for c in self.classes if c.index != self.background_index)
+        return (*real, self.ignore_index)
+
+    def label_of(self, index: int) -> str:
+        """The name of a class index, the ignore index included."""
+        return IGNORE_LABEL if index == self.ignore_index else self.classes[index].name
+
+    def index_of(self, label: str) -> int:
+        """The class index of a label name.
+
+        Raises:
+            KeyError: no class has this name.
+        """
+        if label == IGNORE_LABEL:
+            return self.ignore_index
+        for label_class in self.classes:
+            if label_class.name == label:
+                return label_class.index
+        raise KeyError(label)
+
+
+def default_color(index: int) -> str:
+    """A colour that stands out from its neighbours; never black, which CVAT shows as background."""
+    if index < len(_DISTINCT_COLORS):
+        return _DISTINCT_COLORS[index]
+    return f"#{(index * 2654435761) % 0xFFFFFE + 1:06x}"
+
+
+def class_table(
+    names: Iterable[str],
+    colors: Iterable[str | None] = (),
+    *,
+    ignore_index: int = 255,
+    background: str | None = None,
+) -> ClassTable:
+    """Build a table from names in index order; missing colours are chosen."""
+    given = list(colors)
+    classes = tuple(
+        LabelClass(i, name, (given[i] if i < len(given) else None) or default_color(i))
+        for i, name in enumerate(names)
+    )
+    return ClassTable(classes, ignore_index, background)
+
+
+def _digest(table: ClassTable) -> str:
+    contract = {
+        "classes": [[c.index, c.name, c.color.lower()] for c in table.classes],
+        "ignore_index": table.ignore_index,
+        "background": table.background,
+    }
+    return hashlib.sha256(json.dumps(contract, sort_keys=True).encode()).hexdigest()
+
+
+def _check(table: ClassTable) -> None:
+    names = table.names
+    if not 1 <= len(names) <= MAX_CLASSES:
+        raise ConfigError(
+            f"between 1 and {MAX_CLASSES} classes are possible, not {len(names)}", where="classes"
+        )
+    if [c.index for c in table.classes] != list(range(len(names))):
+        raise ConfigError("class indices must be 0, 1, 2, … in order", where="classes")
+    repeated = sorted({n for n in names if names.count(n) > 1})
+    if repeated:
+        raise ConfigError(f"class names must be unique; repeated: {', '.join(repeated)}", where="classes")
+    if IGNORE_LABEL in names:
+        raise ConfigError(
+            f"{IGNORE_LABEL!r} is the name of the ignore index", where="classes", hint="rename the class"
+        )
+    if table.background is not None and table.background not in names:
+        raise ConfigError(
+            f"no class is named {table.background!r}", where="background", hint=f"one of: {', '.join(names)}"
+        )
+    if not 0 <= table.ignore_index <= 255 or table.ignore_index < len(names):
+        raise ConfigError(
+            f"ignore_index {table.ignore_index} must lie in {len(names)} ... 255", where="ignore_index"
+        )
+    for label_class in table.classes:
+        _check_color(label_class)
+
+
+def _check_color(label_class: LabelClass) -> None:
+    color = label_class.color
+    if len(color) != 7 or color[0] != "#" or not all(c in "0123456789abcdefABCDEF" for c in color[1:]):
+        raise ConfigError(
+            f"{color!r} is not a colour like #3cb44b", where=f"classes.{label_class.name}.color"
+        )
