@@ -1,0 +1,181 @@
+"""The field's scores from confusion matrices: Dice, IoU, accuracy, and whether one model beats another.
+
+Equal to mmsegmentation's ``IoUMetric`` over a split (law 7).  Not here: files, predictions, ranking.
+The fact to know: scores over a split come from the summed matrix, never from a mean over images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from annoloop.errors import DataError
+
+Confusion: TypeAlias = npt.NDArray[np.int64]
+"""int64 (K, K): rows truth, columns prediction; ignored pixels are left out."""
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Scores of a split; per class (K,), NaN where a class is neither in truth nor in prediction."""
+
+    dice: tuple[float, ...]
+    iou: tuple[float, ...]
+    accuracy: tuple[float, ...]
+    mean_dice: float
+    mean_iou: float
+    pixel_accuracy: float
+    foreground_dice: float
+    """Mean Dice without the background class; equal to ``mean_dice`` where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Candidate minus current in mDice, with the bootstrap's 95 % interval over images."""
+
+    difference: float
+    low: float
+    high: float
+    share_better: float
+    """Share of the resamples in which the candidate is better."""
+
+
+def confusion(
+    truth: npt.NDArray[np.uint8], prediction: npt.NDArray[np.uint8], class_count: int, ignore_index: int
+) -> Confusion:
+    """Count every pair of truth and prediction; both (H, W).
+
+    Raises:
+        DataError: different sizes, or an index that is no class.
+    """
+    if truth.shape != prediction.shape:
+        raise DataError(f"truth is {truth.shape[::-1]} px, prediction {prediction.shape[::-1]} px")
+    counted = truth != ignore_index
+    rows, columns = truth[counted].astype(np.int64), prediction[counted]
+    for name, values in (("truth", rows), ("prediction", columns)):
+        if values.size and int(values.max()) >= class_count:
+            raise DataError(f"{name} holds index {int(values.max())}, the classes end at {class_count - 1}")
+    pairs = np.bincount(rows * class_count + columns, minlength=class_count**2)
+    return pairs.reshape(class_count, class_count).astype(np.int64)
+
+
+def dice(counts: Confusion) -> Floats:
+    """Dice per class, 2 TP / (2 TP + FP + FN), over the last two axes; NaN where a class is absent."""
+    hits, truth, predicted = _sums(counts)
+    return _ratio(2 * hits, truth + predicted)
+
+
+def scores(counts: Confusion, background_index: int | None) -> Scores:
+    """All scores of a summed matrix (K, K), as mmseg's ``IoUMetric`` defines them."""
+    hits, truth, predicted = _sums(counts)
+    per_class = dice(counts)
+    iou = _ratio(hits, truth + predicted - hits)
+    accuracy = _ratio(hits, truth)
+    total = int(truth.sum())
+    return Scores(
+        dice=tuple(per_class.tolist()),
+        iou=tuple(iou.tolist()),
+        accuracy=tuple(accuracy.tolist()),
+        mean_dice=_mean(per_class),
+        mean_iou=_mean(iou),
+        pixel_accuracy=float(hits.sum() / total) if total else float("nan"),
+        foreground_dice=_mean(_foreground(per_class, background_index)),
+    )
+
+
+def image_dice(counts: Confusion, background_index: int | None) -> float:
+    """Dice of one image: the mean over the foreground classes in its truth or its prediction.
+
+    A class that is in neither does not count.  An image without any foreground in both scores 1.
+    Where there is no background class every class counts.
+    """
+    present = _foreground(dice(counts), background_index)
+    return 1.0 if np.isnan(present).all() else _mean(present)
+
+
+def missed_share(counts: Confusion, background_index: int | None) -> float:
+    """Share of the foreground pixels of the truth that were given another class; 0 without any."""
+    hits, truth, _ = _sums(counts)
+    wanted = _foreground(truth, background_index).sum()
+    found = _foreground(hits, background_index).sum()
+    return float(1 - found / wanted) if wanted else 0.0
+
+
+def wrong_px(counts: Confusion) -> int:
+    """How many pixels were given another class than their own."""
+    return int(counts.sum() - np.trace(counts))
+
+
+def class_weights(pixels: npt.NDArray[np.int64]) -> tuple[float, ...]:
+    """Cross-entropy weights per class from the training split's pixel counts (K,).
+
+    The square root of median frequency over frequency, held between 0.3 and 3: background counts
+    less, rare classes more, and no class drowns the others.  A class without a pixel weighs 1.
+    Source of the balancing: Eigen & Fergus, 2015; the root and the bounds are ours.
+    """
+    present = pixels > 0
+    weights = np.ones(pixels.size)
+    if present.any():
+        shares = pixels[present] / pixels.sum()
+        weights[present] = np.clip(np.sqrt(np.median(shares) / shares), 0.3, 3.0)
+    return tuple(float(w) for w in weights)
+
+
+def compare(
+    candidate: Confusion, current: Confusion, *, resamples: int = 10_000, seed: int = 0
+) -> Comparison:
+    """Paired bootstrap over images of the difference in mDice; both (N, K, K), image by image alike.
+
+    Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993, percentile interval.
+
+    Raises:
+        DataError: different images, or none.
+    """
+    if candidate.shape != current.shape or len(candidate) == 0:
+        raise DataError(f"cannot compare {len(candidate)} with {len(current)} images")
+    n = len(candidate)
+    rng = np.random.default_rng(seed)
+    differences = np.empty(resamples)
+    for start in range(0, resamples, 1000):  # a block at a time: memory stays small for any N
+        block = min(1000, resamples - start)
+        weights = rng.multinomial(n, np.full(n, 1 / n), size=block).astype(np.float64)
+        differences[start : start + block] = _resampled(weights, candidate) - _resampled(weights, current)
+    low, high = np.quantile(differences, (0.025, 0.975))
+    observed = _mean(dice(candidate.sum(0))) - _mean(dice(current.sum(0)))
+    return Comparison(observed, float(low), float(high), float(np.mean(differences > 0)))
+
+
+def _resampled(weights: Floats, counts: Confusion) -> Floats:
+    """mDice of every row of ``weights`` (R, N)."""
+    hits, truth, predicted = (weights @ part.astype(np.float64) for part in _sums(counts))
+    per_class = _ratio(2 * hits, truth + predicted)
+    return np.asarray(np.nanmean(per_class, axis=-1), np.float64)
+
+
+def _sums(counts: Confusion) -> tuple[Confusion, Confusion, Confusion]:
+    """True positives, truth and prediction pixels per class."""
+    return np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1), counts.sum(-2)
+
+
+def _ratio(part: npt.NDArray[np.generic], whole: npt.NDArray[np.generic]) -> Floats:
+    whole_f = whole.astype(np.float64)
+    ratio: Floats = np.full(whole_f.shape, np.nan)
+    np.divide(part, whole_f, out=ratio, where=whole_f > 0)
+    return ratio
+
+
+def _foreground(per_class: npt.NDArray[np.generic], background_index: int | None) -> npt.NDArray[np.generic]:
+    if background_index is None or per_class.size == 1:
+        return per_class
+    return np.delete(per_class, background_index)
+
+
+def _mean(values: npt.NDArray[np.generic]) -> float:
+    present = values.astype(np.float64)
+    present = present[~np.isnan(present)]
+    return float(present.mean()) if present.size else float("nan")
