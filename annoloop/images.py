@@ -1,0 +1,191 @@
+"""Reading and writing images and index PNGs, content hashes, and files that are never half-written.
+
+Not here: what an index means.  The fact to know: sizes are those of the picture as it is shown, with
+its EXIF orientation applied, because mmcv and CVAT both apply it.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from annoloop.errors import DataError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+
+Image.MAX_IMAGE_PIXELS = 1 << 30
+"""Satellite and microscope scenes pass Pillow's default limit; beyond 2^31 it still refuses."""
+
+_TRANSPOSED_ORIENTATIONS = range(5, 9)
+_EXIF_ORIENTATION = 0x0112
+_INDEX_MODES = ("L", "P", "1")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IndexImage:
+    """An index PNG as stored: values uint8 (H, W) and, for a palette PNG, its palette bytes."""
+
+    values: npt.NDArray[np.uint8]
+    palette: bytes | None = None
+
+
+def sha256(data: bytes) -> str:
+    """SHA-256 of bytes, as 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def image_size_hw(path: Path) -> tuple[int, int]:
+    """Height and width of an image as it is shown; reads the header only.
+
+    Raises:
+        DataError: missing, or not an image.
+    """
+    with _opened(path) as image:
+        width, height = image.size
+        turned = image.getexif().get(_EXIF_ORIENTATION) in _TRANSPOSED_ORIENTATIONS
+    return (width, height) if turned else (height, width)
+
+
+def read_image(path: Path) -> npt.NDArray[np.uint8]:
+    """An image as RGB uint8 (H, W, 3), upright; 16-bit grey is scaled to its own range.
+
+    Raises:
+        DataError: missing, truncated, or not an image.
+    """
+    with _opened(path) as image:
+        try:
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I") or upright.mode == "F":
+                upright = _to_8_bit(upright)
+            return np.asarray(upright.convert("RGB"))
+        except (OSError, SyntaxError, ValueError) as error:
+            raise unreadable(path, error) from error
+
+
+def read_index_png(path: Path) -> IndexImage:
+    """An index PNG, grey or palette, 8 bit.
+
+    Raises:
+        DataError: missing, truncated, RGB(A) or 16-bit.
+    """
+    return decode_index_png(read_bytes(path), path)
+
+
+def decode_index_png(data: bytes, where: object) -> IndexImage:
+    """The same from bytes; ``where`` names them in an error."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if image.mode not in _INDEX_MODES:
+                raise DataError(
+                    f"a mask has one 8-bit channel of class indices, this one has mode {image.mode}",
+                    where=where,
+                    hint="convert colours to class indices first, or check that this is not an image",
+                )
+            palette = image.getpalette() if image.mode == "P" else None
+            values = np.asarray(image, np.uint8)
+    except DataError:
+        raise
+    except (OSError, SyntaxError, ValueError) as error:
+        raise unreadable(where, error) from error
+    return IndexImage(values, None if palette is None else bytes(palette))
+
+
+def encode_index_png(mask: IndexImage) -> bytes:
+    """An index PNG; the inverse of ``decode_index_png``."""
+    image = Image.fromarray(np.ascontiguousarray(mask.values))
+    if mask.palette is not None:
+        image.putpalette(mask.palette)  # turns the mode from L into P, the values stay
+    stream = io.BytesIO()
+    image.save(stream, "PNG", compress_level=6)
+    return stream.getvalue()
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: beside it first, flushed to disk, then ``os.replace``.
+
+    Raises:
+        DataError: disk full, no permission.
+    """
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        with os.fdopen(handle, "wb") as stream:
+            _write_durably(stream, data)
+        os.chmod(temporary, path.stat().st_mode if path.exists() else 0o644)  # noqa: PTH101 - mkstemp's path is a str
+        os.replace(temporary, path)  # noqa: PTH105
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise unwritable(path, error) from error
+
+
+def unreadable(where: object, error: Exception) -> DataError:
+    """The error for a file that cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return DataError("file is missing", where=where)
+    return DataError(f"cannot be read ({error})", where=where, hint="the file may be truncated or no image")
+
+
+def unwritable(where: object, error: OSError) -> DataError:
+    """The error for a file that cannot be written."""
+    if error.errno == errno.ENOSPC:
+        return DataError(
+            "the disk is full; nothing was overwritten", where=where, hint="make room, then run again"
+        )
+    return DataError(f"cannot be written ({error.strerror or error})", where=where)
+
+
+def _write_durably(stream: IO[bytes], data: bytes) -> None:
+    stream.write(data)
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def _opened(path: Path) -> Image.Image:
+    try:
+        return Image.open(path)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise unreadable(path, error) from error
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    values = np.asarray(image, np.float64)
+    low, high = float(values.min()), float(values.max())
+    scaled = (values - low) * (255 / (high - low) if high > low else 0)
+    return Image.fromarray(np.rint(scaled).astype(np.uint8))
