@@ -1,0 +1,276 @@
+"""Regions to a COCO instances dictionary and back; RLE compressed, exact (law 1).
+
+Ours: category id = class index + 1, so class 0 is category 1 and ignore (255) is category 256; one
+annotation per region; ``iscrowd`` = 1 for regions that are a collection (specks that travel together,
+ignored area), as COCO defines it.  Foreign files are read as the standard says; what it leaves open is
+reported.  Source of the format: cocodataset.org/#format-data and pycocotools ``mask.py``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from annoloop.classes import ClassTable, class_table
+from annoloop.errors import AnnoloopError, DataError
+from annoloop.masks import (
+    LabelMap,
+    Region,
+    coverage,
+    from_coco_counts,
+    paint,
+    rasterize,
+    regions,
+    tight,
+    to_coco_counts,
+)
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CocoImage:
+    """One image entry: id, file name as written, size in pixels, and its annotations."""
+
+    id: int
+    file_name: str
+    size_hw: tuple[int, int]
+    annotations: tuple[Json, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadImage:
+    """A label map read from COCO, with what was ambiguous about it in words."""
+
+    label_map: LabelMap
+    notes: tuple[str, ...]
+
+
+def category_id(class_index: int) -> int:
+    """The COCO category id of a class index, or of the ignore index."""
+    return class_index + 1
+
+
+def header(classes: ClassTable) -> Json:
+    """Everything of the file but its images and annotations.
+
+    ``info.annoloop`` keeps what COCO has no place for, so that the way back needs no other file.
+    """
+    return {
+        "info": {
+            "description": "made by annoloop",
+            "version": "1.0",
+            "annoloop": {"background": classes.background, "ignore_index": classes.ignore_index},
+        },
+        "licenses": [],
+        "categories": [
+            {
+                "id": category_id(index),
+                "name": classes.label_of(index),
+                "supercategory": "",
+                "color": [255, 255, 255]
+                if index == classes.ignore_index
+                else list(classes.classes[index].rgb),
+            }
+            for index in (*range(len(classes)), classes.ignore_index)
+        ],
+    }
+
+
+def image_entry(image_id: int, file_name: str, size_hw: tuple[int, int]) -> Json:
+    """The entry of one image."""
+    return {"id": image_id, "file_name": file_name, "height": size_hw[0], "width": size_hw[1]}
+
+
+def encode(
+    label_map: LabelMap, classes: ClassTable, *, image_id: int, first_id: int, min_region_px: int = 0
+) -> list[Json]:
+    """One annotation per region; what an uncovered pixel means anyway (background or ignore) has none."""
+    found = regions(label_map, skip=(classes.fill_index,), min_region_px=min_region_px)
+    return [
+        _annotation(region, label_map.shape, classes, image_id=image_id, annotation_id=first_id + i)
+        for i, region in enumerate(found)
+    ]
+
+
+def read_images(document: Mapping[str, Any], where: object) -> list[CocoImage]:
+    """All image entries with their annotations, in file order.
+
+    Raises:
+        DataError: not a COCO instances file; names the entry and the key.
+    """
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(document.get(key), list):
+            raise DataError(f"no list {key!r}: not a COCO instances file", where=where)
+    by_image: dict[int, list[Json]] = {}
+    for position, annotation in enumerate(document["annotations"]):
+        by_image.setdefault(_key(annotation, "image_id", f"{where}: annotations[{position}]"), []).append(
+            annotation
+        )
+    images = [
+        _read_image_entry(entry, by_image, f"{where}: images[{position}]")
+        for position, entry in enumerate(document["images"])
+    ]
+    _check_image_list(images, by_image, where)
+    return images
+
+
+def read_classes(document: Mapping[str, Any]) -> ClassTable:
+    """The class table of a COCO file: ours as it was written; a foreign one by ascending category id,
+    below a background class 0 unless it has one of that name."""
+    ours = document.get("info", {}).get("annoloop") if isinstance(document.get("info"), dict) else None
+    categories = sorted(document["categories"], key=lambda c: int(c["id"]))
+    if ours is not None:
+        real = [c for c in categories if c["id"] != category_id(ours["ignore_index"])]
+        return class_table(
+            [c["name"] for c in real],
+            [_hex(c.get("color")) for c in real],
+            ignore_index=ours["ignore_index"],
+            background=ours["background"],
+        )
+    names = [str(c["name"]) for c in categories]
+    if "background" not in names:
+        names = ["background", *names]
+    return class_table(names, background="background")
+
+
+def class_index_of_category(
+    document: Mapping[str, Any], classes: ClassTable, where: object
+) -> dict[int, int]:
+    """Class index of every category id, matched by name.
+
+    Raises:
+        DataError: a category that the class table does not have.
+    """
+    found: dict[int, int] = {}
+    for position, category in enumerate(document["categories"]):
+        name = str(category.get("name"))
+        try:
+            found[_key(category, "id", f"{where}: categories[{position}]")] = classes.index_of(name)
+        except KeyError:
+            raise DataError(
+                f"category {name!r} is no class",
+                where=f"{where}: categories[{position}]",
+                hint=f"the classes are: {', '.join(classes.names)}",
+            ) from None
+    return found
+
+
+def read_label_map(
+    image: CocoImage, classes: ClassTable, index_of: Mapping[int, int], where: object
+) -> ReadImage:
+    """Paint an image's annotations in file order, the later over the earlier.
+
+    Raises:
+        DataError: a segmentation that cannot be read; names the annotation.
+    """
+    parts: list[Region] = []
+    notes: Counter[str] = Counter()
+    for annotation in image.annotations:
+        place = f"{where}: annotation {annotation.get('id')} of {image.file_name}"
+        if annotation.get("category_id") not in index_of:
+            raise DataError(f"unknown category_id {annotation.get('category_id')}", where=place)
+        if not annotation.get("segmentation"):
+            notes["annotations without a segmentation (a box alone says nothing about pixels), left out"] += 1
+            continue
+        region = _read_segmentation(annotation, index_of[annotation["category_id"]], image.size_hw, place)
+        if region is None:
+            notes["segmentations without a pixel, left out"] += 1
+        else:
+            parts.append(region)
+    overlapping = int(np.count_nonzero(coverage(parts, image.size_hw) > 1))
+    if overlapping:
+        notes["px covered more than once, the later annotation won"] = overlapping
+    label_map = paint(parts, image.size_hw, fill=classes.fill_index)
+    return ReadImage(label_map, tuple(f"{count} {text}" for text, count in notes.items()))
+
+
+def _annotation(
+    region: Region, size_hw: tuple[int, ...], classes: ClassTable, *, image_id: int, annotation_id: int
+) -> Json:
+    left, top, right, bottom = region.box_ltrb
+    crowd = region.class_index == classes.ignore_index or not region.is_one_component()
+    return {
+        "id": annotation_id,
+        "image_id": image_id,
+        "category_id": category_id(region.class_index),
+        "segmentation": _compressed(region, (size_hw[0], size_hw[1])),
+        "area": region.area_px,
+        "bbox": [left, top, right - left, bottom - top],
+        "iscrowd": int(crowd),
+    }
+
+
+def _compressed(region: Region, size_hw: tuple[int, int]) -> Json:
+    from pycocotools import mask as coco_mask
+
+    runs = {"counts": to_coco_counts(region, size_hw), "size": list(size_hw)}
+    packed = coco_mask.frPyObjects(runs, *size_hw)
+    return {"size": list(size_hw), "counts": packed["counts"].decode("ascii")}
+
+
+def _read_segmentation(
+    annotation: Json, class_index: int, size_hw: tuple[int, int], where: str
+) -> Region | None:
+    segmentation = annotation["segmentation"]
+    try:
+        if isinstance(segmentation, list):
+            return rasterize(segmentation, class_index, size_hw)
+        if tuple(segmentation["size"]) != size_hw:
+            raise DataError(
+                f"RLE size {segmentation['size']} is not the image's {list(size_hw)} (height, width)"
+            )
+        if isinstance(segmentation["counts"], list):
+            return from_coco_counts(segmentation["counts"], class_index, size_hw)
+        return _decode(segmentation, class_index)
+    except AnnoloopError as error:
+        raise DataError(error.message, where=where) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"segmentation cannot be read ({error})", where=where) from error
+
+
+def _decode(rle: Json, class_index: int) -> Region | None:
+    from pycocotools import mask as coco_mask
+
+    return tight(class_index, coco_mask.decode(rle).astype(np.bool_))
+
+
+def _read_image_entry(entry: Json, by_image: Mapping[int, list[Json]], where: str) -> CocoImage:
+    image_id = _key(entry, "id", where)
+    height, width = _key(entry, "height", where), _key(entry, "width", where)
+    name = entry.get("file_name")
+    if not isinstance(name, str) or not name:
+        raise DataError("no file_name", where=where)
+    if height < 1 or width < 1:
+        raise DataError(f"size {width} x {height} px is not possible", where=where)
+    return CocoImage(image_id, name, (height, width), tuple(by_image.get(image_id, ())))
+
+
+def _check_image_list(images: Iterable[CocoImage], by_image: Mapping[int, list[Json]], where: object) -> None:
+    ids = Counter(image.id for image in images)
+    names = Counter(image.file_name for image in images)
+    repeated = [str(key) for counter in (ids, names) for key, count in counter.items() if count > 1]
+    if repeated:
+        raise DataError(
+            f"image ids and file names must be unique; repeated: {', '.join(repeated[:5])}", where=where
+        )
+    lost = sorted(set(by_image) - set(ids))
+    if lost:
+        raise DataError(
+            f"annotations of images that the file does not list: image_id {lost[:5]}", where=where
+        )
+
+
+def _key(entry: object, key: str, where: str) -> int:
+    value = entry.get(key) if isinstance(entry, dict) else None
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise DataError(f"{key!r} must be a whole number, not {value!r}", where=where)
+    return value
+
+
+def _hex(rgb: Sequence[int] | None) -> str | None:
+    return None if rgb is None else "#{:02x}{:02x}{:02x}".format(*rgb)

@@ -1,0 +1,173 @@
+"""``annoloop convert``: mask folders to COCO instances JSON and back, bit-identical (law 1)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from annoloop import coco
+from annoloop.classes import ClassTable
+from annoloop.config import DataConfig
+from annoloop.dataset import Sample, check_label_map, read_label_map, to_stored
+from annoloop.errors import DataError
+from annoloop.images import IndexImage, encode_index_png, image_size_hw, read_index_png, write_atomic
+from annoloop.progress import Track, silent
+
+
+@dataclass(frozen=True, slots=True)
+class ToCocoReport:
+    """What was written; ``annotations`` counts regions."""
+
+    file: Path
+    images: int
+    annotations: int
+    without_mask: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FromCocoReport:
+    """What was read; ``notes`` says what was ambiguous or missing, image by image."""
+
+    folder: Path
+    images: int
+    annotations: int
+    written: int
+    unchanged: int
+    classes: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def to_coco(
+    samples: Iterable[Sample],
+    data: DataConfig,
+    classes: ClassTable,
+    out: Path,
+    *,
+    min_region_px: int = 0,
+    track: Track = silent,
+) -> ToCocoReport:
+    """Write the masks of ``samples`` as one COCO file; ``file_name`` is the sample id with its suffix.
+
+    Raises:
+        DataError: a mask cannot be used, or the file cannot be written.
+    """
+    document: dict[str, Any] = {**coco.header(classes), "images": [], "annotations": []}
+    without_mask = []
+    listed = list(samples)
+    for sample in track(listed, "converting masks", len(listed)):
+        if sample.mask is None:
+            without_mask.append(sample.id)
+            continue
+        label_map = read_label_map(sample.mask, data)
+        check_label_map(label_map, image_size_hw(sample.image), classes, sample.mask)
+        image_id = len(document["images"]) + 1
+        document["images"].append(
+            coco.image_entry(
+                image_id, f"{sample.id}{data.image_suffix}", (label_map.shape[0], label_map.shape[1])
+            )
+        )
+        document["annotations"] += coco.encode(
+            label_map,
+            classes,
+            image_id=image_id,
+            first_id=len(document["annotations"]) + 1,
+            min_region_px=min_region_px,
+        )
+    if not document["images"]:
+        raise DataError("no image with a mask to convert", where=data.root)
+    write_atomic(out, json.dumps(document).encode())
+    return ToCocoReport(out, len(document["images"]), len(document["annotations"]), tuple(without_mask))
+
+
+def from_coco(
+    file: Path,
+    out: Path,
+    data: DataConfig | None = None,
+    classes: ClassTable | None = None,
+    *,
+    images_dir: Path | None = None,
+    track: Track = silent,
+) -> FromCocoReport:
+    """Write one index PNG per image of a COCO file below ``out``; classes default to the file's own.
+
+    A PNG that is there already with other pixels is never overwritten (law 3).
+
+    Raises:
+        DataError: not a COCO file, a segmentation that cannot be read, a file in the way.
+    """
+    document = _load(file)
+    images = coco.read_images(document, file)
+    table = classes or coco.read_classes(document)
+    index_of = coco.class_index_of_category(document, table, file)
+    notes = _missing_images(images, images_dir)
+    written = 0
+    targets = {image.id: _target(out, image.file_name, data, file) for image in images}
+    for image in track(images, "painting masks", len(images)):
+        read = coco.read_label_map(image, table, index_of, file)
+        notes += [f"{image.file_name}: {note}" for note in read.notes]
+        written += _write(targets[image.id], read, data)
+    return FromCocoReport(
+        out,
+        len(images),
+        sum(len(image.annotations) for image in images),
+        written,
+        len(images) - written,
+        table.names,
+        tuple(notes),
+    )
+
+
+def _load(file: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot be read ({error})", where=file) from error
+    except ValueError as error:
+        raise DataError(f"not valid JSON ({error})", where=file) from error
+    if not isinstance(document, dict):
+        raise DataError("not a COCO instances file: no object at the top", where=file)
+    return document
+
+
+def _missing_images(images: Iterable[coco.CocoImage], images_dir: Path | None) -> list[str]:
+    if images_dir is None:
+        return []
+    return [
+        f"{i.file_name}: no such image in {images_dir}"
+        for i in images
+        if not (images_dir / i.file_name).is_file()
+    ]
+
+
+def _target(out: Path, file_name: str, data: DataConfig | None, where: Path) -> Path:
+    """Where an image's mask goes; a name that would leave the folder is refused."""
+    suffix = ".png" if data is None else data.mask_suffix
+    stem = Path(file_name).with_suffix("").as_posix()
+    if data is not None and file_name.endswith(data.image_suffix):
+        stem = file_name.removesuffix(data.image_suffix)
+    target = out / f"{stem}{suffix}"
+    if not target.resolve().is_relative_to(out.resolve()):
+        raise DataError(f"file_name {file_name!r} points outside the folder", where=where)
+    return target
+
+
+def _write(target: Path, read: coco.ReadImage, data: DataConfig | None) -> bool:
+    """True if the file was written, False if it was there with the same pixels."""
+    stored = _stored(read, data)
+    if target.exists():
+        if np.array_equal(read_index_png(target).values, stored.values):
+            return False
+        raise DataError(
+            "is there already with other pixels", where=target, hint="choose another --out folder"
+        )
+    write_atomic(target, encode_index_png(stored))
+    return True
+
+
+def _stored(read: coco.ReadImage, data: DataConfig | None) -> IndexImage:
+    return IndexImage(read.label_map) if data is None else to_stored(read.label_map, data, None)
