@@ -1,0 +1,240 @@
+"""annoloop.yaml: reading it into a frozen ``Config``, and writing it with comments.
+
+The only module that knows pydantic and YAML.  All faults are reported at once, each with its key.
+Credentials never stand here (law 9).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from annoloop.classes import ClassTable, class_table
+from annoloop.errors import AnnoloopError, ConfigError
+
+FILE_NAME = "annoloop.yaml"
+
+SPLITS = ("train", "val", "test", "pool")
+"""pool: images that have no mask yet."""
+
+SECRET_KEYS = ("token", "password", "access_token", "username", "secret")
+
+Suffix = Annotated[str, Field(min_length=2)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(_Section):
+    """Where images and masks lie; a split is a folder below both, or a ``.txt`` list of stems."""
+
+    root: Path
+    image_dir: str = "img_dir"
+    mask_dir: str = "ann_dir"
+    image_suffix: Suffix = ".jpg"
+    mask_suffix: Suffix = ".png"
+    splits: dict[Literal["train", "val", "test", "pool"], str] = Field(min_length=1)
+    reduce_zero_label: bool = False
+
+
+class ClassConfig(_Section):
+    """One class, in index order."""
+
+    name: str = Field(min_length=1)
+    color: str | None = None
+
+
+class CvatConfig(_Section):
+    """The server and how tasks are cut."""
+
+    url: str = "http://localhost:8080"
+    organization: str | None = None
+    project: str | None = None
+    segment_size: int = Field(default=0, ge=0)
+    assignees: tuple[str, ...] = ()
+    ca_file: Path | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _plain_http_url(cls, url: str) -> str:
+        if not url.startswith(("http://", "https://")) or "@" in url:
+            raise ValueError("must start with http:// or https:// and hold no credentials")
+        return url.rstrip("/")
+
+
+class TrainConfig(_Section):
+    """How models are trained; None means: as the recipe says."""
+
+    recipe: str = "unet_small"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    iterations: int | None = Field(default=None, ge=1)
+    batch_size: int | None = Field(default=None, ge=1)
+    seed: int = 0
+
+
+class PushConfig(_Section):
+    """What goes into a CVAT task."""
+
+    source: Literal["prediction", "ground-truth"] = "prediction"
+    min_region_px: int = Field(default=16, ge=0)
+    random_share: float = Field(default=0.0, ge=0, le=1)
+
+
+class Config(_Section):
+    """The whole file."""
+
+    project: str = Field(min_length=1, max_length=100)
+    data: DataConfig
+    classes: tuple[ClassConfig, ...] = Field(min_length=1)
+    ignore_index: int = Field(default=255, ge=0, le=255)
+    background: str | None = None
+    cvat: CvatConfig = CvatConfig()
+    train: TrainConfig = TrainConfig()
+    push: PushConfig = PushConfig()
+
+    @model_validator(mode="after")
+    def _classes_are_a_table(self) -> Config:
+        if self.data.reduce_zero_label and self.ignore_index != 255:
+            raise ValueError("reduce_zero_label needs ignore_index 255, as in mmseg")
+        try:
+            self.table()
+        except AnnoloopError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def table(self) -> ClassTable:
+        """The class contract."""
+        return class_table(
+            (c.name for c in self.classes),
+            [c.color for c in self.classes],
+            ignore_index=self.ignore_index,
+            background=self.background,
+        )
+
+
+def find(start: Path) -> Path:
+    """annoloop.yaml in ``start`` or the nearest folder above it.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    for folder in (start, *start.parents):
+        if (folder / FILE_NAME).is_file():
+            return folder / FILE_NAME
+    raise ConfigError(
+        f"no {FILE_NAME} here or above",
+        where=start,
+        hint="annoloop init DATA_ROOT writes one; --project DIR names its folder",
+    )
+
+
+def load(path: Path) -> Config:
+    """Read annoloop.yaml; ``data.root`` comes back absolute, relative ones being beside the file.
+
+    Raises:
+        ConfigError: not readable, not YAML, or faults in it: all of them at once.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot be read ({error})", where=path) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"not valid YAML: {error}", where=path) from error
+    if not isinstance(raw, dict):
+        raise ConfigError("must be a mapping with the keys project, data, classes, …", where=path)
+    _refuse_secrets(raw, path)
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(_all_faults(error), where=path) from None
+    root = Path(os.path.expandvars(config.data.root)).expanduser()
+    data = config.data.model_copy(update={"root": (path.parent / root).resolve()})
+    return config.model_copy(update={"data": data})
+
+
+def render(config: Config) -> str:
+    """annoloop.yaml with comments; ``load`` of it gives the same configuration."""
+    data, cvat, train, push = config.data, config.cvat, config.train, config.push
+    splits = ", ".join(f"{name}: {_scalar(folder)}" for name, folder in data.splits.items())
+    classes = "\n".join(
+        f"  - {{name: {_scalar(c.name)}, color: {_scalar(c.color)}}}  # index {i}"
+        for i, c in enumerate(config.classes)
+    )
+    return f"""\
+# annoloop project file. Paths are relative to this file. Unknown keys are errors.
+# Credentials do not belong here: set CVAT_ACCESS_TOKEN (or CVAT_USERNAME and CVAT_PASSWORD).
+project: {_scalar(config.project)}
+
+data:
+  root: {_scalar(str(data.root))}
+  image_dir: {_scalar(data.image_dir)}
+  mask_dir: {_scalar(data.mask_dir)}
+  image_suffix: {_scalar(data.image_suffix)}
+  mask_suffix: {_scalar(data.mask_suffix)}
+  # a split is a folder below image_dir and mask_dir, or a .txt list of stems below root;
+  # train, val, test, and pool for images that have no mask yet
+  splits: {{{splits}}}
+  reduce_zero_label: {_scalar(data.reduce_zero_label)}  # as in mmseg: stored 0 is ignore, 1 is class 0
+
+# in index order; the list is a contract with CVAT, so rename or reorder between tasks, not during one
+classes:
+{classes}
+ignore_index: {config.ignore_index}
+background: {_scalar(config.background)}  # class of pixels that no shape covers; null: every class is drawn
+
+cvat:
+  url: {_scalar(cvat.url)}
+  organization: {_scalar(cvat.organization)}  # slug; null: your personal workspace
+  project: {_scalar(cvat.project)}  # name in CVAT; null: the project's name
+  segment_size: {cvat.segment_size}  # images per job; 0: one job per task
+  assignees: {_scalar(list(cvat.assignees))}  # user names; jobs go round robin
+  ca_file: {_scalar(cvat.ca_file and str(cvat.ca_file))}  # PEM file of a private certificate authority
+
+train:
+  recipe: {_scalar(train.recipe)}  # deeplabv3plus_r50, unet, unet_small, unet_tiny, or a file
+  device: {train.device}  # auto, cpu, cuda
+  iterations: {_scalar(train.iterations)}  # null: as the recipe says
+  batch_size: {_scalar(train.batch_size)}  # null: as the recipe says
+  seed: {train.seed}
+
+push:
+  source: {push.source}  # prediction: correct the model; ground-truth: correct the labels
+  min_region_px: {push.min_region_px}  # smaller specks of a class travel as one shape
+  random_share: {push.random_share}  # share of images drawn by chance instead of by score
+"""
+
+
+def _scalar(value: object) -> str:
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000)
+    return text.removesuffix("\n").removesuffix("\n...").strip()
+
+
+def _all_faults(error: ValidationError) -> str:
+    lines = []
+    for fault in error.errors():
+        key = ".".join(map(str, fault["loc"])) or "the file"
+        lines.append(f"\n  {key}: {_in_words(fault)}")
+    return f"{len(lines)} fault{'s' if len(lines) > 1 else ''}" + "".join(lines)
+
+
+def _in_words(fault: Any) -> str:
+    if fault["type"] == "extra_forbidden":
+        return "unknown key"
+    return str(fault["msg"]).removeprefix("Value error, ")
+
+
+def _refuse_secrets(raw: dict[str, Any], path: Path) -> None:
+    """A token in a file that gets committed is a leak; say so instead of 'unknown key'."""
+    cvat = raw.get("cvat")
+    found = sorted(set(SECRET_KEYS) & set(cvat)) if isinstance(cvat, dict) else []
+    if found:
+        raise ConfigError(
+            f"cvat.{found[0]} must not stand in the project file",
+            where=path,
+            hint="set CVAT_ACCESS_TOKEN (or CVAT_USERNAME and CVAT_PASSWORD) in the environment",
+        )

@@ -1,0 +1,216 @@
+"""mmseg folders to samples: pairing images with masks, reading masks as label maps, and checking them.
+
+The dataset folder is the working tree.  Not here: hashes and history (``ledger.py``).  The fact to
+know: with ``reduce_zero_label`` the stored value 0 is ignore and v is class v - 1, as in mmseg.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from annoloop.classes import ClassTable
+from annoloop.config import DataConfig
+from annoloop.errors import AnnoloopError, DataError
+from annoloop.images import IndexImage, decode_index_png, image_size_hw, read_index_png
+from annoloop.masks import LabelMap
+
+UNLABELLED = "pool"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image: ``id`` is split + relative stem; ``mask`` is None where it has none yet."""
+
+    id: str
+    image: Path
+    mask: Path | None
+    split: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something wrong with the data: which file, and what."""
+
+    kind: str
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What the folders hold: samples in order of their id, and what could not be paired."""
+
+    samples: tuple[Sample, ...]
+    faults: tuple[Fault, ...]
+
+
+def list_samples(data: DataConfig) -> Listing:
+    """Pair images and masks of all splits; looks at names only.
+
+    Raises:
+        DataError: the image folder or a split's folder or list is missing.
+    """
+    samples: list[Sample] = []
+    faults: list[Fault] = []
+    for split, place in data.splits.items():
+        stems = _stems(data, split, place)
+        if not stems:
+            faults.append(Fault("empty split", split, f"no {data.image_suffix} image"))
+        for stem in stems:
+            sample, fault = _pair(data, split, place, stem)
+            samples.append(sample)
+            faults.extend(fault)
+        faults.extend(_strays(data, split, place, set(stems)))
+    return Listing(tuple(samples), tuple(faults))
+
+
+def read_label_map(mask: Path, data: DataConfig) -> LabelMap:
+    """The label map of a mask file.
+
+    Raises:
+        DataError: missing, truncated, RGB or 16-bit.
+    """
+    return to_label_map(read_index_png(mask), data)
+
+
+def decode_label_map(stored: bytes, data: DataConfig, where: object) -> LabelMap:
+    """The label map of a mask file's bytes."""
+    return to_label_map(decode_index_png(stored, where), data)
+
+
+def to_label_map(stored: IndexImage, data: DataConfig) -> LabelMap:
+    """Stored values to class indices."""
+    return _REDUCE[stored.values] if data.reduce_zero_label else stored.values
+
+
+def to_stored(label_map: LabelMap, data: DataConfig, previous: IndexImage | None) -> IndexImage:
+    """Class indices to stored values; the inverse of ``to_label_map``.
+
+    Where the label did not change the previous stored value is kept: with ``reduce_zero_label`` both
+    0 and 255 mean ignore, and a pixel that nobody touched must not turn from one into the other.
+    """
+    values = _UNREDUCE[label_map] if data.reduce_zero_label else label_map
+    if previous is None:
+        return IndexImage(values)
+    same = to_label_map(previous, data) == label_map
+    return IndexImage(np.where(same, previous.values, values), previous.palette)
+
+
+def check_label_map(
+    label_map: LabelMap, size_hw: tuple[int, int], classes: ClassTable, where: object
+) -> None:
+    """Raise if a label map cannot belong to an image of ``size_hw`` or holds an unknown index.
+
+    Raises:
+        DataError: names both sizes, or the indices and how many pixels hold them.
+    """
+    if label_map.shape != size_hw:
+        raise DataError(
+            f"mask is {label_map.shape[1]} x {label_map.shape[0]} px, its image {size_hw[1]} x {size_hw[0]}",
+            where=where,
+        )
+    unknown = _unknown_indices(label_map, classes)
+    if unknown:
+        shown = ", ".join(f"{index} ({count} px)" for index, count in unknown[:5])
+        raise DataError(
+            f"index out of range: {shown}; classes are 0 … {len(classes) - 1}, ignore {classes.ignore_index}",
+            where=where,
+            hint="add the class to annoloop.yaml, or mend the mask",
+        )
+
+
+def check_samples(samples: Iterable[Sample], data: DataConfig, classes: ClassTable) -> Iterator[Fault]:
+    """Open every image and mask and tell what is wrong with them, one fault per file at most."""
+    for sample in samples:
+        try:
+            size_hw = image_size_hw(sample.image)
+            if sample.mask is not None:
+                check_label_map(read_label_map(sample.mask, data), size_hw, classes, sample.mask)
+        except AnnoloopError as error:
+            yield Fault("unusable", error.where or str(sample.image), error.message)
+
+
+_REDUCE: LabelMap = np.roll(np.arange(256, dtype=np.uint8), 1)
+_REDUCE[0] = 255
+_REDUCE[255] = 255
+_UNREDUCE: npt.NDArray[np.uint8] = np.roll(np.arange(256, dtype=np.uint8), -1)
+_UNREDUCE[255] = 0
+
+
+def _unknown_indices(label_map: LabelMap, classes: ClassTable) -> list[tuple[int, int]]:
+    counts = np.bincount(label_map.ravel(), minlength=256)
+    counts[: len(classes)] = 0
+    counts[classes.ignore_index] = 0
+    return [(int(index), int(counts[index])) for index in np.flatnonzero(counts)]
+
+
+def _stems(data: DataConfig, split: str, place: str) -> list[str]:
+    """Relative stems of a split's images, sorted."""
+    if place.endswith(".txt"):
+        return _listed_stems(data.root / place, split)
+    folder = data.root / data.image_dir / place
+    if not folder.is_dir():
+        raise DataError("no such folder", where=folder, hint=f"see data.splits.{split} in annoloop.yaml")
+    return sorted(_relative_stems(folder, data.image_suffix))
+
+
+def _listed_stems(path: Path, split: str) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"the list of split {split!r} cannot be read ({error})", where=path) from error
+    stems = [line.strip() for line in lines if line.strip()]
+    repeated = [stem for stem, count in Counter(stems).items() if count > 1]
+    if repeated:
+        raise DataError(f"duplicate stems in the list: {', '.join(repeated[:5])}", where=path)
+    return sorted(stems)
+
+
+def _relative_stems(folder: Path, suffix: str) -> Iterator[str]:
+    for path in folder.rglob(f"*{suffix}"):
+        if path.is_file():
+            yield path.relative_to(folder).as_posix().removesuffix(suffix)
+
+
+def _split_folders(data: DataConfig, place: str) -> tuple[Path, Path]:
+    below = "" if place.endswith(".txt") else place
+    return data.root / data.image_dir / below, data.root / data.mask_dir / below
+
+
+def _pair(data: DataConfig, split: str, place: str, stem: str) -> tuple[Sample, list[Fault]]:
+    images, masks = _split_folders(data, place)
+    image, mask = images / f"{stem}{data.image_suffix}", masks / f"{stem}{data.mask_suffix}"
+    faults = []
+    if place.endswith(".txt") and not image.is_file():
+        faults.append(Fault("missing image", str(image), f"listed in {place}, but there is no such file"))
+    has_mask = mask.is_file()
+    if not has_mask and split != UNLABELLED:
+        faults.append(Fault("missing mask", str(image), f"no mask {mask}"))
+    return Sample(f"{split}/{stem}", image, mask if has_mask else None, split), faults
+
+
+def _strays(data: DataConfig, split: str, place: str, stems: set[str]) -> Iterator[Fault]:
+    """Masks without an image, and images whose stem appears again under another suffix."""
+    if place.endswith(".txt"):
+        return
+    images, masks = _split_folders(data, place)
+    for stem in sorted(set(_relative_stems(masks, data.mask_suffix)) - stems) if masks.is_dir() else ():
+        yield Fault(
+            "mask without image", str(masks / f"{stem}{data.mask_suffix}"), f"no image in split {split}"
+        )
+    if data.image_dir == data.mask_dir:
+        return
+    for path in sorted(images.rglob("*")):
+        if path.is_file() and not path.name.endswith(data.image_suffix):
+            stem = path.relative_to(images).with_suffix("").as_posix()
+            kind = "duplicate stem" if stem in stems else "other suffix"
+            yield Fault(kind, str(path), f"does not end in {data.image_suffix}; not used")
