@@ -1,0 +1,346 @@
+"""The loop's memory: images, CVAT tasks and their frames, runs, scores and every change of a mask.
+
+All SQL of the package is here; rows leave as dataclasses.  Not here: mask bytes, which lie in the
+object store and are named by their sha256.  The fact to know: a mask change is recorded before the
+working tree is touched, and ``written`` only after, so an interrupted change can be finished.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from annoloop.errors import LedgerError
+from annoloop.metrics import Confusion
+from annoloop.schema import MIGRATIONS, ChangeRow, FrameRow, ImageRow, MaskChange, RunRow, ScoreRow, TaskRow
+
+
+class Ledger:
+    """The SQLite file. Every method is one transaction; ``transaction`` makes several into one."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the file and bring its schema up to date.
+
+        Raises:
+            LedgerError: not a database, a newer schema, or not writable.
+        """
+        self._path = path
+        self._depth = 0
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
+            self._db.row_factory = sqlite3.Row
+            self._db.execute("PRAGMA foreign_keys = ON")
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._migrate()
+        except (sqlite3.Error, OSError) as error:
+            raise LedgerError(f"cannot be opened ({error})", where=path) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything inside happens, or nothing; may be nested."""
+        if self._depth:
+            yield
+            return
+        self._depth += 1
+        try:
+            self._execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._execute("COMMIT")
+        finally:
+            self._depth -= 1
+
+    # images
+
+    def images(self) -> dict[str, ImageRow]:
+        """All samples ever seen, by id."""
+        rows = self._execute("SELECT * FROM image")
+        return {row["sample_id"]: ImageRow(*row) for row in rows}
+
+    def put_images(self, rows: Iterable[ImageRow]) -> None:
+        """Insert or update samples."""
+        with self.transaction():
+            self._db.executemany(
+                "INSERT INTO image VALUES (?, ?, ?, ?, ?) ON CONFLICT (sample_id) DO UPDATE SET"
+                " image_sha256 = excluded.image_sha256, image_stamp = excluded.image_stamp,"
+                " mask_sha256 = excluded.mask_sha256, mask_stamp = excluded.mask_stamp",
+                [(r.sample_id, r.image_sha256, r.image_stamp, r.mask_sha256, r.mask_stamp) for r in rows],
+            )
+
+    # runs
+
+    def add_run(self, *, kind_digest: str, recipe: str, parent_id: int | None, class_digest: str) -> int:
+        """Start a run; returns its number."""
+        with self.transaction():
+            cursor = self._execute(
+                "INSERT INTO run (kind_digest, state, recipe, parent_id, class_digest, started_at)"
+                " VALUES (?, 'running', ?, ?, ?, ?)",
+                (kind_digest, recipe, parent_id, class_digest, _now()),
+            )
+            return int(cursor.lastrowid or 0)
+
+    def end_run(self, run_id: int, state: str) -> None:
+        """Note that a run finished, failed or was stopped."""
+        with self.transaction():
+            self._execute("UPDATE run SET state = ?, finished_at = ? WHERE id = ?", (state, _now(), run_id))
+
+    def judge_run(self, run_id: int, *, val_dice: float, promoted: bool, verdict: str) -> None:
+        """Note the verdict on a finished run."""
+        with self.transaction():
+            self._execute(
+                "UPDATE run SET state = 'finished', finished_at = ?, val_dice = ?, promoted = ?, verdict = ?"
+                " WHERE id = ?",
+                (_now(), val_dice, int(promoted), verdict, run_id),
+            )
+
+    def runs(self) -> list[RunRow]:
+        """All runs, oldest first."""
+        return [_run(row) for row in self._execute("SELECT * FROM run ORDER BY id")]
+
+    def run(self, run_id: int) -> RunRow:
+        """One run.
+
+        Raises:
+            LedgerError: there is no such run.
+        """
+        row = self._execute("SELECT * FROM run WHERE id = ?", (run_id,)).fetchone()
+        if row is None:
+            raise LedgerError(
+                f"there is no run {run_id}", where=self._path, hint="annoloop log lists the runs"
+            )
+        return _run(row)
+
+    def current_run(self) -> RunRow | None:
+        """The promoted run that is the current model, if any."""
+        row = self._execute("SELECT * FROM run WHERE promoted = 1 ORDER BY id DESC LIMIT 1").fetchone()
+        return None if row is None else _run(row)
+
+    def unfinished_run(self, kind_digest: str) -> RunRow | None:
+        """The newest run of the same kind that was cut off, if no newer run finished since."""
+        row = self._execute("SELECT * FROM run WHERE state <> 'failed' ORDER BY id DESC LIMIT 1").fetchone()
+        if row is None or row["kind_digest"] != kind_digest or row["state"] == "finished":
+            return None
+        return _run(row)
+
+    # scores
+
+    def put_scores(self, run_id: int, rows: Iterable[ScoreRow]) -> None:
+        """Insert or replace the scores of a run."""
+        with self.transaction():
+            self._db.executemany(
+                "INSERT OR REPLACE INTO score VALUES (?, ?, ?, ?, ?, ?)",
+                [
+                    (run_id, r.sample_id, r.image_sha256, r.mask_sha256, r.dice, _pack(r.confusion))
+                    for r in rows
+                ],
+            )
+
+    def scores(self, run_id: int) -> dict[str, ScoreRow]:
+        """All scores of a run, by sample id."""
+        rows = self._execute("SELECT * FROM score WHERE run_id = ?", (run_id,))
+        return {
+            row["sample_id"]: ScoreRow(
+                row["sample_id"],
+                row["image_sha256"],
+                row["mask_sha256"],
+                row["dice"],
+                _unpack(row["confusion"]),
+            )
+            for row in rows
+        }
+
+    # tasks
+
+    def plan_task(self, task: Mapping[str, Any], frames: Sequence[FrameRow]) -> int:
+        """Write down a task before anything is sent; keys as in ``TaskRow``, state 'planned'."""
+        with self.transaction():
+            cursor = self._execute(
+                "INSERT INTO task"
+                " (name, plan_digest, state, source, run_id, class_digest, server, created_at) VALUES"
+                " (:name, :plan_digest, 'planned', :source, :run_id, :class_digest, :server, :created_at)",
+                {**task, "created_at": _now()},
+            )
+            task_id = int(cursor.lastrowid or 0)
+            self._db.executemany(
+                "INSERT INTO frame (task_id, sample_id, name, score, base_sha256, pushed_sha256, shapes)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        task_id,
+                        f.sample_id,
+                        f.name,
+                        f.score,
+                        f.base_sha256,
+                        f.pushed_sha256,
+                        json.dumps(f.shapes),
+                    )
+                    for f in frames
+                ],
+            )
+            return task_id
+
+    def set_task(self, task_id: int, state: str, cvat_id: int | None) -> None:
+        """Note how far a task has come, and its number in CVAT."""
+        with self.transaction():
+            self._execute("UPDATE task SET state = ?, cvat_id = ? WHERE id = ?", (state, cvat_id, task_id))
+
+    def tasks(self) -> list[TaskRow]:
+        """All tasks, oldest first."""
+        return [TaskRow(*row) for row in self._execute("SELECT * FROM task ORDER BY id")]
+
+    def half_pushed_task(self, plan_digest: str) -> TaskRow | None:
+        """A task of the same plan whose push was cut off."""
+        row = self._execute(
+            "SELECT * FROM task WHERE plan_digest = ? AND state IN ('planned', 'created', 'uploaded')"
+            " ORDER BY id DESC LIMIT 1",
+            (plan_digest,),
+        ).fetchone()
+        return None if row is None else TaskRow(*row)
+
+    def frames(self, task_id: int) -> list[FrameRow]:
+        """The images of a task, in the order of the plan's names."""
+        rows = self._execute("SELECT * FROM frame WHERE task_id = ? ORDER BY name", (task_id,))
+        return [
+            FrameRow(
+                row["sample_id"], row["name"], row["score"], row["base_sha256"], row["pushed_sha256"],
+                tuple(json.loads(row["shapes"])), row["state"],
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    def samples_in_open_tasks(self) -> set[str]:
+        """Ids of samples that wait for correction somewhere."""
+        rows = self._execute(
+            "SELECT DISTINCT sample_id FROM frame JOIN task ON task.id = task_id"
+            " WHERE task.state NOT IN ('done', 'lost') AND frame.state = 'open'"
+        )
+        return {row["sample_id"] for row in rows}
+
+    def put_frames(self, task_id: int, frames: Iterable[FrameRow]) -> None:
+        """Bring frames up to date: what was last in step with CVAT, and what became of them."""
+        with self.transaction():
+            self._db.executemany(
+                "UPDATE frame SET base_sha256 = ?, pushed_sha256 = ?, shapes = ?, state = ?"
+                " WHERE task_id = ? AND sample_id = ?",
+                [
+                    (f.base_sha256, f.pushed_sha256, json.dumps(f.shapes), f.state, task_id, f.sample_id)
+                    for f in frames
+                ],
+            )
+
+    # mask changes
+
+    def add_change(self, kind: str, task_id: int | None, changes: Sequence[MaskChange]) -> int:
+        """Record masks that are about to be replaced; returns the change's number."""
+        with self.transaction():
+            cursor = self._execute(
+                "INSERT INTO change (kind, task_id, made_at) VALUES (?, ?, ?)", (kind, task_id, _now())
+            )
+            change_id = int(cursor.lastrowid or 0)
+            self._db.executemany(
+                "INSERT INTO mask_change (change_id, sample_id, old_sha256, new_sha256) VALUES (?, ?, ?, ?)",
+                [(change_id, c.sample_id, c.old_sha256, c.new_sha256) for c in changes],
+            )
+            return change_id
+
+    def unwritten(self) -> list[tuple[int, MaskChange]]:
+        """Changes that were recorded but whose file may not have been replaced yet."""
+        rows = self._execute(
+            "SELECT change_id, sample_id, old_sha256, new_sha256 FROM mask_change WHERE written = 0"
+            " ORDER BY change_id, sample_id"
+        )
+        return [(row["change_id"], MaskChange(*row[1:])) for row in rows]
+
+    def mark_written(self, change_id: int, sample_id: str) -> None:
+        """Note that a mask file has been replaced."""
+        with self.transaction():
+            self._execute(
+                "UPDATE mask_change SET written = 1 WHERE change_id = ? AND sample_id = ?",
+                (change_id, sample_id),
+            )
+
+    def changes(self) -> list[ChangeRow]:
+        """All pulls and undos, oldest first."""
+        rows = self._execute(
+            "SELECT change.*, (SELECT count(*) FROM mask_change WHERE change_id = change.id) AS masks"
+            " FROM change ORDER BY id"
+        )
+        return [ChangeRow(*row) for row in rows]
+
+    def mask_changes(self, change_id: int) -> list[MaskChange]:
+        """The masks of one change."""
+        rows = self._execute(
+            "SELECT sample_id, old_sha256, new_sha256 FROM mask_change WHERE change_id = ?"
+            " ORDER BY sample_id",
+            (change_id,),
+        )
+        return [MaskChange(*row) for row in rows]
+
+    def mark_undone(self, change_id: int, by: int) -> None:
+        """Note that a pull was undone."""
+        with self.transaction():
+            self._execute("UPDATE change SET undone_by = ? WHERE id = ?", (by, change_id))
+
+    def _migrate(self) -> None:
+        version = int(self._execute("PRAGMA user_version").fetchone()[0])
+        if version > len(MIGRATIONS):
+            raise LedgerError(
+                f"schema {version} is newer than this annoloop knows ({len(MIGRATIONS)})",
+                where=self._path,
+                hint="update annoloop",
+            )
+        for number in range(version + 1, len(MIGRATIONS) + 1):
+            with self.transaction():
+                # Looked at again under the lock: another process may have been quicker.
+                if int(self._execute("PRAGMA user_version").fetchone()[0]) < number:
+                    for statement in MIGRATIONS[number - 1]:
+                        self._execute(statement)
+                    self._execute(f"PRAGMA user_version = {number}")
+
+    def _execute(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> sqlite3.Cursor:
+        try:
+            return self._db.execute(sql, values)
+        except sqlite3.Error as error:
+            raise LedgerError(
+                f"{error}", where=self._path, hint="is the disk full or the file locked?"
+            ) from error
+
+
+def _run(row: sqlite3.Row) -> RunRow:
+    values = dict(row)
+    return RunRow(**{**values, "promoted": bool(values["promoted"])})
+
+
+def _pack(counts: Confusion) -> bytes:
+    return zlib.compress(np.ascontiguousarray(counts, dtype="<i8").tobytes())
+
+
+def _unpack(blob: bytes) -> Confusion:
+    flat = np.frombuffer(zlib.decompress(blob), dtype="<i8").astype(np.int64)
+    side = int(np.sqrt(flat.size))
+    return flat.reshape(side, side)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

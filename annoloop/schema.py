@@ -1,0 +1,170 @@
+"""The ledger's tables and their rows.
+
+The schema is one text with a version and a history; rows are what ``ledger.py`` gives out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from annoloop.metrics import Confusion
+
+# Append only: a released statement is never edited; PRAGMA user_version counts those applied.
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    # 1, 2026-11: the loop
+    (
+        """
+        CREATE TABLE image (            -- one row per sample ever seen
+            sample_id TEXT PRIMARY KEY, -- split + relative stem
+            image_sha256 TEXT NOT NULL,
+            image_stamp TEXT NOT NULL,  -- size and mtime when it was hashed: unchanged, no new hash
+            mask_sha256 TEXT,           -- of the stored file; NULL: no mask yet
+            mask_stamp TEXT
+        ) STRICT""",
+        """
+        CREATE TABLE run (
+            id INTEGER PRIMARY KEY,
+            kind_digest TEXT NOT NULL,  -- of what was asked for: the same command resumes the same run
+            state TEXT NOT NULL CHECK (state IN ('running', 'finished', 'failed', 'stopped')),
+            recipe TEXT NOT NULL,
+            parent_id INTEGER REFERENCES run (id),
+            class_digest TEXT NOT NULL,
+            started_at TEXT NOT NULL,
+            finished_at TEXT,
+            val_dice REAL,              -- mDice over the validation split when it was judged
+            promoted INTEGER NOT NULL DEFAULT 0 CHECK (promoted IN (0, 1)),
+            verdict TEXT                -- why it was promoted or not
+        ) STRICT""",
+        """
+        CREATE TABLE score (            -- one prediction of one run against one version of a mask
+            run_id INTEGER NOT NULL REFERENCES run (id),
+            sample_id TEXT NOT NULL REFERENCES image (sample_id),
+            image_sha256 TEXT NOT NULL,
+            mask_sha256 TEXT NOT NULL,
+            dice REAL NOT NULL,         -- per-image Dice, see metrics.image_dice
+            confusion BLOB NOT NULL,    -- zlib of little-endian int64 (K, K)
+            PRIMARY KEY (run_id, sample_id)
+        ) STRICT, WITHOUT ROWID""",
+        """
+        CREATE TABLE task (             -- a plan to annotate, and the CVAT task made from it
+            id INTEGER PRIMARY KEY,
+            name TEXT NOT NULL UNIQUE,  -- also the task's name in CVAT, which is how it is found again
+            plan_digest TEXT NOT NULL,
+            state TEXT NOT NULL CHECK (state IN ('planned', 'created', 'uploaded', 'open', 'done', 'lost')),
+            source TEXT NOT NULL CHECK (source IN ('prediction', 'ground-truth')),
+            run_id INTEGER REFERENCES run (id),
+            class_digest TEXT NOT NULL,
+            server TEXT NOT NULL,
+            cvat_id INTEGER,
+            created_at TEXT NOT NULL
+        ) STRICT""",
+        """
+        CREATE TABLE frame (            -- one image of a task
+            task_id INTEGER NOT NULL REFERENCES task (id),
+            sample_id TEXT NOT NULL REFERENCES image (sample_id),
+            name TEXT NOT NULL,         -- file name in CVAT
+            score REAL,
+            base_sha256 TEXT,           -- mask on disk when it was last in step with CVAT
+            pushed_sha256 TEXT NOT NULL,-- mask that the shapes in CVAT made then
+            shapes TEXT NOT NULL,       -- JSON list of the digests of those shapes
+            state TEXT NOT NULL DEFAULT 'open'
+                CHECK (state IN ('open', 'changed', 'accepted', 'deleted', 'kept')),
+            PRIMARY KEY (task_id, sample_id)
+        ) STRICT, WITHOUT ROWID""",
+        """
+        CREATE TABLE change (           -- a pull, or the undoing of one
+            id INTEGER PRIMARY KEY,
+            kind TEXT NOT NULL CHECK (kind IN ('pull', 'undo')),
+            task_id INTEGER REFERENCES task (id),
+            undone_by INTEGER REFERENCES change (id),
+            made_at TEXT NOT NULL
+        ) STRICT""",
+        """
+        CREATE TABLE mask_change (      -- one mask replaced; both versions lie in the object store
+            change_id INTEGER NOT NULL REFERENCES change (id),
+            sample_id TEXT NOT NULL REFERENCES image (sample_id),
+            old_sha256 TEXT,
+            new_sha256 TEXT NOT NULL,
+            written INTEGER NOT NULL DEFAULT 0 CHECK (written IN (0, 1)),
+            PRIMARY KEY (change_id, sample_id)
+        ) STRICT, WITHOUT ROWID""",
+        "CREATE INDEX frame_by_sample ON frame (sample_id)",
+        "CREATE INDEX unwritten ON mask_change (change_id) WHERE written = 0",
+        "CREATE INDEX worst_first ON score (run_id, dice)",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRow:
+    sample_id: str
+    image_sha256: str
+    image_stamp: str
+    mask_sha256: str | None
+    mask_stamp: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    id: int
+    kind_digest: str
+    state: str
+    recipe: str
+    parent_id: int | None
+    class_digest: str
+    started_at: str
+    finished_at: str | None
+    val_dice: float | None
+    promoted: bool
+    verdict: str | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoreRow:
+    sample_id: str
+    image_sha256: str
+    mask_sha256: str
+    dice: float
+    confusion: Confusion
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow:
+    id: int
+    name: str
+    plan_digest: str
+    state: str
+    source: str
+    run_id: int | None
+    class_digest: str
+    server: str
+    cvat_id: int | None
+    created_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRow:
+    sample_id: str
+    name: str
+    score: float | None
+    base_sha256: str | None
+    pushed_sha256: str
+    shapes: tuple[str, ...]
+    state: str = "open"
+
+
+@dataclass(frozen=True, slots=True)
+class MaskChange:
+    sample_id: str
+    old_sha256: str | None
+    new_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRow:
+    id: int
+    kind: str
+    task_id: int | None
+    undone_by: int | None
+    made_at: str
+    masks: int
