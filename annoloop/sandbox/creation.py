@@ -1,0 +1,124 @@
+"""The background request that turns uploaded files into the frames and jobs of a task.
+
+Slow work (unpacking, looking into images) happens outside the transaction; what comes of it is
+written in one. A creation that fails, or that a restart cut off, leaves a task without frames.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from annoloop.sandbox import media
+from annoloop.sandbox.calls import Sandbox
+from annoloop.sandbox.store import Row, Store, now
+
+
+@dataclass(frozen=True, slots=True)
+class DataSpec:
+    """How the client wants its files to become frames."""
+
+    image_quality: int
+    chunk_size: int | None
+    sorting: str
+    file_order: tuple[str, ...]
+
+
+_DEFAULT_CHUNK_SIZE = 72
+
+
+def forget_cut_off(store: Store) -> None:
+    """Mark what a stopped server left in work as failed: nobody will finish it."""
+    for row in store.select("requests", finished_date=None):
+        _fail(store, row["task_id"], "the server was stopped while it worked on this request")
+
+
+def run(sandbox: Sandbox, task_id: int, spec: DataSpec) -> None:
+    """Make the frames of a task; the outcome is the status of its request."""
+    store = sandbox.store
+    try:
+        _mark(store, task_id, status="started", started_date=now())
+        time.sleep(sandbox.request_delay_s)
+        _write(store, task_id, spec, _frames(store.task_folder(task_id), spec))
+    except Exception as error:  # whatever it is, the client polls until it hears about it
+        _fail(store, task_id, f"{type(error).__name__}: {error}")
+
+
+def _frames(folder: Path, spec: DataSpec) -> list[media.Media]:
+    images = folder / "images"
+    names = media.unpack(folder / "incoming", images)
+    return media.inspect(images, media.ordered(names, spec.sorting, spec.file_order or names))
+
+
+def _mark(store: Store, task_id: int, **values: object) -> None:
+    with store.transaction():
+        request = store.find("requests", task_id=task_id)
+        if request is not None:
+            store.update("requests", request["id"], **values)
+
+
+def _fail(store: Store, task_id: int, message: str) -> None:
+    _mark(store, task_id, status="failed", message=message, finished_date=now())
+    shutil.rmtree(store.task_folder(task_id), ignore_errors=True)
+
+
+def _write(store: Store, task_id: int, spec: DataSpec, frames: Sequence[media.Media]) -> None:
+    with store.transaction():
+        task = store.find("tasks", id=task_id)
+        if task is None:  # deleted in the meantime
+            shutil.rmtree(store.task_folder(task_id), ignore_errors=True)
+            return
+        for number, frame in enumerate(frames):
+            store.insert(
+                "frames",
+                task_id=task_id,
+                number=number,
+                name=frame.name,
+                width=frame.width,
+                height=frame.height,
+                related=json.dumps(frame.related),
+            )
+        _size_task(store, task, spec, len(frames))
+        request = store.find("requests", task_id=task_id)
+        assert request is not None
+        store.update("requests", request["id"], status="finished", finished_date=now())
+
+
+def _size_task(store: Store, task: Row, spec: DataSpec, size: int) -> None:
+    segment_size = min(task["segment_size"] or size, size)
+    overlap = min(task["overlap"] or 0, segment_size // 2)
+    moment = now()
+    for start, stop in segments(size, segment_size, overlap):
+        store.insert(
+            "jobs",
+            task_id=task["id"],
+            start_frame=start,
+            stop_frame=stop,
+            created_date=moment,
+            updated_date=moment,
+        )
+    store.update(
+        "tasks",
+        task["id"],
+        size=size,
+        segment_size=segment_size,
+        overlap=overlap,
+        image_quality=spec.image_quality,
+        chunk_size=spec.chunk_size or _DEFAULT_CHUNK_SIZE,
+        chunks_updated_date=moment,
+    )
+    store.touch_task(task["id"], task["project_id"])
+
+
+def segments(size: int, segment_size: int, overlap: int) -> list[tuple[int, int]]:
+    """First and last frame (inclusive) of each job.
+
+    >>> segments(40, 15, 5)
+    [(0, 14), (10, 24), (20, 34), (30, 39)]
+    """
+    starts = range(0, size, segment_size - overlap)
+    return [(start, min(start + segment_size, size) - 1) for start in starts if start == 0 or start + overlap < size]

@@ -1,0 +1,94 @@
+"""Tasks, and the background requests that fill them."""
+
+from __future__ import annotations
+
+from annoloop.sandbox import access, answers, checks, labels, listing
+from annoloop.sandbox.answers import Answers
+from annoloop.sandbox.calls import EMPTY, Answer, Call
+from annoloop.sandbox.refusals import Refusal, invalid
+from annoloop.sandbox.store import Row, now
+
+_TEXTS = ("bug_tracker", "subset")
+
+
+def of_list(call: Call) -> Answer:
+    """GET: the newest first."""
+    render = call.answers.task
+    url = call.url
+    return Answer(200, listing.listed(access.my_tasks(call), listing.TASKS, call.query, url, render))
+
+
+def create(call: Call) -> Answer:
+    """POST: a task without frames, with its own labels or in a project."""
+    body = call.body
+    name, new, project_id = checks.name(body), checks.new_labels(body), body.get("project_id")
+    if project_id is not None and new:
+        raise invalid("Task must have only one of Label set or project_id")
+    if project_id is not None:
+        access.the_project(call, project_id)
+    moment = now()
+    task_id = call.store.insert(
+        "tasks",
+        name=name,
+        project_id=project_id,
+        owner_id=call.user.id,
+        overlap=body.get("overlap"),
+        segment_size=body.get("segment_size") or 0,
+        created_date=moment,
+        updated_date=moment,
+        **access.assigned(call, "assignee_id"),
+        **{key: body[key] for key in _TEXTS if key in body},
+    )
+    labels.add(call.store, {"task_id": task_id}, new)
+    return _answer(call, task_id, 201)
+
+
+def _answer(call: Call, task_id: int, status: int = 200) -> Answer:
+    row = access.the_task(call, task_id)
+    return Answer(status, call.answers.task(row))
+
+
+def read(call: Call) -> Answer:
+    """GET: one task."""
+    return _answer(call, call.id)
+
+
+def update(call: Call) -> Answer:
+    """PATCH: name, assignee, texts; labels only where the task has its own."""
+    task, body = access.the_task(call, call.id), call.body
+    if "name" in body:
+        checks.text(body, "name")
+    if task["project_id"] is None:
+        labels.change(call.store, {"task_id": task["id"]}, body.get("labels") or [])
+    values = {key: body[key] for key in ("name", *_TEXTS) if key in body}
+    call.store.update("tasks", task["id"], **values, **access.assigned(call, "assignee_id"), updated_date=now())
+    return _answer(call, task["id"])
+
+
+def delete(call: Call) -> Answer:
+    """DELETE: with its jobs, annotations and images."""
+    call.store.drop_task(access.the_task(call, call.id)["id"])
+    return EMPTY
+
+
+def _my_requests(call: Call) -> list[Row]:
+    return access.visible(call, call.store.select("request_rows"), ("owner_id",))
+
+
+def requests(call: Call) -> Answer:
+    """GET: the background requests that are still remembered, newest first."""
+    rows, url = [row for row in _my_requests(call) if not _expired(row)], call.url
+    return Answer(200, listing.listed(rows, listing.REQUESTS, call.query, url, Answers.request))
+
+
+def request(call: Call) -> Answer:
+    """GET: one of them; CVAT answers an unknown one with plain text."""
+    for row in _my_requests(call):
+        if answers.request_id(row["task_id"]) == call.path_params["id"] and not _expired(row):
+            return Answer(200, Answers.request(row))
+    raise Refusal(404, "There is no request with specified id", html=True)
+
+
+def _expired(row: Row) -> bool:
+    expiry = answers.expiry(row["finished_date"])
+    return expiry is not None and expiry < now()
