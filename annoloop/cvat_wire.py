@@ -1,0 +1,183 @@
+"""What CVAT says and hears: its answers as dataclasses, our requests and its refusals as JSON and words.
+
+Pure functions on decoded JSON; no network, no SDK (``cvat.py``).  Shapes and error bodies are as a 2.54
+server sends them: an error may be an object, a list, a bare string or a page of HTML.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from annoloop.classes import ClassTable, default_color
+from annoloop.errors import CvatError
+
+Json = Any
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """The server's version, ours, and who we are to it."""
+
+    server_version: str
+    sdk_version: str
+    username: str
+
+    @property
+    def note(self) -> str | None:
+        """One line where the versions are apart; such pairs usually work."""
+        if self.server_version.split(".")[:2] == self.sdk_version.split(".")[:2]:
+            return None
+        return f"CVAT {self.server_version} with cvat-sdk {self.sdk_version}: not the same release, usually fine"
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    id: int
+    name: str
+    color: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskInfo:
+    """A task on the server; ``size`` is its number of frames, 0 as long as it has no data."""
+
+    id: int
+    name: str
+    project_id: int | None
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame: its index in the task, its name and its size as the server shows it."""
+
+    index: int
+    name: str
+    size_hw: tuple[int, int]
+    deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JobInfo:
+    """A job: frames ``start`` to ``stop``, both inclusive."""
+
+    id: int
+    start: int
+    stop: int
+    stage: str
+    state: str
+    assignee: str | None
+
+    @property
+    def finished(self) -> bool:
+        return self.state == "completed"
+
+    @property
+    def frames(self) -> range:
+        return range(self.start, self.stop + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """An annotation as CVAT keeps it; ``points`` of a mask as in ``masks.to_cvat_runs``."""
+
+    frame: int
+    label_id: int
+    kind: str
+    points: tuple[float, ...]
+    z_order: int = 0
+    rotation: float = 0.0
+    source: str = "manual"
+    id: int | None = None
+
+
+def shape_digest(shape: Shape, label: str) -> str:
+    """What an annotator can change about a shape, as ``label:digest``; an edit keeps the shape's id."""
+    points = ",".join(f"{p:g}" if abs(p) < 1e6 else repr(p) for p in shape.points)
+    content = f"{shape.kind}|{label}|{shape.z_order}|{shape.rotation:g}|{points}"
+    return f"{label}:{sha256(content.encode()).hexdigest()[:32]}"
+
+
+def digest_label(digest: str) -> str:
+    """The label's name in a shape's digest."""
+    return digest.rpartition(":")[0]
+
+
+def label_specs(classes: ClassTable) -> list[Json]:
+    specs = []
+    for index in classes.drawn_indices:
+        color = "#ffffff" if index == classes.ignore_index else classes.classes[index].color
+        # CVAT's own exports cannot tell a black label from background.
+        specs.append({"name": classes.label_of(index), "color": default_color(index) if color == "#000000" else color})
+    return specs
+
+
+def task_info(task: Json) -> TaskInfo:
+    return TaskInfo(int(task["id"]), str(task["name"]), task.get("project_id"), int(task.get("size") or 0))
+
+
+def job_info(job: Json) -> JobInfo:
+    assignee = job.get("assignee")
+    return JobInfo(
+        int(job["id"]), int(job["start_frame"]), int(job["stop_frame"]), str(job["stage"]), str(job["state"]),
+        None if assignee is None else str(assignee["username"]),
+    )  # fmt: skip
+
+
+def read_shapes(answer: Json, where: str) -> list[Shape]:
+    if answer.get("tracks"):
+        raise CvatError(
+            f"{len(answer['tracks'])} tracks: annoloop reads shapes of single frames only",
+            where=where,
+            hint="in CVAT, draw with 'Shape' instead of 'Track'",
+        )
+    return [
+        Shape(
+            int(s["frame"]), int(s["label_id"]), str(s["type"]), tuple(s["points"]), int(s["z_order"]),
+            float(s.get("rotation") or 0), str(s.get("source")), int(s["id"]),
+        )
+        for s in answer["shapes"]
+    ]  # fmt: skip
+
+
+def shape_request(shapes: Iterable[Shape]) -> Json:
+    return {"version": 0, "tags": [], "tracks": [], "shapes": [_shape_body(s) for s in shapes]}
+
+
+def _shape_body(shape: Shape) -> Json:
+    body = {
+        "type": shape.kind,
+        "frame": shape.frame,
+        "label_id": shape.label_id,
+        "points": list(shape.points),
+        "z_order": shape.z_order,
+        "rotation": shape.rotation,
+        "occluded": False,
+        "group": 0,
+        "source": shape.source,
+        "attributes": [],
+    }
+    return body if shape.id is None else {**body, "id": shape.id}
+
+
+def said(body: bytes | str | None) -> str:
+    """What an error body says: an object, a list, a bare string or a page of HTML."""
+    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else (body or "")
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return "" if text.lstrip().startswith("<") else first_line(text)
+    if isinstance(content, dict) and set(content) == {"detail"}:
+        return str(content["detail"])
+    return first_line(content if isinstance(content, str) else json.dumps(content, ensure_ascii=False))
+
+
+def first_line(text: str) -> str:
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    # A failed request carries a whole traceback; what happened stands in its last line.
+    line = lines[-1] if lines and lines[0].startswith("Traceback") else (lines[0] if lines else "")
+    return line if len(line) <= 300 else line[:300] + "…"
