@@ -113,8 +113,7 @@ def class_table(
     """Build a table from names in index order; missing colours are chosen."""
     given = list(colors)
     classes = tuple(
-        LabelClass(i, name, (given[i] if i < len(given) else None) or default_color(i))
-        for i, name in enumerate(names)
+        LabelClass(i, name, (given[i] if i < len(given) else None) or default_color(i)) for i, name in enumerate(names)
     )
     return ClassTable(classes, ignore_index, background)
 
@@ -131,26 +130,20 @@ def _digest(table: ClassTable) -> str:
 def _check(table: ClassTable) -> None:
     names = table.names
     if not 1 <= len(names) <= MAX_CLASSES:
-        raise ConfigError(
-            f"between 1 and {MAX_CLASSES} classes are possible, not {len(names)}", where="classes"
-        )
+        raise ConfigError(f"between 1 and {MAX_CLASSES} classes are possible, not {len(names)}", where="classes")
     if [c.index for c in table.classes] != list(range(len(names))):
         raise ConfigError("class indices must be 0, 1, 2, … in order", where="classes")
     repeated = sorted({n for n in names if names.count(n) > 1})
     if repeated:
         raise ConfigError(f"class names must be unique; repeated: {', '.join(repeated)}", where="classes")
     if IGNORE_LABEL in names:
-        raise ConfigError(
-            f"{IGNORE_LABEL!r} is the name of the ignore index", where="classes", hint="rename the class"
-        )
+        raise ConfigError(f"{IGNORE_LABEL!r} is the name of the ignore index", where="classes", hint="rename the class")
     if table.background is not None and table.background not in names:
         raise ConfigError(
             f"no class is named {table.background!r}", where="background", hint=f"one of: {', '.join(names)}"
         )
     if not 0 <= table.ignore_index <= 255 or table.ignore_index < len(names):
-        raise ConfigError(
-            f"ignore_index {table.ignore_index} must lie in {len(names)} ... 255", where="ignore_index"
-        )
+        raise ConfigError(f"ignore_index {table.ignore_index} must lie in {len(names)} ... 255", where="ignore_index")
     for label_class in table.classes:
         _check_color(label_class)
 
@@ -158,6 +151,4 @@ def _check(table: ClassTable) -> None:
 def _check_color(label_class: LabelClass) -> None:
     color = label_class.color
     if len(color) != 7 or color[0] != "#" or not all(c in "0123456789abcdefABCDEF" for c in color[1:]):
-        raise ConfigError(
-            f"{color!r} is not a colour like #3cb44b", where=f"classes.{label_class.name}.color"
-        )
+        raise ConfigError(f"{color!r} is not a colour like #3cb44b", where=f"classes.{label_class.name}.color")

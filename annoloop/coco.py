@@ -25,8 +25,8 @@ from annoloop.masks import (
     paint,
     rasterize,
     regions,
-    tight,
     to_coco_counts,
+    unpack_coco_counts,
 )
 
 Json = dict[str, Any]
@@ -72,9 +72,7 @@ def header(classes: ClassTable) -> Json:
                 "id": category_id(index),
                 "name": classes.label_of(index),
                 "supercategory": "",
-                "color": [255, 255, 255]
-                if index == classes.ignore_index
-                else list(classes.classes[index].rgb),
+                "color": [255, 255, 255] if index == classes.ignore_index else list(classes.classes[index].rgb),
             }
             for index in (*range(len(classes)), classes.ignore_index)
         ],
@@ -106,11 +104,10 @@ def read_images(document: Mapping[str, Any], where: object) -> list[CocoImage]:
     for key in ("images", "annotations", "categories"):
         if not isinstance(document.get(key), list):
             raise DataError(f"no list {key!r}: not a COCO instances file", where=where)
+    _check_categories(document["categories"], where)
     by_image: dict[int, list[Json]] = {}
     for position, annotation in enumerate(document["annotations"]):
-        by_image.setdefault(_key(annotation, "image_id", f"{where}: annotations[{position}]"), []).append(
-            annotation
-        )
+        by_image.setdefault(_key(annotation, "image_id", f"{where}: annotations[{position}]"), []).append(annotation)
     images = [
         _read_image_entry(entry, by_image, f"{where}: images[{position}]")
         for position, entry in enumerate(document["images"])
@@ -138,9 +135,7 @@ def read_classes(document: Mapping[str, Any]) -> ClassTable:
     return class_table(names, background="background")
 
 
-def class_index_of_category(
-    document: Mapping[str, Any], classes: ClassTable, where: object
-) -> dict[int, int]:
+def class_index_of_category(document: Mapping[str, Any], classes: ClassTable, where: object) -> dict[int, int]:
     """Class index of every category id, matched by name.
 
     Raises:
@@ -148,9 +143,9 @@ def class_index_of_category(
     """
     found: dict[int, int] = {}
     for position, category in enumerate(document["categories"]):
-        name = str(category.get("name"))
+        name = category["name"]
         try:
-            found[_key(category, "id", f"{where}: categories[{position}]")] = classes.index_of(name)
+            found[category["id"]] = classes.index_of(name)
         except KeyError:
             raise DataError(
                 f"category {name!r} is no class",
@@ -160,9 +155,7 @@ def class_index_of_category(
     return found
 
 
-def read_label_map(
-    image: CocoImage, classes: ClassTable, index_of: Mapping[int, int], where: object
-) -> ReadImage:
+def read_label_map(image: CocoImage, classes: ClassTable, index_of: Mapping[int, int], where: object) -> ReadImage:
     """Paint an image's annotations in file order, the later over the earlier.
 
     Raises:
@@ -213,30 +206,19 @@ def _compressed(region: Region, size_hw: tuple[int, int]) -> Json:
     return {"size": list(size_hw), "counts": packed["counts"].decode("ascii")}
 
 
-def _read_segmentation(
-    annotation: Json, class_index: int, size_hw: tuple[int, int], where: str
-) -> Region | None:
+def _read_segmentation(annotation: Json, class_index: int, size_hw: tuple[int, int], where: str) -> Region | None:
     segmentation = annotation["segmentation"]
     try:
         if isinstance(segmentation, list):
             return rasterize(segmentation, class_index, size_hw)
         if tuple(segmentation["size"]) != size_hw:
-            raise DataError(
-                f"RLE size {segmentation['size']} is not the image's {list(size_hw)} (height, width)"
-            )
-        if isinstance(segmentation["counts"], list):
-            return from_coco_counts(segmentation["counts"], class_index, size_hw)
-        return _decode(segmentation, class_index)
+            raise DataError(f"RLE size {segmentation['size']} is not the image's {list(size_hw)} (height, width)")
+        counts = segmentation["counts"]
+        return from_coco_counts(unpack_coco_counts(counts) if isinstance(counts, str) else counts, class_index, size_hw)
     except AnnoloopError as error:
         raise DataError(error.message, where=where) from error
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"segmentation cannot be read ({error})", where=where) from error
-
-
-def _decode(rle: Json, class_index: int) -> Region | None:
-    from pycocotools import mask as coco_mask
-
-    return tight(class_index, coco_mask.decode(rle).astype(np.bool_))
 
 
 def _read_image_entry(entry: Json, by_image: Mapping[int, list[Json]], where: str) -> CocoImage:
@@ -250,19 +232,28 @@ def _read_image_entry(entry: Json, by_image: Mapping[int, list[Json]], where: st
     return CocoImage(image_id, name, (height, width), tuple(by_image.get(image_id, ())))
 
 
+def _check_categories(categories: Iterable[Json], where: object) -> None:
+    seen: Counter[object] = Counter()
+    for position, category in enumerate(categories):
+        place = f"{where}: categories[{position}]"
+        number, name = _key(category, "id", place), category.get("name")
+        if not isinstance(name, str) or not name:
+            raise DataError("no name", where=place)
+        seen.update((number, name))
+    repeated = [str(key) for key, count in seen.items() if count > 1]
+    if repeated:
+        raise DataError(f"category ids and names must be unique; repeated: {', '.join(repeated[:5])}", where=where)
+
+
 def _check_image_list(images: Iterable[CocoImage], by_image: Mapping[int, list[Json]], where: object) -> None:
     ids = Counter(image.id for image in images)
     names = Counter(image.file_name for image in images)
     repeated = [str(key) for counter in (ids, names) for key, count in counter.items() if count > 1]
     if repeated:
-        raise DataError(
-            f"image ids and file names must be unique; repeated: {', '.join(repeated[:5])}", where=where
-        )
+        raise DataError(f"image ids and file names must be unique; repeated: {', '.join(repeated[:5])}", where=where)
     lost = sorted(set(by_image) - set(ids))
     if lost:
-        raise DataError(
-            f"annotations of images that the file does not list: image_id {lost[:5]}", where=where
-        )
+        raise DataError(f"annotations of images that the file does not list: image_id {lost[:5]}", where=where)
 
 
 def _key(entry: object, key: str, where: str) -> int:

@@ -6,6 +6,7 @@ Credentials never stand here (law 9).
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +14,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from annoloop.classes import ClassTable, class_table
+from annoloop.classes import MAX_CLASSES, ClassTable, class_table
 from annoloop.errors import AnnoloopError, ConfigError
 
 FILE_NAME = "annoloop.yaml"
@@ -101,6 +102,8 @@ class Config(_Section):
     def _classes_are_a_table(self) -> Config:
         if self.data.reduce_zero_label and self.ignore_index != 255:
             raise ValueError("reduce_zero_label needs ignore_index 255, as in mmseg")
+        if self.data.reduce_zero_label and len(self.classes) > MAX_CLASSES - 1:
+            raise ValueError(f"reduce_zero_label leaves room for {MAX_CLASSES - 1} classes")
         try:
             self.table()
         except AnnoloopError as error:
@@ -162,8 +165,7 @@ def render(config: Config) -> str:
     data, cvat, train, push = config.data, config.cvat, config.train, config.push
     splits = ", ".join(f"{name}: {_scalar(folder)}" for name, folder in data.splits.items())
     classes = "\n".join(
-        f"  - {{name: {_scalar(c.name)}, color: {_scalar(c.color)}}}  # index {i}"
-        for i, c in enumerate(config.classes)
+        f"  - {{name: {_scalar(c.name)}, color: {_scalar(c.color)}}}  # index {i}" for i, c in enumerate(config.classes)
     )
     return f"""\
 # annoloop project file. Paths are relative to this file. Unknown keys are errors.
@@ -210,8 +212,9 @@ push:
 
 
 def _scalar(value: object) -> str:
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000)
-    return text.removesuffix("\n").removesuffix("\n...").strip()
+    # Dumped inside a list: there a comma or a bracket gets its quotes, as it needs them in our {…}.
+    listed = yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=math.inf)
+    return listed.removeprefix("[").removesuffix("]\n")
 
 
 def _all_faults(error: ValidationError) -> str:

@@ -67,9 +67,7 @@ def to_coco(
         check_label_map(label_map, image_size_hw(sample.image), classes, sample.mask)
         image_id = len(document["images"]) + 1
         document["images"].append(
-            coco.image_entry(
-                image_id, f"{sample.id}{data.image_suffix}", (label_map.shape[0], label_map.shape[1])
-            )
+            coco.image_entry(image_id, f"{sample.id}{data.image_suffix}", (label_map.shape[0], label_map.shape[1]))
         )
         document["annotations"] += coco.encode(
             label_map,
@@ -137,11 +135,7 @@ def _load(file: Path) -> dict[str, Any]:
 def _missing_images(images: Iterable[coco.CocoImage], images_dir: Path | None) -> list[str]:
     if images_dir is None:
         return []
-    return [
-        f"{i.file_name}: no such image in {images_dir}"
-        for i in images
-        if not (images_dir / i.file_name).is_file()
-    ]
+    return [f"{i.file_name}: no such image in {images_dir}" for i in images if not (images_dir / i.file_name).is_file()]
 
 
 def _target(out: Path, file_name: str, data: DataConfig | None, where: Path) -> Path:
@@ -162,9 +156,7 @@ def _write(target: Path, read: coco.ReadImage, data: DataConfig | None) -> bool:
     if target.exists():
         if np.array_equal(read_index_png(target).values, stored.values):
             return False
-        raise DataError(
-            "is there already with other pixels", where=target, hint="choose another --out folder"
-        )
+        raise DataError("is there already with other pixels", where=target, hint="choose another --out folder")
     write_atomic(target, encode_index_png(stored))
     return True
 

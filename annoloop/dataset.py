@@ -47,7 +47,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What the folders hold: samples in order of their id, and what could not be paired."""
+    """What the folders hold: samples split by split, then by stem, and what could not be paired."""
 
     samples: tuple[Sample, ...]
     faults: tuple[Fault, ...]
@@ -105,9 +105,7 @@ def to_stored(label_map: LabelMap, data: DataConfig, previous: IndexImage | None
     return IndexImage(np.where(same, previous.values, values), previous.palette)
 
 
-def check_label_map(
-    label_map: LabelMap, size_hw: tuple[int, int], classes: ClassTable, where: object
-) -> None:
+def check_label_map(label_map: LabelMap, size_hw: tuple[int, int], classes: ClassTable, where: object) -> None:
     """Raise if a label map cannot belong to an image of ``size_hw`` or holds an unknown index.
 
     Raises:
@@ -204,9 +202,7 @@ def _strays(data: DataConfig, split: str, place: str, stems: set[str]) -> Iterat
         return
     images, masks = _split_folders(data, place)
     for stem in sorted(set(_relative_stems(masks, data.mask_suffix)) - stems) if masks.is_dir() else ():
-        yield Fault(
-            "mask without image", str(masks / f"{stem}{data.mask_suffix}"), f"no image in split {split}"
-        )
+        yield Fault("mask without image", str(masks / f"{stem}{data.mask_suffix}"), f"no image in split {split}")
     if data.image_dir == data.mask_dir:
         return
     for path in sorted(images.rglob("*")):

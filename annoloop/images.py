@@ -70,14 +70,17 @@ def read_bytes(path: Path) -> bytes:
 
 
 def image_size_hw(path: Path) -> tuple[int, int]:
-    """Height and width of an image as it is shown; reads the header only.
+    """Height and width of an image as it is shown; reads the header, of a PNG everything.
 
     Raises:
-        DataError: missing, or not an image.
+        DataError: missing, not an image, or a truncated PNG.
     """
     with _opened(path) as image:
         width, height = image.size
-        turned = image.getexif().get(_EXIF_ORIENTATION) in _TRANSPOSED_ORIENTATIONS
+        try:
+            turned = image.getexif().get(_EXIF_ORIENTATION) in _TRANSPOSED_ORIENTATIONS
+        except (OSError, SyntaxError, ValueError) as error:
+            raise unreadable(path, error) from error
     return (width, height) if turned else (height, width)
 
 
@@ -129,7 +132,9 @@ def encode_index_png(mask: IndexImage) -> bytes:
     """An index PNG; the inverse of ``decode_index_png``."""
     image = Image.fromarray(np.ascontiguousarray(mask.values))
     if mask.palette is not None:
-        image.putpalette(mask.palette)  # turns the mode from L into P, the values stay
+        # Pillow takes the bit depth from the palette's length: one too short would cut values off.
+        needed = 3 * (int(mask.values.max()) + 1)
+        image.putpalette(mask.palette.ljust(needed, b"\0"))  # turns the mode from L into P, the values stay
     stream = io.BytesIO()
     image.save(stream, "PNG", compress_level=6)
     return stream.getvalue()
@@ -165,9 +170,7 @@ def unreadable(where: object, error: Exception) -> DataError:
 def unwritable(where: object, error: OSError) -> DataError:
     """The error for a file that cannot be written."""
     if error.errno == errno.ENOSPC:
-        return DataError(
-            "the disk is full; nothing was overwritten", where=where, hint="make room, then run again"
-        )
+        return DataError("the disk is full; nothing was overwritten", where=where, hint="make room, then run again")
     return DataError(f"cannot be written ({error.strerror or error})", where=where)
 
 

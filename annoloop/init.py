@@ -67,9 +67,7 @@ def init(
     """
     file = project_dir / FILE_NAME
     if file.exists() and not force:
-        raise ConfigError(
-            "is there already", where=file, hint="--force replaces it; your edits would be lost"
-        )
+        raise ConfigError("is there already", where=file, hint="--force replaces it; your edits would be lost")
     if not data_root.is_dir():
         raise DataError("no such folder", where=data_root)
     data = _find_layout(data_root)
@@ -143,10 +141,7 @@ def _common_suffix(folder: Path, allowed: Iterable[str]) -> str:
 def _mask_suffix(images: Path, masks: Path, image_suffix: str) -> str:
     """What follows the image's stem in its mask's name: .png, _gtFine_labelTrainIds.png, …"""
     stems = sorted(
-        (
-            p.relative_to(images).as_posix().removesuffix(image_suffix)
-            for p in images.rglob(f"*{image_suffix}")
-        ),
+        (p.relative_to(images).as_posix().removesuffix(image_suffix) for p in images.rglob(f"*{image_suffix}")),
         key=len,
     )
     names = {p.relative_to(masks).as_posix() for p in masks.rglob("*.png")}
@@ -156,9 +151,7 @@ def _mask_suffix(images: Path, masks: Path, image_suffix: str) -> str:
     for stem in stems[:50]:
         endings.update(name.removeprefix(stem) for name in names if name.startswith(stem))
     if not endings:
-        raise DataError(
-            "no mask has the name of an image", where=masks, hint="masks are found by the image's stem"
-        )
+        raise DataError("no mask has the name of an image", where=masks, hint="masks are found by the image's stem")
     return endings.most_common(1)[0][0]
 
 
@@ -208,9 +201,7 @@ def _odd_values(values: Counter[int], names: Sequence[str], *, given: bool) -> l
         odd.append("every mask is all 0")
     total = sum(values.values())
     if total and values.get(0, 0) / total > 0.8:
-        odd.append(
-            f"index 0 covers {values[0] / total:.0%} of the pixels: the recipes' losses are made for that"
-        )
+        odd.append(f"index 0 covers {values[0] / total:.0%} of the pixels: the recipes' losses are made for that")
     return odd
 
 

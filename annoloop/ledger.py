@@ -64,10 +64,11 @@ class Ledger:
             self._execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # a full disk has SQLite roll back by itself
+                    self._db.execute("ROLLBACK")
                 raise
-            self._execute("COMMIT")
         finally:
             self._depth -= 1
 
@@ -81,7 +82,7 @@ class Ledger:
     def put_images(self, rows: Iterable[ImageRow]) -> None:
         """Insert or update samples."""
         with self.transaction():
-            self._db.executemany(
+            self._execute_many(
                 "INSERT INTO image VALUES (?, ?, ?, ?, ?) ON CONFLICT (sample_id) DO UPDATE SET"
                 " image_sha256 = excluded.image_sha256, image_stamp = excluded.image_stamp,"
                 " mask_sha256 = excluded.mask_sha256, mask_stamp = excluded.mask_stamp",
@@ -126,9 +127,7 @@ class Ledger:
         """
         row = self._execute("SELECT * FROM run WHERE id = ?", (run_id,)).fetchone()
         if row is None:
-            raise LedgerError(
-                f"there is no run {run_id}", where=self._path, hint="annoloop log lists the runs"
-            )
+            raise LedgerError(f"there is no run {run_id}", where=self._path, hint="annoloop log lists the runs")
         return _run(row)
 
     def current_run(self) -> RunRow | None:
@@ -148,12 +147,9 @@ class Ledger:
     def put_scores(self, run_id: int, rows: Iterable[ScoreRow]) -> None:
         """Insert or replace the scores of a run."""
         with self.transaction():
-            self._db.executemany(
+            self._execute_many(
                 "INSERT OR REPLACE INTO score VALUES (?, ?, ?, ?, ?, ?)",
-                [
-                    (run_id, r.sample_id, r.image_sha256, r.mask_sha256, r.dice, _pack(r.confusion))
-                    for r in rows
-                ],
+                [(run_id, r.sample_id, r.image_sha256, r.mask_sha256, r.dice, _pack(r.confusion)) for r in rows],
             )
 
     def scores(self, run_id: int) -> dict[str, ScoreRow]:
@@ -182,7 +178,7 @@ class Ledger:
                 {**task, "created_at": _now()},
             )
             task_id = int(cursor.lastrowid or 0)
-            self._db.executemany(
+            self._execute_many(
                 "INSERT INTO frame (task_id, sample_id, name, score, base_sha256, pushed_sha256, shapes)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 [
@@ -240,13 +236,10 @@ class Ledger:
     def put_frames(self, task_id: int, frames: Iterable[FrameRow]) -> None:
         """Bring frames up to date: what was last in step with CVAT, and what became of them."""
         with self.transaction():
-            self._db.executemany(
+            self._execute_many(
                 "UPDATE frame SET base_sha256 = ?, pushed_sha256 = ?, shapes = ?, state = ?"
                 " WHERE task_id = ? AND sample_id = ?",
-                [
-                    (f.base_sha256, f.pushed_sha256, json.dumps(f.shapes), f.state, task_id, f.sample_id)
-                    for f in frames
-                ],
+                [(f.base_sha256, f.pushed_sha256, json.dumps(f.shapes), f.state, task_id, f.sample_id) for f in frames],
             )
 
     # mask changes
@@ -258,7 +251,7 @@ class Ledger:
                 "INSERT INTO change (kind, task_id, made_at) VALUES (?, ?, ?)", (kind, task_id, _now())
             )
             change_id = int(cursor.lastrowid or 0)
-            self._db.executemany(
+            self._execute_many(
                 "INSERT INTO mask_change (change_id, sample_id, old_sha256, new_sha256) VALUES (?, ?, ?, ?)",
                 [(change_id, c.sample_id, c.old_sha256, c.new_sha256) for c in changes],
             )
@@ -291,8 +284,7 @@ class Ledger:
     def mask_changes(self, change_id: int) -> list[MaskChange]:
         """The masks of one change."""
         rows = self._execute(
-            "SELECT sample_id, old_sha256, new_sha256 FROM mask_change WHERE change_id = ?"
-            " ORDER BY sample_id",
+            "SELECT sample_id, old_sha256, new_sha256 FROM mask_change WHERE change_id = ? ORDER BY sample_id",
             (change_id,),
         )
         return [MaskChange(*row) for row in rows]
@@ -322,9 +314,16 @@ class Ledger:
         try:
             return self._db.execute(sql, values)
         except sqlite3.Error as error:
-            raise LedgerError(
-                f"{error}", where=self._path, hint="is the disk full or the file locked?"
-            ) from error
+            raise self._failed(error) from error
+
+    def _execute_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
+        try:
+            self._db.executemany(sql, rows)
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: sqlite3.Error) -> LedgerError:
+        return LedgerError(f"{error}", where=self._path, hint="is the disk full or the file locked?")
 
 
 def _run(row: sqlite3.Row) -> RunRow:

@@ -25,6 +25,12 @@ Ints: TypeAlias = npt.NDArray[np.int64]
 
 _CONNECTIVITY = 8
 
+_MOST_GROUPS = 12
+"""5-bit groups of one compressed COCO count that fit into 63 bits."""
+
+_FAR_PX = 1 << 20
+"""pycocotools walks along every polygon edge in memory: beyond this it would take gigabytes."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Region:
@@ -84,9 +90,7 @@ def regions(label_map: LabelMap, *, skip: Iterable[int] = (), min_region_px: int
     return sorted(found, key=lambda r: (r.class_index, r.top_px, r.left_px))
 
 
-def paint(
-    parts: Iterable[Region], shape_hw: tuple[int, int], *, fill: int, onto: LabelMap | None = None
-) -> LabelMap:
+def paint(parts: Iterable[Region], shape_hw: tuple[int, int], *, fill: int, onto: LabelMap | None = None) -> LabelMap:
     """Paint regions, later over earlier, on a map of ``fill`` or on a copy of ``onto``.
 
     Raises:
@@ -96,9 +100,7 @@ def paint(
     for region in parts:
         left, top, right, bottom = region.box_ltrb
         if left < 0 or top < 0 or right > shape_hw[1] or bottom > shape_hw[0]:
-            raise DataError(
-                f"region {region.box_ltrb} does not fit into an image of {shape_hw[1]} x {shape_hw[0]} px"
-            )
+            raise DataError(f"region {region.box_ltrb} does not fit into an image of {shape_hw[1]} x {shape_hw[0]} px")
         canvas[top:bottom, left:right][region.bits] = region.class_index
     return canvas
 
@@ -149,9 +151,7 @@ def from_cvat_runs(points: Sequence[float], class_index: int, shape_hw: tuple[in
     runs, (left, top, right, bottom) = whole[:-4], whole[-4:].tolist()
     h, w = bottom - top + 1, right - left + 1
     if left < 0 or top < 0 or h < 1 or w < 1 or right >= shape_hw[1] or bottom >= shape_hw[0]:
-        raise DataError(
-            f"mask box {left},{top}..{right},{bottom} leaves the image of {shape_hw[1]} x {shape_hw[0]} px"
-        )
+        raise DataError(f"mask box {left},{top}..{right},{bottom} leaves the image of {shape_hw[1]} x {shape_hw[0]} px")
     if (runs < 0).any() or int(runs.sum()) != h * w:
         raise DataError(f"mask runs add up to {int(runs.sum())} px, the box holds {h * w}")
     return tight(class_index, _unroll(runs).reshape(h, w), top_px=top, left_px=left)
@@ -177,7 +177,7 @@ def to_coco_counts(region: Region, shape_hw: tuple[int, int]) -> list[int]:
     return [*counts, rest] if rest else counts
 
 
-def from_coco_counts(counts: Sequence[int], class_index: int, shape_hw: tuple[int, int]) -> Region | None:
+def from_coco_counts(counts: Sequence[int] | Ints, class_index: int, shape_hw: tuple[int, int]) -> Region | None:
     """The region of uncompressed COCO counts, or None if it has no pixel.
 
     Raises:
@@ -190,13 +190,42 @@ def from_coco_counts(counts: Sequence[int], class_index: int, shape_hw: tuple[in
     return tight(class_index, _unroll(runs).reshape(w, h).T)
 
 
-def rasterize(
-    polygons: Sequence[Sequence[float]], class_index: int, shape_hw: tuple[int, int]
-) -> Region | None:
+def unpack_coco_counts(text: str) -> Ints:
+    """COCO's compressed counts as plain ones; pycocotools writes them.
+
+    Each number is cut into 5-bit groups, lowest first, one character each; from the fourth number
+    on, what is stored is the difference to the number two before.
+
+    >>> unpack_coco_counts("2110000").tolist()
+    [2, 1, 1, 1, 2, 1, 2]
+
+    Source: cocoapi ``maskApi.c``, rleToString.  Its inverse there leaves the rest of the mask unset
+    when the counts end early, so the numbers come out here and are checked in ``from_coco_counts``.
+
+    Raises:
+        DataError: characters that no encoder writes, or a number that does not end.
+    """
+    groups = np.frombuffer(text.encode("ascii", "replace"), np.uint8).astype(np.int64) - 48
+    if groups.size == 0 or (groups < 0).any() or (groups > 63).any() or groups[-1] & 32:
+        raise DataError("the compressed RLE counts are damaged")
+    ends = np.flatnonzero(groups & 32 == 0)
+    starts = np.r_[0, ends[:-1] + 1]
+    lengths = ends - starts + 1
+    if int(lengths.max()) > _MOST_GROUPS:
+        raise DataError("the compressed RLE counts are damaged")
+    place = np.arange(groups.size) - np.repeat(starts, lengths)
+    numbers = np.add.reduceat((groups & 31) << (5 * place), starts)
+    numbers -= np.where(groups[ends] & 16, np.int64(1) << (5 * lengths), 0)
+    numbers[1::2] = np.cumsum(numbers[1::2])
+    numbers[2::2] = np.cumsum(numbers[2::2])
+    return numbers
+
+
+def rasterize(polygons: Sequence[Sequence[float]], class_index: int, shape_hw: tuple[int, int]) -> Region | None:
     """Polygons as pycocotools draws them, several parts as one region; None if no pixel is covered.
 
     Raises:
-        DataError: fewer than three points, or an odd count of numbers.
+        DataError: fewer than three points, an odd count of numbers, or a point far outside any image.
     """
     from pycocotools import mask as coco_mask
 
@@ -204,7 +233,10 @@ def rasterize(
     if short or not polygons:
         count = len(short[0]) if short else 0
         raise DataError(f"a polygon needs three points or more as x, y pairs, one has {count} numbers")
-    merged = coco_mask.merge(coco_mask.frPyObjects([list(map(float, p)) for p in polygons], *shape_hw))
+    outlines = [list(map(float, p)) for p in polygons]
+    if not all(-_FAR_PX <= number <= _FAR_PX for outline in outlines for number in outline):
+        raise DataError("a polygon has a point that is no position in an image")
+    merged = coco_mask.merge(coco_mask.frPyObjects(outlines, *shape_hw))
     return tight(class_index, coco_mask.decode(merged).astype(np.bool_))
 
 
@@ -228,9 +260,7 @@ def from_cvat_outline(
         outline = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
     turn = np.deg2rad(rotation)
     centre = outline.mean(axis=0)
-    turned = (outline - centre) @ np.array(
-        [[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]
-    ) + centre
+    turned = (outline - centre) @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) + centre
     return rasterize([turned.ravel().tolist()], class_index, shape_hw)
 
 

@@ -114,30 +114,33 @@ def wrong_px(counts: Confusion) -> int:
 def class_weights(pixels: npt.NDArray[np.int64]) -> tuple[float, ...]:
     """Cross-entropy weights per class from the training split's pixel counts (K,).
 
-    The square root of median frequency over frequency, held between 0.3 and 3: background counts
-    less, rare classes more, and no class drowns the others.  A class without a pixel weighs 1.
-    Source of the balancing: Eigen & Fergus, 2015; the root and the bounds are ours.
+    The square root of inverse frequency, sqrt(1 / (K x share)), held between 0.1 and 10: without it
+    small networks settle on "all background" and never find a rare class, with the full inverse they
+    see rare classes everywhere.  A class without a pixel weighs 1.
     """
     present = pixels > 0
     weights = np.ones(pixels.size)
     if present.any():
         shares = pixels[present] / pixels.sum()
-        weights[present] = np.clip(np.sqrt(np.median(shares) / shares), 0.3, 3.0)
+        weights[present] = np.clip(np.sqrt(1 / (present.sum() * shares)), 0.1, 10.0)
     return tuple(float(w) for w in weights)
 
 
-def compare(
-    candidate: Confusion, current: Confusion, *, resamples: int = 10_000, seed: int = 0
-) -> Comparison:
+def compare(candidate: Confusion, current: Confusion, *, resamples: int = 10_000, seed: int = 0) -> Comparison:
     """Paired bootstrap over images of the difference in mDice; both (N, K, K), image by image alike.
 
+    Images whose truth is ignored everywhere say nothing and are left out.
     Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993, percentile interval.
 
     Raises:
-        DataError: different images, or none.
+        DataError: different images, or none with a pixel that counts.
     """
-    if candidate.shape != current.shape or len(candidate) == 0:
+    if candidate.shape != current.shape:
         raise DataError(f"cannot compare {len(candidate)} with {len(current)} images")
+    counted = candidate.sum((1, 2)) > 0
+    candidate, current = candidate[counted], current[counted]
+    if len(candidate) == 0:
+        raise DataError("cannot compare models without an image that has a labelled pixel")
     n = len(candidate)
     rng = np.random.default_rng(seed)
     differences = np.empty(resamples)

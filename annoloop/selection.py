@@ -19,9 +19,7 @@ class Candidate:
     wrong_px: int
 
 
-def choose(
-    candidates: Sequence[Candidate], count: int, *, random_share: float = 0.0, seed: int = 0
-) -> list[Candidate]:
+def choose(candidates: Sequence[Candidate], count: int, *, random_share: float = 0.0, seed: int = 0) -> list[Candidate]:
     """The worst ``count`` candidates, worst first, then a random share drawn from the rest.
 
     ``random_share`` (0 ... 1) of the places goes to images drawn without regard to their score: only

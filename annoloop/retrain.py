@@ -1,0 +1,251 @@
+"""``annoloop retrain``: train on the current masks, score, and promote only what is better (law 8).
+
+Candidate and current model are compared on the same validation images with the same current masks.
+The fact to know: the same command finds a run that was cut off and goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from annoloop.dataset import Sample, check_label_map, read_label_map
+from annoloop.errors import AnnoloopError, ConfigError, DataError, Interrupted
+from annoloop.images import file_sha256, image_size_hw
+from annoloop.metrics import Comparison, class_weights, compare, dice, scores
+from annoloop.progress import Track, silent
+from annoloop.project import Project
+from annoloop.schema import ImageRow, RunRow
+from annoloop.scoring import Scored, Watch, missing_predictions, score, stacked, total, unwatched
+from annoloop.training import Result, run_job
+
+PROMOTE_SHARE = 0.95
+"""A candidate must be better in this share of the bootstrap's resamples."""
+
+COLLAPSE = 0.10
+"""No class may lose more Dice than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetrainRequest:
+    """None means: as annoloop.yaml or the recipe says."""
+
+    recipe: str | None = None
+    iterations: int | None = None
+    device: Literal["auto", "cpu", "cuda"] | None = None
+    seed: int | None = None
+    from_scratch: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RetrainReport:
+    """A finished run and the verdict on it; Dice as fractions of 1 over the validation split."""
+
+    run: int
+    recipe: str
+    device: str
+    parent: int | None
+    resumed: bool
+    iterations: int
+    seconds: float
+    train_images: int
+    val_images: int
+    mean_dice: float
+    mean_iou: float
+    dice: Mapping[str, float]
+    current_mean_dice: float | None
+    comparison: Comparison | None
+    promoted: bool
+    verdict: str
+    checkpoint: str
+
+
+def retrain(
+    project: Project,
+    request: RetrainRequest,
+    *,
+    track: Track = silent,
+    watch: Watch = unwatched,
+) -> RetrainReport:
+    """Train, predict the validation split, compare with the current model, and judge.
+
+    Raises:
+        ConfigError: no such recipe.
+        DataError: an empty split, or masks that cannot be used.
+        TrainingError: the training process failed.
+        Interrupted: ^C; the last checkpoint is kept and the same command goes on from it.
+    """
+    train, val = _labelled(project, "train"), _labelled(project, "val")
+    rows = project.scan([*train, *val], track)
+    weights = _check_and_weigh(project, train, val, track)
+    parent = None if request.from_scratch else project.current_run()
+    recipe = request.recipe or project.config.train.recipe
+    digest = _digest(project, request, parent, recipe, rows)
+    run, resumed = _begin(project, digest, recipe, parent)
+    result = _train(project, request, run, parent, recipe, train, [(s, rows[s.id]) for s in val], weights, watch)
+    candidate = score(project, run, val, track=track, watch=watch)
+    current = None if parent is None else score(project, parent, val, track=track, watch=watch)
+    return _judge(project, run, parent, result, candidate, current, resumed=resumed, train_images=len(train))
+
+
+def _labelled(project: Project, split: str) -> list[Sample]:
+    if split not in project.config.data.splits:
+        raise ConfigError(f"training needs a split {split!r}", where=project.path, hint="see data.splits")
+    found = [s for s in project.samples([split]) if s.mask is not None]
+    if not found:
+        raise DataError(f"split {split!r} has no image with a mask", where=project.config.data.root)
+    return found
+
+
+def _check_and_weigh(
+    project: Project, train: Sequence[Sample], val: Sequence[Sample], track: Track
+) -> tuple[float, ...]:
+    """Look at every mask before hours go into training; counts of the training split make the weights."""
+    pixels = np.zeros(256, np.int64)
+    faults = []
+    training = {s.id for s in train}
+    for sample in track([*train, *val], "checking masks", len(train) + len(val)):
+        assert sample.mask is not None
+        try:
+            label_map = read_label_map(sample.mask, project.config.data)
+            check_label_map(label_map, image_size_hw(sample.image), project.classes, sample.mask)
+        except AnnoloopError as error:
+            faults.append(f"\n  {error.where or sample.mask}: {error.message}")
+            continue
+        if sample.id in training:
+            pixels += np.bincount(label_map.ravel(), minlength=256)
+    if faults:
+        raise DataError(
+            f"{len(faults)} images or masks cannot be used:" + "".join(faults[:10]),
+            hint="annoloop doctor lists all of them",
+        )
+    return class_weights(pixels[: len(project.classes)])
+
+
+def _digest(
+    project: Project,
+    request: RetrainRequest,
+    parent: RunRow | None,
+    recipe: str,
+    rows: Mapping[str, ImageRow],
+) -> str:
+    """Equal for the same command on the same data and model."""
+    asked = [
+        file_sha256(project.recipe(recipe)),
+        project.config.train.model_dump(mode="json"),
+        [request.iterations, request.device, request.seed],
+        None if parent is None else parent.id,
+        project.classes.digest,
+        sorted((r.sample_id, r.image_sha256, r.mask_sha256) for r in rows.values()),
+    ]
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+
+
+def _begin(project: Project, digest: str, recipe: str, parent: RunRow | None) -> tuple[RunRow, bool]:
+    cut_off = project.ledger.unfinished_run(digest)
+    if cut_off is not None:
+        return cut_off, (project.run_dir(cut_off.id) / "last.pth").is_file()
+    number = project.ledger.add_run(
+        kind_digest=digest,
+        recipe=recipe,
+        parent_id=None if parent is None else parent.id,
+        class_digest=project.classes.digest,
+    )
+    return project.ledger.run(number), False
+
+
+def _train(
+    project: Project,
+    request: RetrainRequest,
+    run: RunRow,
+    parent: RunRow | None,
+    recipe: str,
+    train: Sequence[Sample],
+    val: Sequence[tuple[Sample, ImageRow]],
+    weights: tuple[float, ...],
+    watch: Watch,
+) -> Result:
+    settings, run_dir = project.config.train, project.run_dir(run.id)
+    job = project.job(
+        "train",
+        run_dir,
+        recipe=project.recipe(recipe),
+        train=tuple((s.image, s.mask) for s in train),
+        val=tuple((s.image, s.mask) for s, _ in val),
+        iterations=request.iterations or settings.iterations,
+        device=request.device or settings.device,
+        seed=settings.seed if request.seed is None else request.seed,
+        init_checkpoint=None if parent is None else project.best_checkpoint(parent.id),
+        resume=(run_dir / "last.pth").is_file(),
+        predictions=missing_predictions(project, run.id, val),
+        class_weights=weights,
+    )
+    try:
+        return run_job(job, watch)
+    except Interrupted:
+        project.ledger.end_run(run.id, "stopped")
+        raise
+    except AnnoloopError:
+        project.ledger.end_run(run.id, "failed")
+        raise
+
+
+def _judge(
+    project: Project,
+    run: RunRow,
+    parent: RunRow | None,
+    result: Result,
+    candidate: Sequence[Scored],
+    current: Sequence[Scored] | None,
+    *,
+    resumed: bool,
+    train_images: int,
+) -> RetrainReport:
+    background = project.classes.background_index
+    reached = scores(total(candidate), background)
+    before = None if current is None else scores(total(current), background)
+    comparison = None if current is None else compare(stacked(candidate), stacked(current))
+    promoted, verdict = _verdict(project, candidate, current, comparison)
+    project.ledger.judge_run(run.id, val_dice=reached.mean_dice, promoted=promoted, verdict=verdict)
+    return RetrainReport(
+        run=run.id,
+        recipe=run.recipe,
+        device=result.device,
+        parent=None if parent is None else parent.id,
+        resumed=resumed,
+        iterations=result.iterations,
+        seconds=result.seconds,
+        train_images=train_images,
+        val_images=len(candidate),
+        mean_dice=reached.mean_dice,
+        mean_iou=reached.mean_iou,
+        dice=dict(zip(project.classes.names, reached.dice, strict=True)),
+        current_mean_dice=None if before is None else before.mean_dice,
+        comparison=comparison,
+        promoted=promoted,
+        verdict=verdict,
+        checkpoint=str(project.best_checkpoint(run.id)),
+    )
+
+
+def _verdict(
+    project: Project,
+    candidate: Sequence[Scored],
+    current: Sequence[Scored] | None,
+    comparison: Comparison | None,
+) -> tuple[bool, str]:
+    if current is None or comparison is None:
+        return True, "the first model"
+    gain = f"{comparison.difference:+.3f} mDice [{comparison.low:+.3f}, {comparison.high:+.3f}]"
+    lost = dice(total(current)) - dice(total(candidate))
+    worst = int(np.nanargmax(np.where(np.isnan(lost), -1, lost)))
+    if lost[worst] > COLLAPSE:
+        return False, f"class {project.classes.names[worst]} lost {lost[worst]:.3f} Dice ({gain})"
+    if comparison.share_better < PROMOTE_SHARE:
+        return False, f"not surely better: in {comparison.share_better:.0%} of resamples ({gain})"
+    return True, f"better in {comparison.share_better:.0%} of resamples ({gain})"

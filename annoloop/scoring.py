@@ -1,0 +1,133 @@
+"""Scores of a run on samples: predicts what is missing, counts what is new, remembers both.
+
+Used by every operation that asks how good a model is.  The fact to know: predictions are found by the
+image's content and scores by the mask's too, so after a pull only the corrected images are counted
+again, and nothing is predicted twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from annoloop.dataset import Sample, read_label_map
+from annoloop.errors import AnnoloopError, DataError
+from annoloop.metrics import Confusion, confusion, image_dice
+from annoloop.progress import Track, silent
+from annoloop.project import Project
+from annoloop.schema import ImageRow, RunRow, ScoreRow
+from annoloop.training import Event, run_job
+
+Watch = Callable[[Event], None]
+
+
+def unwatched(_: Event) -> None:
+    """Nobody watches the child process."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """A sample, its content hashes and a run's score on it."""
+
+    sample: Sample
+    row: ImageRow
+    score: ScoreRow
+
+
+def score(
+    project: Project,
+    run: RunRow,
+    samples: Sequence[Sample],
+    *,
+    track: Track = silent,
+    watch: Watch = unwatched,
+) -> list[Scored]:
+    """The scores of a run on all samples that have a mask, in their order.
+
+    Raises:
+        DataError: none of them has a mask, or a file cannot be used.
+        TrainingError: the predicting process failed.
+    """
+    labelled = [sample for sample in samples if sample.mask is not None]
+    if not labelled:
+        raise DataError("no image with a mask to score on", where=_splits_of(samples), hint="see data.splits")
+    rows = project.scan(labelled, track)
+    predict(project, run, [(s, rows[s.id]) for s in labelled], watch=watch)
+    known = project.ledger.scores(run.id)
+    stale = [s for s in labelled if not _fits(known.get(s.id), rows[s.id])]
+    fresh = {s.id: _count(project, run, s, rows[s.id]) for s in track(stale, "comparing with labels", len(stale))}
+    project.ledger.put_scores(run.id, fresh.values())
+    return [Scored(s, rows[s.id], fresh.get(s.id) or known[s.id]) for s in labelled]
+
+
+def predict(project: Project, run: RunRow, samples: Iterable[tuple[Sample, ImageRow]], *, watch: Watch) -> None:
+    """Make the predictions of a run that are not there yet, in one child process."""
+    missing = missing_predictions(project, run.id, samples)
+    if not missing:
+        return
+    run_dir = project.run_dir(run.id)
+    job = project.job(
+        "predict",
+        run_dir / "predict",
+        recipe=run_dir / "config.py",
+        init_checkpoint=project.best_checkpoint(run.id),
+        predictions=missing,
+    )
+    run_job(job, watch)
+
+
+def missing_predictions(
+    project: Project, run_id: int, samples: Iterable[tuple[Sample, ImageRow]]
+) -> tuple[tuple[object, ...], ...]:
+    """(image, index PNG, confidence PNG) of what a run has not predicted; equal images once."""
+    wanted = {}
+    for sample, row in samples:
+        index_png, confidence_png = project.prediction_paths(run_id, row.image_sha256)
+        if not (index_png.is_file() and confidence_png.is_file()):
+            wanted[row.image_sha256] = (sample.image, index_png, confidence_png)
+    return tuple(wanted.values())
+
+
+def total(scored: Iterable[Scored]) -> Confusion:
+    """The summed confusion (K, K)."""
+    summed: Confusion = np.sum([s.score.confusion for s in scored], axis=0, dtype=np.int64)
+    return summed
+
+
+def stacked(scored: Sequence[Scored]) -> Confusion:
+    """All confusions (N, K, K)."""
+    return np.stack([s.score.confusion for s in scored])
+
+
+def by_split(scored: Sequence[Scored]) -> Mapping[str, list[Scored]]:
+    """The same, split by split."""
+    found: dict[str, list[Scored]] = {}
+    for one in scored:
+        found.setdefault(one.sample.split, []).append(one)
+    return found
+
+
+def _fits(known: ScoreRow | None, row: ImageRow) -> bool:
+    return known is not None and (known.image_sha256, known.mask_sha256) == (
+        row.image_sha256,
+        row.mask_sha256,
+    )
+
+
+def _count(project: Project, run: RunRow, sample: Sample, row: ImageRow) -> ScoreRow:
+    assert sample.mask is not None
+    assert row.mask_sha256 is not None
+    try:
+        truth = read_label_map(sample.mask, project.config.data)
+        prediction = project.prediction(run.id, row.image_sha256)
+        counts = confusion(truth, prediction, len(project.classes), project.classes.ignore_index)
+    except AnnoloopError as error:
+        raise DataError(error.message, where=error.where or sample.mask, hint=error.hint) from error
+    dice = image_dice(counts, project.classes.background_index)
+    return ScoreRow(sample.id, row.image_sha256, row.mask_sha256, dice, counts)
+
+
+def _splits_of(samples: Iterable[Sample]) -> str:
+    return "splits: " + (", ".join(sorted({s.split for s in samples})) or "none")

@@ -1,0 +1,86 @@
+"""``annoloop status``: where the loop stands, and the next sensible command."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from annoloop.project import Project
+from annoloop.schema import RunRow, TaskRow
+
+
+@dataclass(frozen=True, slots=True)
+class TaskState:
+    """A task that is not done: its CVAT number (None before it is made), state and frames by state."""
+
+    name: str
+    task: int | None
+    state: str
+    frames: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReport:
+    """The state of the loop; ``images`` and ``labelled`` by split."""
+
+    project: str
+    images: Mapping[str, int]
+    labelled: Mapping[str, int]
+    current_run: int | None
+    current_val_dice: float | None
+    runs: int
+    tasks: tuple[TaskState, ...]
+    masks_changed_since_training: int
+    next_command: str
+    because: str
+
+
+def status(project: Project) -> StatusReport:
+    """Look at folders and ledger; opens no image and asks no server."""
+    samples = project.samples()
+    current = project.current_run()
+    runs, tasks = project.ledger.runs(), project.ledger.tasks()
+    open_tasks = [t for t in tasks if t.state not in ("done", "lost")]
+    changed = _changed_since(project, current)
+    command, because = _next(runs, current, open_tasks, changed)
+    return StatusReport(
+        project.config.project,
+        Counter(s.split for s in samples),
+        Counter(s.split for s in samples if s.mask is not None),
+        None if current is None else current.id,
+        None if current is None else current.val_dice,
+        len(runs),
+        tuple(_task_state(project, t) for t in open_tasks),
+        changed,
+        command,
+        because,
+    )
+
+
+def _task_state(project: Project, task: TaskRow) -> TaskState:
+    return TaskState(task.name, task.cvat_id, task.state, Counter(f.state for f in project.ledger.frames(task.id)))
+
+
+def _changed_since(project: Project, current: RunRow | None) -> int:
+    """Masks that pulls and undos replaced since the newest finished training began."""
+    finished = [r for r in project.ledger.runs() if r.state == "finished"]
+    if current is None or not finished:
+        return 0
+    since = finished[-1].started_at
+    return sum(change.masks for change in project.ledger.changes() if change.made_at > since)
+
+
+def _next(runs: list[RunRow], current: RunRow | None, open_tasks: list[TaskRow], changed: int) -> tuple[str, str]:
+    half = [t for t in open_tasks if t.state != "open"]
+    if half:
+        return "annoloop push", f"task {half[0].name!r} was cut off; the same push command finishes it"
+    if runs and runs[-1].state in ("running", "stopped"):
+        return "annoloop retrain", f"run {runs[-1].id} was cut off; the same command goes on"
+    if current is None:
+        return "annoloop retrain", "there is no model yet"
+    if changed:
+        return "annoloop retrain", f"{changed} masks were corrected since the last training"
+    if open_tasks:
+        return f"annoloop pull --task {open_tasks[0].cvat_id}", "as soon as its jobs are completed in CVAT"
+    return "annoloop push --worst 50", f"run {current.id} is the current model"
