@@ -1,0 +1,5 @@
+"""``python -m annoloop``: the command line."""
+
+from annoloop.cli import main
+
+main()

@@ -1,0 +1,331 @@
+"""What a person sees: rich tables on stdout, progress on stderr, and every report as JSON.
+
+One ``show`` per report type.  Not here: deciding anything.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import singledispatchmethod
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from annoloop.annotate import AnnotateReport
+from annoloop.browse import BrowseReport
+from annoloop.convert import FromCocoReport, ToCocoReport
+from annoloop.doctor import DoctorReport
+from annoloop.errors import AnnoloopError
+from annoloop.evaluate import EvaluateReport
+from annoloop.init import InitReport
+from annoloop.log import LogEntry
+from annoloop.metrics import Scores
+from annoloop.pull import PullReport
+from annoloop.push import PushReport
+from annoloop.retrain import RetrainReport
+from annoloop.status import StatusReport
+from annoloop.training import Event
+from annoloop.undo import UndoReport
+
+T = TypeVar("T")
+
+_MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "fault": "[red]fault[/]"}
+
+
+def to_plain(value: Any) -> Any:
+    """A report as JSON-able values; NaN, which JSON does not know, becomes null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [to_plain(item) for item in value]
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+class Screen:
+    """Results on stdout, everything else on stderr; ``as_json`` prints results as one JSON object."""
+
+    def __init__(self, *, as_json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
+        self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
+        self._out = Console(highlight=False, soft_wrap=True)
+        self._err = Console(stderr=True, highlight=False, quiet=quiet)
+
+    def result(self, report: Any) -> None:
+        """Print a report."""
+        if self.as_json:
+            print(json.dumps(to_plain(report), indent=2, ensure_ascii=False))
+        else:
+            self.show(report)
+
+    def say(self, text: str) -> None:
+        """A line about what is going on, on stderr."""
+        self._err.print(text, soft_wrap=True)
+
+    def error(self, error: AnnoloopError) -> None:
+        """An error on stderr and, with ``as_json``, as an object on stdout."""
+        if self.as_json:
+            fault = {
+                "message": error.message,
+                "where": error.where,
+                "hint": error.hint,
+                "exit_code": error.exit_code,
+            }
+            print(json.dumps({"error": fault}, indent=2, ensure_ascii=False))
+        text = f"{escape(error.where)}: {escape(error.message)}" if error.where else escape(error.message)
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        console.print(f"[red]error:[/] {text}")
+        if error.hint:
+            console.print(f"[cyan]hint:[/] {escape(error.hint)}")
+
+    def track(self, items: Iterable[T], title: str, total: int | None = None) -> Iterator[T]:
+        """A progress bar around ``items``; short lists and quiet screens show none."""
+        if self.quiet or not self._err.is_terminal:
+            yield from items
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self._err, transient=True) as bar:
+            yield from bar.track(items, total=total, description=title)
+
+    def watch(self) -> TrainingView:
+        """A view of a training process."""
+        return TrainingView(self._err, quiet=self.quiet)
+
+    @singledispatchmethod
+    def show(self, report: Any) -> None:
+        """Print a report for people."""
+        raise TypeError(f"nothing knows how to show a {type(report).__name__}")
+
+    @show.register
+    def _(self, report: list) -> None:  # type: ignore[type-arg]
+        if report and isinstance(report[0], LogEntry):
+            self._log(report)
+            return
+        for one in report:
+            self.show(one)
+
+    @show.register
+    def _(self, report: InitReport) -> None:
+        images = ", ".join(f"{split} {count}" for split, count in report.images.items())
+        self._out.print(
+            f"wrote [bold]{escape(str(report.file))}[/]: {images} images, {len(report.config.classes)} classes"
+        )
+        for odd in report.odd:
+            self._out.print(f"[yellow]odd:[/] {escape(odd)}")
+        self._next("annoloop doctor", "looks at machine, server and data")
+
+    @show.register
+    def _(self, report: DoctorReport) -> None:
+        table = Table("", "check", "found", box=None, pad_edge=False)
+        for check in report.checks:
+            table.add_row(_MARKS[check.state], escape(check.name), escape(check.found))
+            if check.hint:
+                table.add_row("", "", f"[cyan]{escape(check.hint)}[/]")
+        self._out.print(table)
+
+    @show.register
+    def _(self, report: ToCocoReport) -> None:
+        self._out.print(
+            f"wrote [bold]{escape(str(report.file))}[/]: {report.images} images, {report.annotations} annotations"
+        )
+        if report.without_mask:
+            self._out.print(f"[yellow]left out:[/] {len(report.without_mask)} images without a mask")
+
+    @show.register
+    def _(self, report: FromCocoReport) -> None:
+        self._out.print(
+            f"{report.written} masks written to [bold]{escape(str(report.folder))}[/], {report.unchanged} were there;"
+            f" {report.annotations} annotations, classes: {escape(', '.join(report.classes))}"
+        )
+        for note in report.notes[:20]:
+            self._out.print(f"[yellow]note:[/] {escape(note)}")
+        if len(report.notes) > 20:
+            self._out.print(f"… and {len(report.notes) - 20} more notes (--json has all)")
+
+    @show.register
+    def _(self, report: RetrainReport) -> None:
+        before = "" if report.current_mean_dice is None else f" (current model {report.current_mean_dice:.3f})"
+        self._out.print(
+            f"run {report.run}: mDice [bold]{report.mean_dice:.3f}[/]{before}, mIoU {report.mean_iou:.3f} on"
+            f" {report.val_images} validation images; {report.iterations} iterations in {report.seconds:.0f} s"
+            f" on {report.device}"
+        )
+        verdict = "[green]promoted[/]" if report.promoted else "[yellow]not promoted[/]"
+        self._out.print(f"{verdict}: {escape(report.verdict)}")
+        self._next("annoloop evaluate", "shows its best and worst images")
+
+    @show.register
+    def _(self, report: EvaluateReport) -> None:
+        for split in report.splits.values():
+            self._out.print(_score_table(report, split.split, split.images, split.scores))
+            worst = ", ".join(f"{escape(i.sample_id)} {i.dice:.3f}" for i in split.worst)
+            self._out.print(f"worst images by Dice: {worst}")
+            if split.panels:
+                self._out.print(f"pictures: {escape(str(split.panels[0].parent))}")
+        self._next("annoloop push --worst 50", "sends the worst images of the training split to CVAT")
+
+    @show.register
+    def _(self, report: PushReport) -> None:
+        table = Table("image", "score", "shapes", box=None, pad_edge=False)
+        for frame in report.frames:
+            shapes = ", ".join(f"{label} {count}" for label, count in frame.shapes.items())
+            table.add_row(escape(frame.sample_id), "" if frame.score is None else f"{frame.score:.3f}", escape(shapes))
+        self._out.print(table)
+        if report.task is None:
+            self._out.print(f"dry run: nothing was sent; the task would be [bold]{escape(report.name)}[/]")
+            return
+        again = " (finished an earlier push)" if report.resumed else ""
+        self._out.print(
+            f"task [bold]{report.task}[/]: {len(report.frames)} images with {report.source} masks{again}\n{report.url}"
+        )
+        self._next(f"annoloop pull --task {report.task}", "when its jobs are completed")
+
+    @show.register
+    def _(self, report: PullReport) -> None:
+        self._out.print(
+            f"task {report.task}: {report.jobs_finished} of {report.jobs} jobs finished; frames: {len(report.changed)}"
+            f" changed, {len(report.accepted)} accepted as pushed, {len(report.waiting)} waiting,"
+            f" {len(report.deleted)} deleted, {len(report.kept)} kept from disk"
+        )
+        self._out.print(f"[bold]{report.edited_px} px changed[/] by annotators; {len(report.written)} masks written")
+        if report.classes:
+            table = Table("class", "px gained", "px lost", box=None, pad_edge=False)
+            for change in report.classes:
+                table.add_row(escape(change.label), str(change.gained_px), str(change.lost_px))
+            self._out.print(table)
+        for name in report.deleted:
+            self._out.print(f"[yellow]deleted in CVAT, mask left as it is:[/] {escape(name)}")
+        if report.overlap_px:
+            self._out.print(f"[yellow]overlaps:[/] {report.overlap_px} px; the upper shape won")
+        if report.written:
+            self._next("annoloop retrain", "trains on the corrected masks; annoloop undo takes them back")
+
+    @show.register
+    def _(self, report: UndoReport) -> None:
+        self._out.print(f"undid the pull of {report.pulled_at}: {len(report.restored)} masks restored")
+        for name in report.kept:
+            self._out.print(f"[yellow]kept:[/] {escape(name)} had no mask before")
+
+    @show.register
+    def _(self, report: StatusReport) -> None:
+        splits = ", ".join(f"{s} {n} ({report.labelled.get(s, 0)} labelled)" for s, n in report.images.items())
+        self._out.print(f"[bold]{escape(report.project)}[/]: {splits}")
+        model = "none yet" if report.current_run is None else f"run {report.current_run}"
+        dice = "" if report.current_val_dice is None else f", validation mDice {report.current_val_dice:.3f}"
+        self._out.print(
+            f"model: {model}{dice}; {report.runs} runs; {report.masks_changed_since_training} masks changed since"
+        )
+        for task in report.tasks:
+            frames = ", ".join(f"{count} {state}" for state, count in task.frames.items())
+            self._out.print(f"task {task.task or '-'} {task.state}: {frames}  {escape(task.name)}")
+        self._next(report.next_command, report.because)
+
+    @show.register
+    def _(self, report: AnnotateReport) -> None:
+        self._out.print(
+            f"task {report.task}: {report.frames_changed} of {report.frames} frames corrected,"
+            f" {report.drawn} shapes drawn, {report.deleted} deleted, {report.jobs_completed} jobs completed"
+        )
+        self._next(f"annoloop pull --task {report.task}", "brings the corrections back")
+
+    @show.register
+    def _(self, report: BrowseReport) -> None:
+        self._out.print(
+            f"{report.samples} samples, {report.updated} of them new or changed, in FiftyOne dataset {escape(report.dataset)}"
+        )
+        if report.url:
+            self._out.print(f"[bold]{report.url}[/]  saved view: worst")
+
+    def _log(self, entries: Sequence[LogEntry]) -> None:
+        table = Table("when", "what", "run", "task", "masks", "val mDice", "note", box=None, pad_edge=False)
+        for e in entries:
+            dice = "" if e.val_dice is None else f"{e.val_dice:.3f}"
+            mark = {True: "[green]promoted[/] ", False: "[yellow]not promoted[/] ", None: ""}[e.promoted]
+            table.add_row(e.at[:19], e.what, _or(e.run), _or(e.task), _or(e.masks), dice, mark + escape(e.note))
+        self._out.print(table)
+
+    def _next(self, command: str, why: str) -> None:
+        self._err.print(f"[dim]next:[/] [cyan]{escape(command)}[/] [dim]({escape(why)})[/]", soft_wrap=True)
+
+
+class TrainingView:
+    """Live progress of a training process from its events; one line per validation."""
+
+    def __init__(self, console: Console, *, quiet: bool) -> None:
+        self._console = console
+        self._last = "-"
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[facts]}"),
+            TimeElapsedColumn(), TimeRemainingColumn(),
+            console=console, transient=True, disable=quiet or not console.is_terminal,
+        )  # fmt: skip
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> TrainingView:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Show an event."""
+        fields = event.fields
+        if event.kind == "started" and fields.get("iterations"):
+            self._console.print(f"training on {fields.get('device')}: {fields['iterations']} iterations")
+            self._task = self._bar.add_task("training", total=fields["iterations"], facts="")
+        elif event.kind == "iteration" and self._task is not None:
+            facts = f"loss {fields['loss']:.3f}  val mDice {self._last}"
+            self._bar.update(self._task, completed=fields["iteration"], facts=facts)
+        elif event.kind == "validation":
+            self._last = f"{fields['mdice']:.3f}"
+            best = "  best so far" if fields.get("best") else ""
+            self._console.print(f"iteration {fields['iteration']}: validation mDice {self._last}{best}")
+        elif event.kind == "prediction":
+            self._predicting(fields)
+        elif event.kind == "warning":
+            self._console.print(f"[yellow]warning:[/] {escape(str(fields['message']))}")
+
+    def _predicting(self, fields: Mapping[str, Any]) -> None:
+        if fields["done"] == 1 or self._task is None:
+            self._task = self._bar.add_task("predicting", total=fields["total"], facts="")
+        self._bar.update(self._task, completed=fields["done"])
+
+
+def _score_table(report: EvaluateReport, split: str, images: int, scores: Scores) -> Table:
+    title = f"run {report.run} ({report.recipe}) on {split}, {images} images"
+    table = Table("class", "Dice", "IoU", "accuracy", title=title, title_justify="left", box=None, pad_edge=False)
+    for name, dice, iou, accuracy in zip(report.classes, scores.dice, scores.iou, scores.accuracy, strict=True):
+        table.add_row(escape(name), _number(dice), _number(iou), _number(accuracy))
+    table.add_section()
+    table.add_row("[bold]mean[/]", f"[bold]{_number(scores.mean_dice)}[/]", _number(scores.mean_iou), "")
+    table.add_row("foreground mean", _number(scores.foreground_dice), "", "")
+    table.add_row("all pixels", "", "", _number(scores.pixel_accuracy))
+    return table
+
+
+def _number(value: float) -> str:
+    return "absent" if math.isnan(value) else f"{value:.3f}"
+
+
+def _or(value: int | None) -> str:
+    return "" if value is None else str(value)

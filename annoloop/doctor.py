@@ -1,0 +1,194 @@
+"""``annoloop doctor``: is everything in order, and how long will training take on this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from annoloop.cvat import CvatServer, credentials_from_environment
+from annoloop.dataset import check_samples, list_samples
+from annoloop.errors import AnnoloopError
+from annoloop.fiftyone_app import mongod_path
+from annoloop.progress import Track, silent
+from annoloop.project import Project
+from annoloop.training import Event, run_job
+
+State = Literal["ok", "warning", "fault"]
+
+TESTED = {
+    "numpy": "2.4.6",
+    "torch": "2.13.0",
+    "onedl-mmengine": "0.10.12",
+    "onedl-mmcv": "2.3.6",
+    "onedl-mmsegmentation": "1.4.2",
+    "cvat-sdk": "2.80.0",
+    "fiftyone": "1.22.1",
+    "pycocotools": "2.0.11",
+}
+"""The set of versions that was tested together; the same as in scripts/constraints.txt."""
+
+_EXTRA_OF = {"torch": "train", "onedl-mmengine": "train", "onedl-mmcv": "train", "onedl-mmsegmentation": "train",
+             "fiftyone": "app"}  # fmt: skip
+_LOW_DISK_BYTES = 2 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    state: State
+    found: str
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorReport:
+    """All checks, in the order in which they were made."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def faults(self) -> int:
+        """How many checks found something that will not work."""
+        return sum(check.state == "fault" for check in self.checks)
+
+
+def doctor(project: Project, *, measure: bool = True, track: Track = silent) -> DoctorReport:
+    """Look at everything; finds faults, raises none."""
+    checks = [_python(), *_versions(), _gpu(), _disk(project), _mongod(), _cvat(project)]
+    checks += _data(project, track)
+    if measure:
+        checks.append(_training_time(project))
+    return DoctorReport(tuple(checks))
+
+
+def _python() -> Check:
+    version = ".".join(map(str, sys.version_info[:3]))
+    tested = sys.version_info[:2] in ((3, 11), (3, 12))
+    return Check("Python", "ok" if tested else "warning", version, None if tested else "tested with 3.11 and 3.12")
+
+
+def _versions() -> Iterator[Check]:
+    for package, tested in TESTED.items():
+        try:
+            found = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            extra = _EXTRA_OF.get(package)
+            hint = f"pip install 'annoloop[{extra}]'" if extra else "pip install annoloop"
+            yield Check(package, "warning" if extra else "fault", "not installed", hint)
+            continue
+        same = found.split("+")[0] == tested
+        yield Check(package, "ok" if same else "warning", found, None if same else f"tested with {tested}")
+
+
+def _gpu() -> Check:
+    """Whether torch's build fits the machine, without importing torch."""
+    try:
+        torch = metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        return Check("device", "warning", "torch is not installed", "pip install 'annoloop[train]'")
+    has_gpu = shutil.which("nvidia-smi") is not None
+    if has_gpu and torch.endswith("+cpu"):
+        return Check(
+            "device",
+            "fault",
+            f"an NVIDIA GPU, but torch {torch} is the CPU build",
+            "install torch's CUDA build",
+        )
+    cores = len(os.sched_getaffinity(0))
+    return Check("device", "ok", "an NVIDIA GPU" if has_gpu else f"CPU, {cores} cores (no NVIDIA GPU)")
+
+
+def _disk(project: Project) -> Check:
+    free = shutil.disk_usage(project.path.parent).free
+    state: State = "ok" if free > _LOW_DISK_BYTES else "fault"
+    return Check(
+        "disk",
+        state,
+        f"{free / (1 << 30):.1f} GiB free",
+        None if state == "ok" else "make room for runs and history",
+    )
+
+
+def _mongod() -> Check:
+    if os.environ.get("FIFTYONE_DATABASE_URI"):
+        return Check("MongoDB", "ok", "FIFTYONE_DATABASE_URI is set")
+    path = mongod_path()
+    if path is None:
+        return Check("MongoDB", "warning", "none: annoloop browse will not start", "see Troubleshooting in the README")
+    return Check("MongoDB", "ok", "mongod of FiftyOne")
+
+
+def _cvat(project: Project) -> Check:
+    settings = project.config.cvat
+    try:
+        with CvatServer(
+            settings.url,
+            credentials_from_environment(),
+            organization=settings.organization,
+            ca_file=settings.ca_file,
+        ) as server:
+            about = server.about()
+    except AnnoloopError as error:
+        return Check("CVAT", "warning", error.message, error.hint)
+    return Check("CVAT", "ok", f"{settings.url}, version {about.server_version}, as {about.username}", about.note)
+
+
+def _data(project: Project, track: Track) -> Iterator[Check]:
+    listing = list_samples(project.config.data)
+    faults = list(listing.faults)
+    usable = [s for s in listing.samples if s.image.is_file()]
+    faults += check_samples(
+        track(usable, "checking images and masks", len(usable)), project.config.data, project.classes
+    )
+    counts = Counter(sample.split for sample in listing.samples)
+    found = ", ".join(f"{split} {counts[split]}" for split in project.config.data.splits)
+    yield Check("data", "fault" if faults else "ok", f"{found} images, {len(faults)} faults")
+    for fault in faults[:50]:
+        yield Check(fault.kind, "fault", str(fault))
+    if len(faults) > 50:
+        yield Check("data", "fault", f"{len(faults) - 50} more faults")
+
+
+def _training_time(project: Project) -> Check:
+    """Time a few iterations of the chosen recipe on the project's own images."""
+    train = [s for s in project.samples(["train"]) if s.mask is not None][:32]
+    val = [s for s in project.samples() if s.split == "val" and s.mask is not None][:8]
+    started: list[Event] = []
+    note: Callable[[Event], None] = lambda event: started.append(event) if event.kind == "started" else None  # noqa: E731
+    with tempfile.TemporaryDirectory(prefix="annoloop-") as folder:
+        job = project.job(
+            "measure",
+            Path(folder),
+            train=tuple((s.image, s.mask) for s in train),
+            val=tuple((s.image, s.mask) for s in val),
+            iterations=project.config.train.iterations,
+        )
+        try:
+            result = run_job(job, note)
+        except AnnoloopError as error:
+            return Check("training time", "warning", error.message.splitlines()[0], error.hint)
+    seconds = result.seconds_per_iteration or 0.0
+    iterations = int(started[-1].fields["iterations"]) if started else 0
+    name = project.config.train.recipe
+    return Check(
+        "training time",
+        "ok",
+        f"{name} on {result.device}: {seconds:.2f} s an iteration, {iterations} iterations = {_duration(seconds * iterations)}",
+    )
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
