@@ -1,0 +1,410 @@
+"""Push and pull against a CVAT that speaks HTTP: laws 2 to 6, one task whatever happens, conflicts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import pytest
+from loop import add_model, make_project, mask_bytes, opened
+
+from annoloop.annotate import annotate
+from annoloop.cvat import Credentials, CvatServer
+from annoloop.cvat_wire import Shape
+from annoloop.dataset import read_label_map
+from annoloop.demo import Server
+from annoloop.errors import ConfigError, CvatError, DataError, LedgerError
+from annoloop.images import IndexImage, encode_index_png
+from annoloop.masks import Region, to_cvat_runs
+from annoloop.project import Project
+from annoloop.pull import PullReport, pull
+from annoloop.push import PushReport, PushRequest, push
+from annoloop.status import status
+from annoloop.undo import undo
+
+
+@dataclass(frozen=True)
+class Loop:
+    folder: Path
+    truth: Path
+    server: Server
+    project: Project
+    cvat: CvatServer
+
+    def push(self, worst: int = 4, **details: object) -> PushReport:
+        return push(self.project, self.cvat, PushRequest(worst=worst, **details))  # type: ignore[arg-type]
+
+    def pull(self, task: int | None, **details: object) -> PullReport:
+        return pull(self.project, self.cvat, task=task, **details)[0]  # type: ignore[arg-type]
+
+    def complete(self, task: int) -> None:
+        for job in self.cvat.jobs(task):
+            self.cvat.set_job(job.id, state="completed")
+
+    def tasks(self) -> list[str]:
+        project_id = self.cvat.ensure_project(self.project.config.project, self.project.classes)
+        return [task["name"] for task in self.cvat._list("tasks", project_id=project_id)]
+
+
+@pytest.fixture
+def loop(tmp_path: Path, sandbox: Server) -> Iterator[Loop]:
+    made = make_project(tmp_path, sandbox.url, name=f"test-{uuid4().hex[:8]}", segment_size=3)
+    with opened(tmp_path, sandbox) as (project, cvat):
+        add_model(project, made.truth)
+        yield Loop(tmp_path, made.truth, sandbox, project, cvat)
+
+
+def test_pushed_labels_that_nobody_touches_come_back_byte_for_byte(loop: Loop) -> None:
+    before = mask_bytes(loop.project)
+    pushed = loop.push(source="ground-truth")
+    loop.complete(pushed.task)
+    report = loop.pull(pushed.task)
+    assert mask_bytes(loop.project) == before
+    assert (report.edited_px, report.changed, report.classes, report.written) == (0, (), (), ())
+    assert len(report.accepted) == 4
+    assert (report.jobs_finished, report.jobs) == (2, 2)
+
+
+def test_corrected_predictions_become_the_true_masks_and_undo_brings_the_old_ones_back(loop: Loop) -> None:
+    before = mask_bytes(loop.project)
+    pushed = loop.push()
+    annotate(loop.project, loop.cvat, pushed.task, loop.truth)
+    report = loop.pull(pushed.task)
+    assert set(report.changed) == {f.sample_id for f in pushed.frames}
+    assert report.edited_px > 0
+    for frame in pushed.frames:
+        truth = read_label_map(loop.truth / f"{frame.sample_id}.png", loop.project.config.data)
+        assert np.array_equal(read_label_map(loop.project.mask_path(frame.sample_id), loop.project.config.data), truth)
+    assert set(undo(loop.project).restored) == set(report.written)
+    assert mask_bytes(loop.project) == before
+    with pytest.raises(LedgerError, match="no pull to undo"):
+        undo(loop.project)
+    assert set(loop.pull(pushed.task).written) == set(report.written), "what was undone can be pulled again"
+
+
+def test_accepted_predictions_replace_the_labels_and_are_not_called_edits(loop: Loop) -> None:
+    pushed = loop.push(worst=2)
+    loop.complete(pushed.task)
+    report = loop.pull(pushed.task)
+    assert (report.edited_px, len(report.accepted), len(report.changed)) == (0, 2, 0)
+    run = loop.project.current_run()
+    rows = loop.project.ledger.images()
+    for frame in pushed.frames:
+        prediction = loop.project.prediction(run.id, rows[frame.sample_id].image_sha256)
+        assert np.array_equal(
+            read_label_map(loop.project.mask_path(frame.sample_id), loop.project.config.data), prediction
+        )
+
+
+def test_only_the_pixels_that_an_annotator_drew_change(loop: Loop) -> None:
+    pushed = loop.push(source="ground-truth")
+    sample_id = pushed.frames[0].sample_id
+    before = read_label_map(loop.project.mask_path(sample_id), loop.project.config.data).copy()
+    others = {k: v for k, v in mask_bytes(loop.project).items() if k != sample_id}
+    frame = next(f for f in loop.cvat.frames(pushed.task) if f.name.startswith(sample_id))
+    drawn = Region(2, 5, 7, np.array([[1, 1, 0], [0, 1, 1]], bool))
+    _draw(loop, pushed.task, frame.index, "square", drawn)
+    loop.complete(pushed.task)
+    report = loop.pull(pushed.task)
+    after = read_label_map(loop.project.mask_path(sample_id), loop.project.config.data)
+    expected = before.copy()
+    expected[5:7, 7:10][drawn.bits] = 2
+    assert np.array_equal(after, expected)
+    assert report.edited_px == np.count_nonzero(before != expected)
+    assert {k: v for k, v in mask_bytes(loop.project).items() if k != sample_id} == others
+
+
+def test_relabelling_a_shape_keeps_its_id_and_is_still_seen(loop: Loop) -> None:
+    pushed = loop.push(worst=1, source="ground-truth")
+    job = loop.cvat.jobs(pushed.task)[0]
+    shape = loop.cvat.job_shapes(job.id)[0]
+    labels = {label.name: label.id for label in loop.cvat.labels(task_id=pushed.task)}
+    other = next(number for name, number in labels.items() if number != shape.label_id and name != "ignore")
+    loop.cvat.change_job_shapes(job.id, update=[replace(shape, label_id=other)])
+    loop.complete(pushed.task)
+    assert loop.cvat.job_shapes(job.id)[0].id == shape.id
+    assert len(loop.pull(pushed.task).changed) == 1
+
+
+def test_an_ignored_area_stays_ignored_when_predictions_are_pushed(loop: Loop) -> None:
+    mask = loop.project.samples(["train"])[0].mask
+    label_map = read_label_map(mask, loop.project.config.data).copy()
+    label_map[:9, :11] = 255
+    mask.write_bytes(encode_index_png(IndexImage(label_map)))
+    pushed = loop.push(worst=8)
+    loop.complete(pushed.task)
+    loop.pull(pushed.task)
+    assert (read_label_map(mask, loop.project.config.data)[:9, :11] == 255).all()
+
+
+def test_unfinished_jobs_stay_out_and_can_be_pulled_later(loop: Loop) -> None:
+    pushed = loop.push()
+    first, second = loop.cvat.jobs(pushed.task)
+    loop.cvat.set_job(first.id, state="completed")
+    report = loop.pull(pushed.task)
+    assert (report.jobs_finished, len(report.accepted), len(report.waiting)) == (1, 3, 1)
+    assert [t.state for t in loop.project.ledger.tasks()] == ["open"]
+    loop.cvat.set_job(second.id, state="completed")
+    report = loop.pull(pushed.task)
+    assert (report.waiting, len(report.accepted)) == ((), 4)
+    assert [t.state for t in loop.project.ledger.tasks()] == ["done"]
+
+
+def test_frames_that_were_never_opened_stay_out_even_with_include_unfinished(loop: Loop) -> None:
+    pushed = loop.push(source="ground-truth")
+    _draw(loop, pushed.task, 0, "disc", Region(1, 0, 0, np.ones((3, 3), bool)))
+    report = loop.pull(pushed.task, include_unfinished=True)
+    assert (len(report.changed), len(report.accepted), len(report.waiting)) == (1, 0, 3)
+
+
+def test_a_deleted_frame_is_reported_and_its_mask_left_alone(loop: Loop) -> None:
+    pushed = loop.push(worst=3)
+    before = mask_bytes(loop.project)
+    loop.cvat._call("PATCH", f"tasks/{pushed.task}/data/meta", {"deleted_frames": [1]})
+    loop.complete(pushed.task)
+    report = loop.pull(pushed.task)
+    assert len(report.deleted) == 1
+    assert mask_bytes(loop.project)[report.deleted[0]] == before[report.deleted[0]]
+
+
+@pytest.mark.parametrize("on_conflict", ["stop", "mine", "theirs"])
+def test_a_mask_edited_on_disk_since_the_push_is_a_conflict(loop: Loop, on_conflict: str) -> None:
+    pushed = loop.push()
+    annotate(loop.project, loop.cvat, pushed.task, loop.truth)
+    sample_id = pushed.frames[1].sample_id
+    path = loop.project.mask_path(sample_id)
+    mine = encode_index_png(IndexImage(np.full((48, 64), 3, np.uint8)))
+    path.write_bytes(mine)
+    before = mask_bytes(loop.project)
+    if on_conflict == "stop":
+        with pytest.raises(DataError, match=f"edited on disk.*{sample_id}"):
+            loop.pull(pushed.task)
+        assert mask_bytes(loop.project) == before, "nothing is written before all is checked"
+        return
+    report = loop.pull(pushed.task, on_conflict=on_conflict)
+    assert (path.read_bytes() == mine) == (on_conflict == "mine")
+    assert report.kept == ((sample_id,) if on_conflict == "mine" else ())
+    if on_conflict == "theirs":
+        undo(loop.project)
+        assert path.read_bytes() == mine, "the edited mask lies in the history"
+
+
+def test_a_label_renamed_in_cvat_is_an_error_before_anything_is_written(loop: Loop) -> None:
+    pushed = loop.push()
+    annotate(loop.project, loop.cvat, pushed.task, loop.truth)
+    before = mask_bytes(loop.project)
+    label = next(x for x in loop.cvat.labels(task_id=pushed.task) if x.name == "ring")
+    loop.cvat._call("PATCH", f"labels/{label.id}", {"name": "annulus"})
+    with pytest.raises(CvatError, match="unknown label 'annulus'; no label 'ring'"):
+        loop.pull(pushed.task)
+    assert mask_bytes(loop.project) == before
+
+
+def test_changed_classes_are_an_error_before_anything_is_written(loop: Loop) -> None:
+    pushed = loop.push(worst=1)
+    loop.complete(pushed.task)
+    file = loop.project.path
+    file.write_text(file.read_text().replace("name: ring", "name: annulus"))
+    before = mask_bytes(loop.project)
+    with opened(loop.folder, loop.server) as (project, cvat), pytest.raises(ConfigError, match="classes have changed"):
+        pull(project, cvat, task=pushed.task)
+    assert mask_bytes(loop.project) == before
+
+
+@pytest.mark.parametrize(
+    ("points", "said"),
+    [
+        ([3.0, 4.0, 0.0, 0.0, 1.0, 1.0], "runs add up to 7 px"),
+        ([0.0, 4.0, 63.0, 47.0, 64.0, 48.0], "leaves the image"),
+        ([0.5, 3.5, 0.0, 0.0, 1.0, 1.0], "whole numbers"),
+    ],
+)
+def test_a_broken_mask_in_cvat_names_frame_and_shape(loop: Loop, points: list[float], said: str) -> None:
+    pushed = loop.push(worst=1)
+    job = loop.cvat.jobs(pushed.task)[0]
+    label = loop.cvat.labels(task_id=pushed.task)[0]
+    loop.cvat.change_job_shapes(job.id, create=[Shape(0, label.id, "mask", tuple(points))])
+    loop.complete(pushed.task)
+    before = mask_bytes(loop.project)
+    with pytest.raises(CvatError, match=said) as caught:
+        loop.pull(pushed.task)
+    assert pushed.frames[0].sample_id in str(caught.value.where)
+    assert mask_bytes(loop.project) == before
+
+
+def test_polygons_rectangles_and_ellipses_of_annotators_are_drawn(loop: Loop) -> None:
+    pushed = loop.push(worst=1, source="ground-truth")
+    job = loop.cvat.jobs(pushed.task)[0]
+    loop.cvat.change_job_shapes(job.id, delete=loop.cvat.job_shapes(job.id))
+    labels = {label.name: label.id for label in loop.cvat.labels(task_id=pushed.task)}
+    drawn = [
+        Shape(0, labels["disc"], "polygon", (2.0, 2.0, 12.0, 2.0, 12.0, 12.0, 2.0, 12.0)),
+        Shape(0, labels["ring"], "rectangle", (20.0, 5.0, 30.0, 15.0)),
+        Shape(0, labels["cross"], "ellipse", (45.0, 30.0, 53.0, 22.0)),
+    ]
+    loop.cvat.change_job_shapes(job.id, create=drawn)
+    loop.complete(pushed.task)
+    loop.pull(pushed.task)
+    counts = np.bincount(
+        read_label_map(loop.project.mask_path(pushed.frames[0].sample_id), loop.project.config.data).ravel()
+    )
+    assert counts[1] == 100
+    assert counts[3] == 100
+    assert counts[4] == pytest.approx(np.pi * 64, rel=0.05)
+
+
+def test_a_point_has_no_area_and_is_an_error(loop: Loop) -> None:
+    pushed = loop.push(worst=1)
+    label = loop.cvat.labels(task_id=pushed.task)[0]
+    loop.cvat.change_job_shapes(loop.cvat.jobs(pushed.task)[0].id, create=[Shape(0, label.id, "points", (3.0, 4.0))])
+    loop.complete(pushed.task)
+    with pytest.raises(CvatError, match="a points has no area"):
+        loop.pull(pushed.task)
+
+
+def test_images_in_an_open_task_are_not_pushed_again(loop: Loop) -> None:
+    first = {f.sample_id for f in loop.push(worst=5).frames}
+    second = {f.sample_id for f in loop.push(worst=5).frames}
+    assert (len(first), len(second)) == (5, 3)
+    assert not first & second
+    with pytest.raises(DataError, match="8 of 8 images are in open tasks"):
+        loop.push(worst=5)
+
+
+def test_the_worst_images_go_first(loop: Loop) -> None:
+    scores = [f.score for f in loop.push(worst=8).frames]
+    assert scores == sorted(scores)
+    assert scores[0] < scores[-1]
+
+
+def test_a_dry_run_sends_nothing_and_plans_nothing(loop: Loop) -> None:
+    report = push(loop.project, None, PushRequest(worst=3, dry_run=True))
+    assert (report.task, len(report.frames)) == (None, 3)
+    assert loop.project.ledger.tasks() == []
+    assert loop.tasks() == []
+
+
+@pytest.mark.parametrize("step", ["create_task", "upload_images", "replace_task_shapes", "task_shapes"])
+@pytest.mark.parametrize("after", [False, True])
+def test_a_push_cut_off_anywhere_is_finished_by_the_same_command(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, step: str, after: bool
+) -> None:
+    whole = getattr(CvatServer, step)
+
+    def cut_off(*arguments: object, **details: object) -> object:
+        if after:
+            whole(*arguments, **details)
+        raise CvatError("connection cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CvatServer, step, cut_off)
+        with pytest.raises(CvatError, match="connection cut"):
+            loop.push()
+    report = loop.push()
+    assert report.resumed
+    assert loop.tasks() == [report.name]
+    assert status(loop.project).tasks[0].state == "open"
+    annotate(loop.project, loop.cvat, report.task, loop.truth)
+    assert len(loop.pull(report.task).changed) == 4
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.03, 0.08, 0.15])
+def test_a_push_that_is_killed_is_finished_by_the_same_command(loop: Loop, delay: float) -> None:
+    command = [sys.executable, "-m", "annoloop", "push", "--worst", "4", "--project", str(loop.folder)]
+    environment = {**os.environ, "CVAT_ACCESS_TOKEN": loop.server.token}
+    child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    while child.poll() is None and not loop.project.ledger.tasks() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    time.sleep(delay)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    tasks = loop.project.ledger.tasks()
+    if not tasks or tasks[0].state != "open":  # else it was quicker than the kill, and is whole
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert len(loop.tasks()) == 1
+    assert [t.state for t in loop.project.ledger.tasks()] == ["open"]
+
+
+def test_a_pull_cut_off_before_the_files_is_finished_by_opening_the_project(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed = loop.push()
+    annotate(loop.project, loop.cvat, pushed.task, loop.truth)
+    with monkeypatch.context() as patch:
+        patch.setattr(Project, "write_masks", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            loop.pull(pushed.task)
+    with opened(loop.folder, loop.server) as (project, _):
+        assert len(project.recovered.written) == 4
+        for frame in pushed.frames:
+            assert np.array_equal(
+                read_label_map(project.mask_path(frame.sample_id), project.config.data),
+                read_label_map(loop.truth / f"{frame.sample_id}.png", project.config.data),
+            )
+
+
+def test_an_unknown_task_names_those_that_were_pushed(loop: Loop) -> None:
+    task = loop.push(worst=1).task
+    with pytest.raises(ConfigError, match="task 999 was not pushed") as caught:
+        loop.pull(999)
+    assert str(task) in str(caught.value.hint)
+
+
+def test_a_task_deleted_in_cvat_is_a_clear_404(loop: Loop) -> None:
+    task = loop.push(worst=1).task
+    loop.cvat.delete_task(task)
+    with pytest.raises(CvatError, match="404") as caught:
+        loop.pull(task)
+    assert caught.value.status == 404
+    assert f"tasks/{task}" in str(caught.value.where)
+
+
+def test_a_wrong_token_is_a_401_that_does_not_show_the_token(loop: Loop) -> None:
+    with CvatServer(loop.server.url, Credentials(token="wrong-token-1234")) as cvat:
+        with pytest.raises(CvatError) as caught:
+            cvat.about()
+    assert caught.value.status == 401
+    assert "wrong-token" not in repr(caught.value) + str(caught.value) + repr(Credentials(token="wrong-token-1234"))
+
+
+def test_a_server_that_is_not_there_says_so(loop: Loop) -> None:
+    with CvatServer("http://127.0.0.1:9", Credentials(token="t")) as cvat:
+        with pytest.raises(CvatError, match="cannot be reached"):
+            cvat.about()
+
+
+def test_pushing_without_a_model_says_what_to_do(tmp_path: Path, sandbox: Server) -> None:
+    make_project(tmp_path, sandbox.url, name="no-model")
+    with opened(tmp_path, sandbox) as (project, cvat), pytest.raises(ConfigError) as caught:
+        push(project, cvat, PushRequest(worst=1))
+    assert caught.value.hint == "annoloop retrain"
+
+
+def test_an_unknown_criterion_names_the_possible_ones(loop: Loop) -> None:
+    with pytest.raises(ConfigError, match="'class:dog' is no criterion") as caught:
+        loop.push(by="class:dog")
+    assert "ring" in str(caught.value.hint)
+
+
+def test_one_class_and_missed_pixels_can_be_the_criterion(loop: Loop) -> None:
+    by_class = push(loop.project, None, PushRequest(worst=3, by="class:ring", dry_run=True)).frames
+    by_missed = push(loop.project, None, PushRequest(worst=3, by="missed", dry_run=True)).frames
+    assert [f.score for f in by_class] == sorted(f.score for f in by_class)
+    assert [f.score for f in by_missed] == sorted(f.score for f in by_missed)
+
+
+def _draw(loop: Loop, task: int, frame: int, label: str, region: Region) -> None:
+    labels = {x.name: x.id for x in loop.cvat.labels(task_id=task)}
+    job = next(j for j in loop.cvat.jobs(task) if frame in j.frames)
+    shape = Shape(frame, labels[label], "mask", tuple(map(float, to_cvat_runs(region))))
+    loop.cvat.change_job_shapes(job.id, create=[shape])
