@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -19,7 +19,8 @@ from annoloop.errors import AnnoloopError
 from annoloop.fiftyone_app import mongod_path
 from annoloop.progress import Track, silent
 from annoloop.project import Project
-from annoloop.training import Event, run_job
+from annoloop.scoring import unwatched
+from annoloop.training import run_job
 
 State = Literal["ok", "warning", "fault"]
 
@@ -163,8 +164,6 @@ def _training_time(project: Project) -> Check:
     """Time a few iterations of the chosen recipe on the project's own images."""
     train = [s for s in project.samples(["train"]) if s.mask is not None][:32]
     val = [s for s in project.samples() if s.split == "val" and s.mask is not None][:8]
-    started: list[Event] = []
-    note: Callable[[Event], None] = lambda event: started.append(event) if event.kind == "started" else None  # noqa: E731
     with tempfile.TemporaryDirectory(prefix="annoloop-") as folder:
         job = project.job(
             "measure",
@@ -174,16 +173,16 @@ def _training_time(project: Project) -> Check:
             iterations=project.config.train.iterations,
         )
         try:
-            result = run_job(job, note)
+            result = run_job(job, unwatched)
         except AnnoloopError as error:
             return Check("training time", "warning", error.message.splitlines()[0], error.hint)
-    seconds = result.seconds_per_iteration or 0.0
-    iterations = int(started[-1].fields["iterations"]) if started else 0
+    seconds, iterations = result.seconds_per_iteration or 0.0, result.iterations
     name = project.config.train.recipe
     return Check(
         "training time",
         "ok",
-        f"{name} on {result.device}: {seconds:.2f} s an iteration, {iterations} iterations = {_duration(seconds * iterations)}",
+        f"{name} on {result.device}: {seconds:.2f} s an iteration, {iterations} iterations ="
+        f" {_duration(seconds * iterations)}",
     )
 
 

@@ -131,7 +131,7 @@ def _run(job: Job, border: Border) -> Result:
     import torch
 
     began = time.perf_counter()
-    device = _choose_device(job, border)
+    device = _choose_device(job)
     operation = {"train": _train, "predict": _predict, "measure": _measure}[job.kind]
     try:
         result = operation(job, device, border)
@@ -141,7 +141,7 @@ def _run(job: Job, border: Border) -> Result:
     return replace(result, device=device, seconds=time.perf_counter() - began)
 
 
-def _choose_device(job: Job, border: Border) -> str:
+def _choose_device(job: Job) -> str:
     """The device by name; tells mmengine, and gives a CPU run the cores that it may use and no more."""
     import mmengine.device.utils
     import torch
@@ -150,8 +150,6 @@ def _choose_device(job: Job, border: Border) -> str:
     if job.device == "cuda" and not found:
         hint = f"use device cpu, or install a CUDA build of torch (this one is {torch.__version__})"
         raise TrainingError("no CUDA device was found", hint=hint)
-    if job.device == "auto" and not found:
-        border.warn("no CUDA device was found: this runs on the CPU")
     device = "cuda" if found and job.device != "cpu" else "cpu"
     mmengine.device.utils.DEVICE = device
     if device == "cpu":
@@ -197,14 +195,14 @@ def _train(job: Job, device: str, border: Border) -> Result:
 
 
 def _measure(job: Job, device: str, border: Border) -> Result:
-    """A few iterations and a few images, timed; nothing is kept."""
+    """A few iterations and a few images, timed; ``iterations`` is how many a training would run."""
     from annoloop.mmseg_parts import Progress
 
     progress = Progress()
     runner = _runner(replace(job, iterations=_MEASURED_ITERATIONS), device, border, progress)
     runner.train()
     return Result(
-        iterations=runner.iter,
+        iterations=_config(job, device, border).train_cfg.max_iters,
         seconds_per_iteration=progress.seconds_per_iteration,
         seconds_per_image=_seconds_per_image(runner) if job.val else None,
     )

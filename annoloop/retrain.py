@@ -83,13 +83,14 @@ def retrain(
     train, val = _labelled(project, "train"), _labelled(project, "val")
     rows = project.scan([*train, *val], track)
     weights = _check_and_weigh(project, train, val, track)
-    parent = None if request.from_scratch else project.current_run()
+    champion = project.current_run()
+    parent = None if request.from_scratch else champion
     recipe = request.recipe or project.config.train.recipe
     digest = _digest(project, request, parent, recipe, rows)
     run, resumed = _begin(project, digest, recipe, parent)
     result = _train(project, request, run, parent, recipe, train, [(s, rows[s.id]) for s in val], weights, watch)
     candidate = score(project, run, val, track=track, watch=watch)
-    current = None if parent is None else score(project, parent, val, track=track, watch=watch)
+    current = None if champion is None else score(project, champion, val, track=track, watch=watch)
     return _judge(project, run, parent, result, candidate, current, resumed=resumed, train_images=len(train))
 
 

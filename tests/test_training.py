@@ -407,6 +407,7 @@ def test_measuring_keeps_nothing(base: Job, tmp_path: Path) -> None:
     result = run_job(replace(base, kind="measure", run_dir=tmp_path / "run"), lambda _: None)
     assert result.seconds_per_iteration is not None
     assert result.seconds_per_image is not None
+    assert result.iterations == base.iterations, "how many a training would run, for the estimate"
     assert 0 < result.seconds_per_iteration < 10
     assert 0 < result.seconds_per_image < 10
     assert list((tmp_path / "run").rglob("*.pth")) == []
