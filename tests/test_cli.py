@@ -1,0 +1,224 @@
+"""The command line: help, exit codes, errors that teach, JSON; and documents that cannot lie about it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from loop import make_project
+
+from annoloop import errors
+from annoloop.cli import commands, run
+from annoloop.demo import Server
+from annoloop.doctor import TESTED
+
+ROOT = Path(__file__).parent.parent
+
+
+def every_command() -> dict[str, click.Command]:
+    found: dict[str, click.Command] = {}
+    for name, command in commands.commands.items():
+        if isinstance(command, click.Group):
+            found |= {f"{name} {below}": one for below, one in command.commands.items()}
+            if not command.invoke_without_command:
+                continue
+        found[name] = command
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    make_project(tmp_path, "http://127.0.0.1:9", name="cli-test")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", every_command())
+def test_every_command_has_help_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*name.split(), "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "Example:" in shown
+    assert f"annoloop {name}" in shown
+
+
+@pytest.mark.parametrize("name", sorted(set(every_command()) - {"sandbox"}))
+def test_every_command_takes_the_common_options(name: str) -> None:
+    options = {option for p in every_command()[name].params for option in p.opts}
+    assert {"--project", "--json", "--verbose", "--quiet", "--debug"} <= options
+
+
+def test_readme_lists_exactly_the_commands() -> None:
+    documented = re.findall(
+        r"^\| `annoloop ([a-z -]+?)(?: [A-Z_]+)?` \|", (ROOT / "README.md").read_text(), re.MULTILINE
+    )
+    assert set(documented) == set(every_command())
+
+
+def test_readme_lists_exactly_the_exit_codes() -> None:
+    documented = {int(code) for code in re.findall(r"^\| (\d+) \|", (ROOT / "README.md").read_text(), re.MULTILINE)}
+    branches = {error.exit_code for error in errors.AnnoloopError.__subclasses__()}
+    assert documented == branches | {0, 2, 70}
+
+
+def test_every_annoloop_line_of_the_readme_parses() -> None:
+    lines = re.findall(r"^annoloop ([^#\n]+)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert len(lines) > 5
+    for line in lines:
+        words = line.split()
+        command = commands.commands[words[0]]
+        command.make_context(words[0], words[1:])
+
+
+def test_the_tested_versions_are_those_of_the_constraints_file() -> None:
+    pinned = dict(
+        line.split("==") for line in (ROOT / "scripts" / "constraints.txt").read_text().splitlines() if "==" in line
+    )
+    by_name = {name.lower().replace("_", "-"): version for name, version in pinned.items()}
+    assert {name: by_name[name] for name in TESTED} == TESTED
+
+
+def test_no_project_is_exit_code_3_with_a_hint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["status", "--project", str(tmp_path)]) == 3
+    said = capsys.readouterr().err
+    assert "no annoloop.yaml" in said
+    assert "annoloop init" in said
+
+
+def test_wrong_usage_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["push"]) == 2
+    assert "--worst" in capsys.readouterr().err
+
+
+def test_a_fault_in_the_configuration_names_file_and_key(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = folder / "annoloop.yaml"
+    file.write_text(file.read_text().replace("segment_size:", "segmentsize:").replace("seed: 0", "seed: yes please"))
+    assert run(["status", "--project", str(folder)]) == 3
+    said = capsys.readouterr().err
+    assert str(file) in said
+    assert "2 faults" in said
+    assert "cvat.segmentsize: unknown key" in said
+    assert "train.seed" in said
+
+
+def test_an_error_as_json_is_one_object_on_stdout(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["evaluate", "--project", str(folder), "--json"]) == 3
+    fault = json.loads(capsys.readouterr().out)["error"]
+    assert (fault["exit_code"], fault["hint"]) == (3, "annoloop retrain")
+
+
+def test_no_credentials_say_how_to_give_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("CVAT_ACCESS_TOKEN", "CVAT_USERNAME", "CVAT_PASSWORD"):
+        monkeypatch.delenv(name, raising=False)
+    assert run(["pull", "--project", str(folder)]) == 3
+    assert "CVAT_ACCESS_TOKEN" in capsys.readouterr().err
+
+
+def test_a_wrong_token_is_exit_code_6_and_never_shown(
+    tmp_path: Path, sandbox: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_project(tmp_path, sandbox.url, name="wrong-token")
+    monkeypatch.setenv("CVAT_ACCESS_TOKEN", "s3cret-token")
+    assert run(["pull", "--project", str(tmp_path)]) == 6
+    shown = capsys.readouterr()
+    assert "401" in shown.err
+    assert "s3cret" not in shown.out + shown.err
+
+
+def test_a_bug_shows_no_traceback_unless_asked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(_: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr("annoloop.status.status", broken)
+    assert run(["status", "--project", str(folder)]) == 70
+    said = capsys.readouterr().err
+    assert "oops" in said
+    assert "Traceback" not in said
+    with pytest.raises(ZeroDivisionError):
+        run(["status", "--project", str(folder), "--debug"])
+
+
+def test_status_and_log_of_a_new_project_point_to_the_first_training(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["status", "--project", str(folder), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["next_command"] == "annoloop retrain"
+    assert report["labelled"] == {"train": 8, "val": 3}
+    assert run(["log", "--project", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_doctor_names_every_faulty_file_and_ends_with_9(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+
+    monkeypatch.setenv("CVAT_ACCESS_TOKEN", "s3cret-token")
+    masks = sorted((folder / "data" / "ann_dir" / "train").glob("*.png"))
+    masks[0].write_bytes(masks[0].read_bytes()[:60])
+    Image.new("RGB", (64, 48)).save(masks[1])
+    Image.new("L", (60, 48)).save(masks[2])
+    Image.new("L", (64, 48), 9).save(masks[3])
+    masks[4].unlink()
+    (folder / "data" / "ann_dir" / "train" / "stray.png").write_bytes(masks[5].read_bytes())
+    assert run(["doctor", "--project", str(folder), "--no-measure", "--json"]) == 9
+    out = capsys.readouterr().out
+    checks = json.JSONDecoder().raw_decode(out)[0]["checks"]
+    faults = {check["name"]: check["found"] for check in checks if check["state"] == "fault"}
+    found = " ".join(check["found"] for check in checks if check["state"] == "fault")
+    for mask in (*masks[:4], masks[4], folder / "data" / "ann_dir" / "train" / "stray.png"):
+        assert str(mask) in found
+    for words in ("mode RGB", "60 x 48 px", "index out of range: 9", "no mask", "no image in split"):
+        assert words in found
+    assert "data" in faults
+    cvat = next(check for check in checks if check["name"] == "CVAT")
+    assert (cvat["state"], "cannot be reached" in cvat["found"]) == ("warning", True)
+    assert "s3cret" not in out
+
+
+def test_two_commands_at_once_the_second_is_told_who_works(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    try:
+        assert run(["undo", "--project", str(folder)]) == 5
+        assert f"retrain, pid {holder.pid}" in capsys.readouterr().err
+    finally:
+        holder.communicate("")
+    assert run(["undo", "--project", str(folder)]) == 5
+    assert "no pull to undo" in capsys.readouterr().err
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from annoloop.project import open_project
+with open_project(Path(sys.argv[1])) as project, project.locked("retrain"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_convert_there_and_back_through_the_command_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    coco = folder / "all.json"
+    assert run(["convert", "to-coco", "--project", str(folder), "--out", str(coco), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["images"] == 11
+    assert run(["convert", "from-coco", str(coco), "--project", str(folder), "--out", str(folder / "back")]) == 0
+    for mask in (folder / "data" / "ann_dir").rglob("*.png"):
+        copy = folder / "back" / mask.relative_to(folder / "data" / "ann_dir")
+        assert copy.read_bytes() == mask.read_bytes()
+
+
+def test_output_into_a_closed_pipe_shows_no_traceback(folder: Path) -> None:
+    command = f"{sys.executable} -m annoloop log --project {folder} --json | true"
+    assert subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True).stderr == ""

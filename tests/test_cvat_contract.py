@@ -1,0 +1,198 @@
+"""One exchange with CVAT through our client, on the embedded server always and on a real one if there is one.
+
+For a real server set ANNOLOOP_TEST_CVAT_URL and CVAT_ACCESS_TOKEN (or CVAT_USERNAME and CVAT_PASSWORD).
+Everything is made in a project of the test's own, which is deleted at the end.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from annoloop.classes import ClassTable, class_table
+from annoloop.cvat import Credentials, CvatServer, credentials_from_environment
+from annoloop.cvat_wire import Shape, shape_digest
+from annoloop.demo import Server
+from annoloop.errors import CvatError
+from annoloop.masks import LabelMap, from_cvat_runs, paint, regions, to_cvat_runs
+
+REAL_URL = os.environ.get("ANNOLOOP_TEST_CVAT_URL")
+SIZES_HW = {"train/a.png": (37, 53), "train/sub/a.png": (20, 64), "train/zz é b.png": (1, 1)}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        "sandbox",
+        pytest.param(
+            "real",
+            marks=pytest.mark.skipif(
+                not REAL_URL, reason="no real CVAT: set ANNOLOOP_TEST_CVAT_URL and CVAT_ACCESS_TOKEN to run this"
+            ),
+        ),
+    ],
+)
+def cvat(request: pytest.FixtureRequest, sandbox: Server) -> Iterator[CvatServer]:
+    url, credentials = sandbox.url, Credentials(token=sandbox.token)
+    if request.param == "real":
+        assert REAL_URL is not None
+        url, credentials = REAL_URL, credentials_from_environment()
+    with CvatServer(url, credentials) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def classes() -> ClassTable:
+    return class_table(["background", "cat", "dog"], ["#000000", "#ff0000", "#00ff00"], background="background")
+
+
+@pytest.fixture(scope="module")
+def project_id(cvat: CvatServer, classes: ClassTable) -> Iterator[int]:
+    number = cvat.ensure_project(f"annoloop-contract-{uuid4().hex}", classes)
+    yield number
+    cvat._call("DELETE", f"projects/{number}")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, Path]]:
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    found = []
+    for name, size_hw in SIZES_HW.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (*size_hw, 3)).astype(np.uint8)).save(path)
+        found.append((name, path))
+    return found
+
+
+@pytest.fixture(scope="module")
+def task_id(cvat: CvatServer, project_id: int, images: list[tuple[str, Path]]) -> int:
+    number = cvat.create_task(project_id, "contract", segment_size=2)
+    cvat.upload_images(number, images)
+    return number
+
+
+def noise(size_hw: tuple[int, int], seed: int) -> LabelMap:
+    return np.random.default_rng(seed).choice([0, 1, 2, 255], size_hw).astype(np.uint8)
+
+
+def shapes_of(label_map: LabelMap, frame: int, label_ids: dict[str, int], classes: ClassTable) -> list[Shape]:
+    return [
+        Shape(frame, label_ids[classes.label_of(r.class_index)], "mask", tuple(map(float, to_cvat_runs(r))))
+        for r in regions(label_map, skip=(0,), min_region_px=4)
+    ]
+
+
+def test_the_server_says_who_we_are(cvat: CvatServer) -> None:
+    about = cvat.about()
+    assert about.username
+    assert about.server_version[0].isdigit()
+
+
+def test_a_project_is_made_once_with_a_label_per_class(cvat: CvatServer, project_id: int, classes: ClassTable) -> None:
+    name = cvat._get(f"projects/{project_id}")["name"]
+    assert cvat.ensure_project(name, classes) == project_id
+    assert {label.name for label in cvat.labels(project_id=project_id)} == {"cat", "dog", "ignore"}
+    with pytest.raises(CvatError, match="no label 'horse'"):
+        cvat.ensure_project(name, class_table(["background", "cat", "dog", "horse"], background="background"))
+
+
+def test_frames_keep_their_folders_and_sizes(cvat: CvatServer, task_id: int) -> None:
+    assert {f.name: f.size_hw for f in cvat.frames(task_id)} == SIZES_HW
+    assert cvat.task(task_id).size == len(SIZES_HW)
+
+
+def test_a_task_is_found_by_its_name(cvat: CvatServer, project_id: int, task_id: int) -> None:
+    assert [t.id for t in cvat.find_tasks(project_id, "contract")] == [task_id]
+    assert cvat.find_tasks(project_id, "contrac") == []
+
+
+def test_segments_become_jobs(cvat: CvatServer, task_id: int) -> None:
+    assert [list(job.frames) for job in cvat.jobs(task_id)] == [[0, 1], [2]]
+    assert not any(job.finished for job in cvat.jobs(task_id))
+
+
+def test_masks_come_back_bit_for_bit(cvat: CvatServer, task_id: int, classes: ClassTable) -> None:
+    label_ids = {label.name: label.id for label in cvat.task_labels(task_id, classes)}
+    names = {number: name for name, number in label_ids.items()}
+    frames = cvat.frames(task_id)
+    maps = {frame.index: noise(frame.size_hw, frame.index) for frame in frames}
+    sent = [s for frame in frames for s in shapes_of(maps[frame.index], frame.index, label_ids, classes)]
+    cvat.replace_task_shapes(task_id, sent)
+    cvat.replace_task_shapes(task_id, sent)  # safe to repeat
+    found = cvat.task_shapes(task_id)
+    by_job = [shape for job in cvat.jobs(task_id) for shape in cvat.job_shapes(job.id)]
+    for shapes in (found, by_job):
+        assert sorted(shape_digest(s, names[s.label_id]) for s in shapes) == sorted(
+            shape_digest(s, names[s.label_id]) for s in sent
+        )
+    for frame in frames:
+        parts = [
+            from_cvat_runs(s.points, classes.index_of(names[s.label_id]), frame.size_hw)
+            for s in found
+            if s.frame == frame.index
+        ]
+        assert np.array_equal(paint([p for p in parts if p], frame.size_hw, fill=0), maps[frame.index])
+
+
+def test_an_update_keeps_the_id_and_changes_the_digest(cvat: CvatServer, task_id: int, classes: ClassTable) -> None:
+    label_ids = {label.name: label.id for label in cvat.task_labels(task_id, classes)}
+    job = cvat.jobs(task_id)[0]
+    new = Shape(0, label_ids["cat"], "mask", (0.0, 4.0, 1.0, 1.0, 2.0, 2.0))
+    cvat.change_job_shapes(job.id, delete=cvat.job_shapes(job.id), create=[new])
+    (before,) = cvat.job_shapes(job.id)
+    moved = Shape(0, label_ids["dog"], "mask", before.points, before.z_order, before.rotation, "manual", before.id)
+    cvat.change_job_shapes(job.id, update=[moved])
+    (after,) = cvat.job_shapes(job.id)
+    assert (after.id, after.label_id) == (before.id, label_ids["dog"])
+    assert shape_digest(before, "cat") != shape_digest(after, "dog")
+    cvat.change_job_shapes(job.id, delete=[after])
+    assert cvat.job_shapes(job.id) == []
+
+
+def test_completing_a_job_is_seen(cvat: CvatServer, task_id: int) -> None:
+    job = cvat.jobs(task_id)[1]
+    cvat.set_job(job.id, state="completed", stage="annotation")
+    assert [j.finished for j in cvat.jobs(task_id)] == [False, True]
+    cvat.set_job(job.id, state="in progress", stage="annotation")
+    assert not any(j.finished for j in cvat.jobs(task_id))
+
+
+def test_deleted_frames_are_marked(cvat: CvatServer, task_id: int) -> None:
+    cvat._call("PATCH", f"tasks/{task_id}/data/meta", {"deleted_frames": [1]})
+    assert [f.deleted for f in cvat.frames(task_id)] == [False, True, False]
+    cvat._call("PATCH", f"tasks/{task_id}/data/meta", {"deleted_frames": []})
+
+
+def test_what_is_not_there_is_a_404_with_its_url(cvat: CvatServer) -> None:
+    with pytest.raises(CvatError, match="HTTP 404") as caught:
+        cvat.task(99_999_999)
+    assert "tasks/99999999" in str(caught.value.where)
+
+
+def test_a_broken_image_fails_with_the_servers_reason_and_leaves_an_empty_task(
+    cvat: CvatServer, project_id: int, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG no image")
+    number = cvat.create_task(project_id, "broken")
+    with pytest.raises(CvatError):
+        cvat.upload_images(number, [("broken.png", broken)])
+    assert cvat.task(number).size == 0
+    cvat.delete_task(number)
+
+
+def test_a_wrong_password_and_a_wrong_token_are_refused(cvat: CvatServer) -> None:
+    with pytest.raises(CvatError, match="Unable to log in") as caught:
+        CvatServer(cvat.url, Credentials(username="nobody", password="s3cret-word"))
+    assert "s3cret" not in str(caught.value)
+    with CvatServer(cvat.url, Credentials(token="x" * 20)) as stranger, pytest.raises(CvatError) as refused:
+        stranger.about()
+    assert refused.value.status == 401

@@ -1,0 +1,144 @@
+"""Retrain, evaluate and undo with real training: promotion, resuming, caching, scores as in mmseg."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from loop import make_project
+
+from annoloop.config import FILE_NAME, load, render
+from annoloop.dataset import read_label_map
+from annoloop.errors import DataError, TrainingError
+from annoloop.evaluate import evaluate
+from annoloop.images import IndexImage, encode_index_png
+from annoloop.metrics import confusion, scores
+from annoloop.project import Project
+from annoloop.retrain import RetrainRequest, retrain
+from annoloop.training import Event
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    make_project(tmp_path, "http://127.0.0.1:9", name="retrain-test")
+    file = tmp_path / FILE_NAME
+    config = load(file)
+    train = config.train.model_copy(update={"recipe": "unet_tiny", "device": "cpu"})
+    data = config.data.model_copy(update={"root": Path("data")})
+    file.write_text(render(config.model_copy(update={"train": train, "data": data})), encoding="utf-8")
+    return tmp_path
+
+
+def test_the_first_model_is_promoted_a_worse_one_is_not_and_scores_are_those_of_its_masks(folder: Path) -> None:
+    events: list[Event] = []
+    with Project(folder / FILE_NAME) as project:
+        first = retrain(project, RetrainRequest(iterations=40), watch=events.append)
+        assert (first.promoted, first.verdict, first.parent) == (True, "the first model", None)
+        assert {"started", "iteration", "validation", "prediction"} <= {e.kind for e in events}
+
+        report = evaluate(project, splits=("val",))
+        val = report.splits["val"]
+        rows = project.scan(project.samples(["val"]))
+        summed = sum(
+            confusion(
+                read_label_map(s.mask, project.config.data), project.prediction(1, rows[s.id].image_sha256), 5, 255
+            )
+            for s in project.samples(["val"])
+            if s.mask
+        )
+        assert val.scores.mean_dice == scores(np.asarray(summed), 0).mean_dice == first.mean_dice
+        assert all(panel.stat().st_size > 10_000 for panel in val.panels)
+        assert [i.dice for i in val.worst] == sorted(i.dice for i in val.worst)
+
+        worse = retrain(project, RetrainRequest(iterations=1, from_scratch=True))
+        assert (worse.promoted, worse.parent, worse.current_mean_dice) == (False, None, first.mean_dice)
+        assert project.ledger.run(worse.run).verdict == worse.verdict
+        current = project.current_run()
+        assert current is not None
+        assert current.id == first.run
+
+
+def test_predictions_are_made_once_and_only_changed_masks_are_counted_again(folder: Path) -> None:
+    with Project(folder / FILE_NAME) as project:
+        retrain(project, RetrainRequest(iterations=10))
+        events: list[Event] = []
+        evaluate(project, splits=("train", "val"), watch=events.append)
+        assert sum(e.kind == "prediction" for e in events) == 8, "val was predicted by retrain already"
+        events.clear()
+        before = project.ledger.scores(1)
+        sample = project.samples(["train"])[0]
+        assert sample.mask is not None
+        sample.mask.write_bytes(encode_index_png(IndexImage(np.zeros((48, 64), np.uint8))))
+        evaluate(project, splits=("train", "val"), watch=events.append)
+        assert events == [], "no child process was needed"
+        after = project.ledger.scores(1)
+        changed = {name for name in after if after[name].mask_sha256 != before[name].mask_sha256}
+        assert changed == {sample.id}
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_training_that_is_cut_off_goes_on_with_the_same_command(folder: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "annoloop", "retrain", "--iterations", "60", "--project", str(folder), "--json"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    _wait_for(folder / ".annoloop" / "runs" / "0001" / "best.pth", child)
+    os.kill(child.pid, number)
+    _, said = child.communicate(timeout=60)
+    if number == signal.SIGINT:
+        assert child.returncode == 130, said
+        assert b"last.pth" in said
+    _wait_until_gone(folder / ".annoloop" / "runs" / "0001")
+    with Project(folder / FILE_NAME) as project:
+        events: list[Event] = []
+        report = retrain(project, RetrainRequest(iterations=60), watch=events.append)
+        assert (report.run, report.resumed, report.iterations) == (1, True, 60)
+        first = next(e for e in events if e.kind == "iteration")
+        assert first.fields["iteration"] > 1, "it did not start again from nothing"
+        assert len(project.ledger.runs()) == 1
+
+
+def test_masks_that_cannot_be_used_are_all_named_before_training_starts(folder: Path) -> None:
+    masks = sorted((folder / "data" / "ann_dir" / "train").glob("*.png"))
+    masks[0].write_bytes(b"no png")
+    masks[1].write_bytes(encode_index_png(IndexImage(np.full((48, 64), 77, np.uint8))))
+    with Project(folder / FILE_NAME) as project:
+        with pytest.raises(DataError, match="2 images or masks cannot be used") as caught:
+            retrain(project, RetrainRequest(iterations=5))
+        assert all(str(mask) in str(caught.value) for mask in masks[:2])
+        assert project.ledger.runs() == []
+
+
+def test_a_failing_training_names_command_log_and_last_lines(folder: Path) -> None:
+    (folder / "broken.py").write_text("model = dict(type='NoSuchModel')\n", encoding="utf-8")
+    with Project(folder / FILE_NAME) as project:
+        with pytest.raises(TrainingError) as caught:
+            retrain(project, RetrainRequest(recipe="broken.py"))
+        for words in ("annoloop.mmseg_worker", "exit code", "train.log"):
+            assert words in str(caught.value)
+        assert [run.state for run in project.ledger.runs()] == ["failed"]
+
+
+def _wait_for(path: Path, child: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 90
+    while not path.exists() and time.monotonic() < deadline:
+        assert child.poll() is None, child.communicate()
+        time.sleep(0.02)
+    assert path.exists()
+
+
+def _wait_until_gone(run_dir: Path) -> None:
+    """The orphan of a killed command saves last.pth and ends by itself."""
+    deadline = time.monotonic() + 40
+    while time.monotonic() < deadline:
+        found = subprocess.run(["pgrep", "-f", f"mmseg_worker {run_dir}"], capture_output=True, check=False).stdout
+        if not found:
+            return
+        time.sleep(0.1)
+    pytest.fail("the training process outlived its command")
