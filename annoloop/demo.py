@@ -113,10 +113,13 @@ def running_sandbox(state_dir: Path, *arguments: str) -> Iterator[Server]:
     Raises:
         CvatError: it did not start.
     """
-    command = [sys.executable, "-m", "annoloop.sandbox", "--state", str(state_dir), "--port", "0", *arguments]
+    command = [sys.executable, "-m", "annoloop.sandbox", "--state", str(state_dir), "--port", "0"]
+    command += ["--with-parent", *arguments]
     state_dir.mkdir(parents=True, exist_ok=True)
     with (state_dir / "server.log").open("ab") as log:
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, encoding="utf-8", start_new_session=True)
+        child = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, encoding="utf-8", start_new_session=True
+        )
     try:
         line = child.stdout.readline() if child.stdout else ""
         if not line:
@@ -134,11 +137,11 @@ def running_sandbox(state_dir: Path, *arguments: str) -> Iterator[Server]:
 
 def describe(report: DemoReport) -> str:
     """The outcome in a few lines for a terminal."""
-    lines = ["", "round  run  val mDice  test mDice  masks corrected  verdict"]
+    lines = ["", "round  run  val mDice  test mDice  masks corrected  of them wrong  verdict"]
     for number, one in enumerate(report.rounds):
         lines.append(
             f"{number:>5}  {one.run:>3}  {one.val_dice:>9.3f}  {one.test_dice:>10.3f}  {one.masks_corrected:>15}"
-            f"  {'promoted' if one.promoted else 'not promoted'}: {one.verdict}"
+            f"  {one.damaged_among_pushed:>13}  {'promoted' if one.promoted else 'not promoted'}: {one.verdict}"
         )
     lines += ["", "class        test Dice before   after"]
     for name, before in report.test_class_dice_before.items():

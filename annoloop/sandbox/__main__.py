@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     except AnnoloopError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
-    asyncio.run(_serve(app, listener))
+    asyncio.run(_serve(app, listener, with_parent=options.with_parent))
     return 0
 
 
@@ -52,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="how long a background request takes at least (default: %(default)s)",
     )
+    parser.add_argument(
+        "--with-parent", action="store_true", help="end when stdin closes, so when the process that started it ends"
+    )
     return parser
 
 
@@ -66,8 +69,12 @@ def _listen(port: int) -> socket.socket:
     return listener
 
 
-async def _serve(app: Starlette, listener: socket.socket) -> None:
+async def _serve(app: Starlette, listener: socket.socket, *, with_parent: bool) -> None:
     stop = asyncio.Event()
+    if with_parent:
+        asyncio.get_running_loop().add_reader(
+            sys.stdin, stop.set
+        )  # nobody writes to it: it becomes readable at its end
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     port = listener.getsockname()[1]
