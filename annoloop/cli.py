@@ -6,7 +6,6 @@ Imports nothing heavy at the top, so that ``annoloop --help`` answers at once.
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -52,9 +51,6 @@ def run(arguments: Sequence[str]) -> int:
         if debug:
             raise
         return _report(error, arguments)
-    except BrokenPipeError:  # the reader of our output, head or less, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
         if debug:
             raise

@@ -44,6 +44,7 @@ from annoloop.undo import UndoReport
 
 T = TypeVar("T")
 
+_FILE_WIDTH = 200
 _MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "fault": "[red]fault[/]"}
 
 
@@ -68,6 +69,8 @@ class Screen:
     def __init__(self, *, as_json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
         self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
         self._out = Console(highlight=False, soft_wrap=True)
+        if not self._out.is_terminal:
+            self._out.width = _FILE_WIDTH  # a file or a pipe has no edge to wrap at
         self._err = Console(stderr=True, highlight=False, quiet=quiet)
 
     def result(self, report: Any) -> None:
@@ -250,7 +253,8 @@ class Screen:
     @show.register
     def _(self, report: BrowseReport) -> None:
         self._out.print(
-            f"{report.samples} samples, {report.updated} of them new or changed, in FiftyOne dataset {escape(report.dataset)}"
+            f"{report.samples} samples, {report.updated} of them new or changed,"
+            f" in FiftyOne dataset {escape(report.dataset)}"
         )
         if report.url:
             self._out.print(f"[bold]{report.url}[/]  saved view: worst")

@@ -6,9 +6,11 @@ FiftyOne's own per-sample value is a running one and does not put the worst imag
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
 import os
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from annoloop.classes import IGNORE_LABEL, ClassTable
-from annoloop.errors import AnnoloopError, ConfigError, MissingExtraError
+from annoloop.errors import ConfigError, MissingExtraError
 from annoloop.progress import Track, silent
 
 ADDRESS = "127.0.0.1"
@@ -136,9 +138,9 @@ def _fiftyone() -> Any:
             " or set FIFTYONE_DATABASE_URI to a running MongoDB",
         )
     try:
-        import fiftyone
-    except AnnoloopError:
-        raise
+        # What it prints while it starts would stand before our result.
+        with contextlib.redirect_stdout(sys.stderr):
+            import fiftyone
     except Exception as error:  # FiftyOne starts its database while it is imported, and anything can come
         raise ConfigError(f"FiftyOne did not start ({error})", where="fiftyone") from error
     fiftyone.config.show_progress_bars = False
@@ -159,6 +161,7 @@ def _describe(dataset: Any, fo: Any, classes: ClassTable, *, reduce_zero_label: 
             {"path": "prediction", "maskTargetsColors": _colors(classes, 0)},
         ],
     )
+    dataset.app_config.active_fields = fo.ActiveFields(paths=["truth", "prediction", "dice", "split"])
     if not dataset.has_field("annoloop_id"):
         dataset.add_sample_field("annoloop_id", fo.StringField)
         dataset.add_sample_field("split", fo.StringField)

@@ -342,4 +342,4 @@ def _unpack(blob: bytes) -> Confusion:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
