@@ -7,26 +7,17 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import click
 
 from annoloop import __version__
 from annoloop.errors import AnnoloopError, Interrupted, MissingExtraError
-
-if TYPE_CHECKING:
-    from annoloop.console import Screen
-    from annoloop.cvat import CvatServer
-    from annoloop.project import Project
-
-F = TypeVar("F", bound=Callable[..., Any])
+from annoloop.options import FILE, FOLDER, common, example, open_screen, open_session, opened_project
 
 EXIT_USAGE, EXIT_BUG = 2, 70
-_FOLDER = click.Path(file_okay=False, path_type=Path)
-_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -66,66 +57,6 @@ def _report(error: AnnoloopError, arguments: Sequence[str]) -> int:
     return error.exit_code
 
 
-def common(command: F) -> F:
-    """The options that every command takes."""
-    options = (
-        click.option(
-            "--project", "project_dir", type=_FOLDER, help="Project folder; default: found upwards from here."
-        ),
-        click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object."),
-        click.option("-v", "--verbose", is_flag=True, help="Say more."),
-        click.option("-q", "--quiet", is_flag=True, help="No progress, no hints."),
-        click.option("--debug", is_flag=True, help="Show the traceback of an error."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def _screen(options: dict[str, Any]) -> Screen:
-    from annoloop.console import Screen
-
-    return Screen(as_json=options["as_json"], quiet=options["quiet"], verbose=options["verbose"])
-
-
-@contextmanager
-def _project(options: dict[str, Any], screen: Screen, *, changes: str | None = None) -> Iterator[Project]:
-    """Open the project; ``changes`` names a command that needs it for itself."""
-    from annoloop.project import open_project
-
-    with open_project(options["project_dir"]) as project:
-        for sample_id in project.recovered.written:
-            screen.say(f"finished an interrupted write: {sample_id}")
-        for sample_id in project.recovered.conflicts:
-            screen.say(f"[yellow]left as it is, edited since:[/] {sample_id}")
-        if changes is None:
-            yield project
-        else:
-            with project.locked(changes):
-                yield project
-
-
-@contextmanager
-def _server(project: Project, screen: Screen) -> Iterator[CvatServer]:
-    from annoloop.cvat import CvatServer, credentials_from_environment
-
-    settings = project.config.cvat
-    with CvatServer(
-        settings.url,
-        credentials_from_environment(),
-        organization=settings.organization,
-        ca_file=settings.ca_file,
-    ) as server:
-        about = server.about()
-        if about.note:
-            screen.say(f"[dim]{about.note}[/]")
-        yield server
-
-
-def _example(*lines: str) -> str:
-    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
-
-
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="\b\nThe loop:\n  annoloop retrain; annoloop push --worst 50; annoloop pull; annoloop retrain",
@@ -135,8 +66,8 @@ def commands() -> None:
     """The annotation loop for semantic segmentation: mmsegmentation, CVAT and FiftyOne as one tool."""
 
 
-@commands.command("init", epilog=_example("annoloop init data/steel --classes background,scratch,patch"))
-@click.argument("data_root", type=_FOLDER)
+@commands.command("init", epilog=example("annoloop init data/steel --classes background,scratch,patch"))
+@click.argument("data_root", type=FOLDER)
 @click.option("--classes", default="", help="Class names in index order, comma separated.")
 @click.option("--palette", default="", help="Colours in the same order: #000000,#e6194b,…")
 @click.option("--background", help="Class of pixels that no shape covers.")
@@ -148,7 +79,7 @@ def init_command(
     """Look at the mmseg folder DATA_ROOT and write annoloop.yaml."""
     from annoloop.init import init
 
-    screen = _screen(options)
+    screen = open_screen(options)
     report = init(
         data_root,
         options["project_dir"] or Path.cwd(),
@@ -161,7 +92,7 @@ def init_command(
     screen.result(report)
 
 
-@commands.command("doctor", epilog=_example("annoloop doctor", "annoloop doctor --no-measure"))
+@commands.command("doctor", epilog=example("annoloop doctor", "annoloop doctor --no-measure"))
 @click.option("--measure/--no-measure", default=True, help="Time a few training iterations of the recipe.")
 @common
 def doctor_command(measure: bool, **options: Any) -> None:
@@ -169,8 +100,8 @@ def doctor_command(measure: bool, **options: Any) -> None:
     from annoloop.doctor import doctor
     from annoloop.errors import GateError
 
-    screen = _screen(options)
-    with _project(options, screen) as project:
+    screen = open_screen(options)
+    with opened_project(options, screen) as project:
         report = doctor(project, measure=measure, track=screen.track)
         screen.result(report)
         if report.faults:
@@ -182,17 +113,17 @@ def convert_group() -> None:
     """Mask folders to COCO and back, bit-identical."""
 
 
-@convert_group.command("to-coco", epilog=_example("annoloop convert to-coco --split val --out val.json"))
+@convert_group.command("to-coco", epilog=example("annoloop convert to-coco --split val --out val.json"))
 @click.option("--split", "splits", multiple=True, help="Split to convert; may be repeated; default: all.")
-@click.option("--out", type=_FILE, required=True, help="The JSON file to write.")
+@click.option("--out", type=FILE, required=True, help="The JSON file to write.")
 @click.option("--min-region-px", default=0, show_default=True, help="Smaller specks of a class share one annotation.")
 @common
 def to_coco_command(splits: tuple[str, ...], out: Path, min_region_px: int, **options: Any) -> None:
     """Write masks as COCO instances JSON, one RLE annotation per region."""
     from annoloop.convert import to_coco
 
-    screen = _screen(options)
-    with _project(options, screen) as project:
+    screen = open_screen(options)
+    with opened_project(options, screen) as project:
         samples = project.samples(splits or None)
         report = to_coco(
             samples,
@@ -205,26 +136,26 @@ def to_coco_command(splits: tuple[str, ...], out: Path, min_region_px: int, **op
     screen.result(report)
 
 
-@convert_group.command("from-coco", epilog=_example("annoloop convert from-coco val.json --out masks"))
-@click.argument("file", type=_FILE)
-@click.option("--out", type=_FOLDER, required=True, help="Folder for the masks; nothing in it is overwritten.")
-@click.option("--images", type=_FOLDER, help="Folder of the images, to report missing ones.")
+@convert_group.command("from-coco", epilog=example("annoloop convert from-coco val.json --out masks"))
+@click.argument("file", type=FILE)
+@click.option("--out", type=FOLDER, required=True, help="Folder for the masks; nothing in it is overwritten.")
+@click.option("--images", type=FOLDER, help="Folder of the images, to report missing ones.")
 @click.option("--own-classes", is_flag=True, help="Use the file's classes instead of the project's.")
 @common
 def from_coco_command(file: Path, out: Path, images: Path | None, own_classes: bool, **options: Any) -> None:
     """Paint the annotations of a COCO file as index PNGs."""
     from annoloop.convert import from_coco
 
-    screen = _screen(options)
+    screen = open_screen(options)
     if own_classes:
         screen.result(from_coco(file, out, images_dir=images, track=screen.track))
         return
-    with _project(options, screen) as project:
+    with opened_project(options, screen) as project:
         report = from_coco(file, out, project.config.data, project.classes, images_dir=images, track=screen.track)
     screen.result(report)
 
 
-@commands.command("retrain", epilog=_example("annoloop retrain", "annoloop retrain --recipe unet --iterations 2000"))
+@commands.command("retrain", epilog=example("annoloop retrain", "annoloop retrain --recipe unet --iterations 2000"))
 @click.option("--recipe", help="deeplabv3plus_r50, unet, unet_small, unet_tiny, or an mmseg config.")
 @click.option("--iterations", type=click.IntRange(1), help="Training iterations; default: the recipe's.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to train.")
@@ -242,14 +173,14 @@ def retrain_command(
     """Train on the current masks; promote the model if it is better. ^C keeps the last checkpoint."""
     from annoloop.retrain import RetrainRequest, retrain
 
-    screen = _screen(options)
-    with _project(options, screen, changes="retrain") as project, screen.watch() as watch:
+    screen = open_screen(options)
+    with opened_project(options, screen, changes="retrain") as project, screen.watch() as watch:
         request = RetrainRequest(recipe, iterations, device, seed, from_scratch)
         report = retrain(project, request, track=screen.track, watch=watch)
     screen.result(report)
 
 
-@commands.command("evaluate", epilog=_example("annoloop evaluate --split val --split test"))
+@commands.command("evaluate", epilog=example("annoloop evaluate --split val --split test"))
 @click.option("--split", "splits", multiple=True, default=("val",), show_default=True, help="May be repeated.")
 @click.option("--run", "run_id", type=int, help="Number of a run; default: the current model.")
 @click.option("--show", default=4, show_default=True, help="How many best and worst images to draw.")
@@ -258,13 +189,13 @@ def evaluate_command(splits: tuple[str, ...], run_id: int | None, show: int, **o
     """Score a model per class and save pictures of its best and worst images."""
     from annoloop.evaluate import evaluate
 
-    screen = _screen(options)
-    with _project(options, screen, changes="evaluate") as project, screen.watch() as watch:
+    screen = open_screen(options)
+    with opened_project(options, screen, changes="evaluate") as project, screen.watch() as watch:
         report = evaluate(project, run_id=run_id, splits=splits, show=show, track=screen.track, watch=watch)
     screen.result(report)
 
 
-@commands.command("push", epilog=_example("annoloop push --worst 50", "annoloop push --worst 20 --by class:scratch"))
+@commands.command("push", epilog=example("annoloop push --worst 50", "annoloop push --worst 20 --by class:scratch"))
 @click.option("--worst", type=click.IntRange(1), required=True, help="How many images.")
 @click.option("--split", "splits", multiple=True, default=("train",), show_default=True, help="May be repeated.")
 @click.option("--by", default="dice", show_default=True, help="dice, missed, or class:NAME.")
@@ -284,8 +215,8 @@ def push_command(
     """Send the worst images with masks to CVAT as one task. The same command finishes a broken push."""
     from annoloop.push import PushRequest, push
 
-    screen = _screen(options)
-    with _project(options, screen, changes="push") as project:
+    screen = open_screen(options)
+    with opened_project(options, screen, changes="push") as project:
         settings = project.config.push
         share = settings.random_share if random_share is None else random_share
         request = PushRequest(worst, splits, by, source or settings.source, share, dry_run)
@@ -293,12 +224,12 @@ def push_command(
             with screen.watch() as watch:
                 report = push(project, None, request, track=screen.track, watch=watch)
         else:
-            with _server(project, screen) as server, screen.watch() as watch:
+            with open_session(project, screen) as server, screen.watch() as watch:
                 report = push(project, server, request, track=screen.track, watch=watch)
     screen.result(report)
 
 
-@commands.command("pull", epilog=_example("annoloop pull --task 12", "annoloop pull"))
+@commands.command("pull", epilog=example("annoloop pull --task 12", "annoloop pull"))
 @click.option("--task", type=int, help="Number of the task in CVAT; default: every open task of this project.")
 @click.option("--include-unfinished", is_flag=True, help="Also take changed frames of jobs that go on.")
 @click.option(
@@ -313,8 +244,8 @@ def pull_command(task: int | None, include_unfinished: bool, on_conflict: Any, *
     """Bring corrected masks of finished jobs back."""
     from annoloop.pull import pull
 
-    screen = _screen(options)
-    with _project(options, screen, changes="pull") as project, _server(project, screen) as server:
+    screen = open_screen(options)
+    with opened_project(options, screen, changes="pull") as project, open_session(project, screen) as server:
         reports = pull(
             project,
             server,
@@ -328,41 +259,41 @@ def pull_command(task: int | None, include_unfinished: bool, on_conflict: Any, *
     screen.result(reports)
 
 
-@commands.command("undo", epilog=_example("annoloop undo"))
+@commands.command("undo", epilog=example("annoloop undo"))
 @click.option("--force", is_flag=True, help="Restore masks that were edited since, too.")
 @common
 def undo_command(force: bool, **options: Any) -> None:
     """Take the newest pull back: its masks as they were before."""
     from annoloop.undo import undo
 
-    screen = _screen(options)
-    with _project(options, screen, changes="undo") as project:
+    screen = open_screen(options)
+    with opened_project(options, screen, changes="undo") as project:
         screen.result(undo(project, force=force))
 
 
-@commands.command("status", epilog=_example("annoloop status"))
+@commands.command("status", epilog=example("annoloop status"))
 @common
 def status_command(**options: Any) -> None:
     """Where the loop stands, and the next sensible command."""
     from annoloop.status import status
 
-    screen = _screen(options)
-    with _project(options, screen) as project:
+    screen = open_screen(options)
+    with opened_project(options, screen) as project:
         screen.result(status(project))
 
 
-@commands.command("log", epilog=_example("annoloop log"))
+@commands.command("log", epilog=example("annoloop log"))
 @common
 def log_command(**options: Any) -> None:
     """The history of the loop: trainings with their mDice, pushes, pulls, undos."""
     from annoloop.log import log
 
-    screen = _screen(options)
-    with _project(options, screen) as project:
+    screen = open_screen(options)
+    with opened_project(options, screen) as project:
         screen.result(log(project))
 
 
-@commands.command("browse", epilog=_example("annoloop browse", "annoloop browse --port 5152 --no-open"))
+@commands.command("browse", epilog=example("annoloop browse", "annoloop browse --port 5152 --no-open"))
 @click.option("--port", default=5151, show_default=True, help="Port on 127.0.0.1.")
 @click.option("--open/--no-open", "open_page", default=True, help="Open the page in a browser.")
 @click.option("--no-app", is_flag=True, help="Only bring the dataset up to date.")
@@ -371,8 +302,8 @@ def browse_command(port: int, open_page: bool, no_app: bool, **options: Any) -> 
     """Look at truth, predictions and errors in the FiftyOne App."""
     from annoloop.browse import browse
 
-    screen = _screen(options)
-    with _project(options, screen) as project:
+    screen = open_screen(options)
+    with opened_project(options, screen) as project:
         session = browse(project, port=None if no_app else port, open_page=open_page, track=screen.track)
         screen.result(session.report)
         if not no_app:
@@ -380,10 +311,10 @@ def browse_command(port: int, open_page: bool, no_app: bool, **options: Any) -> 
             session.wait()
 
 
-@commands.group("sandbox", invoke_without_command=True, epilog=_example("annoloop sandbox --port 8080"))
+@commands.group("sandbox", invoke_without_command=True, epilog=example("annoloop sandbox --port 8080"))
 @click.option(
     "--state",
-    type=_FOLDER,
+    type=FOLDER,
     default=Path(".annoloop-sandbox"),
     show_default=True,
     help="Where it keeps its state.",
@@ -402,29 +333,27 @@ def sandbox_group(context: click.Context, state: Path, port: int) -> None:
         context.exit(serve(["--state", str(state), "--port", str(port)]))
 
 
-@sandbox_group.command("annotate", epilog=_example("annoloop sandbox annotate --task 3 --truth data/truth"))
+@sandbox_group.command("annotate", epilog=example("annoloop sandbox annotate --task 3 --truth data/truth"))
 @click.option("--task", type=int, required=True, help="Number of the task in CVAT.")
-@click.option("--truth", type=_FOLDER, required=True, help="Folder of true masks, laid out as split/stem.png.")
+@click.option("--truth", type=FOLDER, required=True, help="Folder of true masks, laid out as split/stem.png.")
 @common
 def annotate_command(task: int, truth: Path, **options: Any) -> None:
     """Correct a task from a folder of true masks and complete its jobs; works on a real server too."""
     from annoloop.annotate import annotate
 
-    screen = _screen(options)
-    with _project(options, screen) as project, _server(project, screen) as server:
+    screen = open_screen(options)
+    with opened_project(options, screen) as project, open_session(project, screen) as server:
         screen.result(annotate(project, server, task, truth, track=screen.track))
 
 
-@commands.command("demo", epilog=_example("annoloop demo", "annoloop demo --dir /tmp/demo --json"))
-@click.option(
-    "--dir", "folder", type=_FOLDER, default=Path("demo-project"), show_default=True, help="Where to make it."
-)
+@commands.command("demo", epilog=example("annoloop demo", "annoloop demo --dir /tmp/demo --json"))
+@click.option("--dir", "folder", type=FOLDER, default=Path("demo-project"), show_default=True, help="Where to make it.")
 @common
 def demo_command(folder: Path, **options: Any) -> None:
     """Run the whole loop on made data against the sandbox, in a few minutes."""
     from annoloop.demo import demo, describe
 
-    screen = _screen(options)
+    screen = open_screen(options)
     with screen.watch() as watch:
         report = demo(folder, say=screen.say, track=screen.track, watch=watch)
     if screen.as_json:

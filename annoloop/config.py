@@ -213,7 +213,9 @@ push:
 
 def _scalar(value: object) -> str:
     # Dumped inside a list: there a comma or a bracket gets its quotes, as it needs them in our {…}.
-    listed = yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=math.inf)
+    # What is not printable is escaped: PyYAML would fold U+0085 and its like into spaces.
+    plain = str(value).isprintable()
+    listed = yaml.safe_dump([value], default_flow_style=True, allow_unicode=plain, width=math.inf)
     return listed.removeprefix("[").removesuffix("]\n")
 
 

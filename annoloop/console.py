@@ -84,6 +84,11 @@ class Screen:
         """A line about what is going on, on stderr."""
         self._err.print(text, soft_wrap=True)
 
+    def detail(self, text: str) -> None:
+        """A line for those who asked for more."""
+        if self.verbose:
+            self.say(f"[dim]{text}[/]")
+
     def error(self, error: AnnoloopError) -> None:
         """An error on stderr and, with ``as_json``, as an object on stdout."""
         if self.as_json:
@@ -111,7 +116,7 @@ class Screen:
 
     def watch(self) -> TrainingView:
         """A view of a training process."""
-        return TrainingView(self._err, quiet=self.quiet)
+        return TrainingView(self._err, quiet=self.quiet, verbose=self.verbose)
 
     @singledispatchmethod
     def show(self, report: Any) -> None:
@@ -274,8 +279,8 @@ class Screen:
 class TrainingView:
     """Live progress of a training process from its events; one line per validation."""
 
-    def __init__(self, console: Console, *, quiet: bool) -> None:
-        self._console = console
+    def __init__(self, console: Console, *, quiet: bool, verbose: bool) -> None:
+        self._console, self._verbose = console, verbose
         self._last = "-"
         self._bar = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[facts]}"),
@@ -300,6 +305,8 @@ class TrainingView:
         elif event.kind == "iteration" and self._task is not None:
             facts = f"loss {fields['loss']:.3f}  val mDice {self._last}"
             self._bar.update(self._task, completed=fields["iteration"], facts=facts)
+            if self._verbose:
+                self._console.print(f"[dim]iteration {fields['iteration']}: {facts}[/]")
         elif event.kind == "validation":
             self._last = f"{fields['mdice']:.3f}"
             best = "  best so far" if fields.get("best") else ""

@@ -140,6 +140,8 @@ def _missing_images(images: Iterable[coco.CocoImage], images_dir: Path | None) -
 
 def _target(out: Path, file_name: str, data: DataConfig | None, where: Path) -> Path:
     """Where an image's mask goes; a name that would leave the folder is refused."""
+    if not Path(file_name).name:
+        raise DataError(f"file_name {file_name!r} names no file", where=where)
     suffix = ".png" if data is None else data.mask_suffix
     stem = Path(file_name).with_suffix("").as_posix()
     if data is not None and file_name.endswith(data.image_suffix):

@@ -196,7 +196,7 @@ def unpack_coco_counts(text: str) -> Ints:
     Each number is cut into 5-bit groups, lowest first, one character each; from the fourth number
     on, what is stored is the difference to the number two before.
 
-    >>> unpack_coco_counts("2110000").tolist()
+    >>> unpack_coco_counts("2110100").tolist()
     [2, 1, 1, 1, 2, 1, 2]
 
     Source: cocoapi ``maskApi.c``, rleToString.  Its inverse there leaves the rest of the mask unset
@@ -205,7 +205,7 @@ def unpack_coco_counts(text: str) -> Ints:
     Raises:
         DataError: characters that no encoder writes, or a number that does not end.
     """
-    groups = np.frombuffer(text.encode("ascii", "replace"), np.uint8).astype(np.int64) - 48
+    groups = np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8).astype(np.int64) - 48
     if groups.size == 0 or (groups < 0).any() or (groups > 63).any() or groups[-1] & 32:
         raise DataError("the compressed RLE counts are damaged")
     ends = np.flatnonzero(groups & 32 == 0)

@@ -206,9 +206,6 @@ def _steps(pipeline: Iterable[Any]) -> list[dict[str, Any]]:
 
 
 def _step(step: dict[str, Any]) -> dict[str, Any]:
-    # A mask has no EXIF: an image that is turned by its EXIF tag would no longer lie under its mask.
-    if step["type"] == "LoadImageFromFile" and step.get("color_type", "color") == "color":
-        step["color_type"] = "color_ignore_orientation"
     if step["type"] == "LoadAnnotations":
         step.pop("reduce_zero_label", None)
     return step

@@ -1,0 +1,82 @@
+"""What the commands share: common options, the screen, opening the project and the CVAT session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from annoloop.console import Screen
+    from annoloop.cvat import CvatServer
+    from annoloop.project import Project
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+def common(command: F) -> F:
+    """The options that every command takes."""
+    options = (
+        click.option("--project", "project_dir", type=FOLDER, help="Project folder; default: found upwards from here."),
+        click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object."),
+        click.option("-v", "--verbose", is_flag=True, help="Say more."),
+        click.option("-q", "--quiet", is_flag=True, help="No progress, no hints."),
+        click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def open_screen(options: dict[str, Any]) -> Screen:
+    """The screen that the common options ask for."""
+    from annoloop.console import Screen
+
+    return Screen(as_json=options["as_json"], quiet=options["quiet"], verbose=options["verbose"])
+
+
+@contextmanager
+def opened_project(options: dict[str, Any], screen: Screen, *, changes: str | None = None) -> Iterator[Project]:
+    """Open the project; ``changes`` names a command that needs it for itself."""
+    from annoloop.project import open_project
+
+    with open_project(options["project_dir"]) as project:
+        screen.detail(f"project {project.path}, classes {project.classes.digest[:12]}")
+        for sample_id in project.recovered.written:
+            screen.say(f"finished an interrupted write: {sample_id}")
+        for sample_id in project.recovered.conflicts:
+            screen.say(f"[yellow]left as it is, edited since:[/] {sample_id}")
+        if changes is None:
+            yield project
+        else:
+            with project.locked(changes):
+                yield project
+
+
+@contextmanager
+def open_session(project: Project, screen: Screen) -> Iterator[CvatServer]:
+    """A session with the project's CVAT server; its account is tried at once."""
+    from annoloop.cvat import CvatServer, credentials_from_environment
+
+    settings = project.config.cvat
+    with CvatServer(
+        settings.url,
+        credentials_from_environment(),
+        organization=settings.organization,
+        ca_file=settings.ca_file,
+    ) as server:
+        about = server.about()
+        if about.note:
+            screen.say(f"[dim]{about.note}[/]")
+        yield server
+
+
+def example(*lines: str) -> str:
+    """An example for the end of a command's help."""
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
