@@ -46,7 +46,12 @@ def browse(project: Project, *, port: int | None, open_page: bool = True, track:
     entries = _entries(project, track)
     name = f"annoloop-{project.config.project}"
     updated = update_dataset(
-        name, entries, project.classes, reduce_zero_label=project.config.data.reduce_zero_label, track=track
+        name,
+        entries,
+        project.classes,
+        project.path.parent,
+        reduce_zero_label=project.config.data.reduce_zero_label,
+        track=track,
     )
     app = None if port is None else App(name, port=port, open_page=open_page)
     scored = sum(entry.dice is not None for entry in entries)

@@ -6,11 +6,14 @@ FiftyOne's own per-sample value is a running one and does not put the worst imag
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib.util
 import logging
 import os
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +26,8 @@ from annoloop.progress import Track, silent
 
 ADDRESS = "127.0.0.1"
 WORST_VIEW = "worst"
+PROJECT_KEY = "annoloop_project"
+"""Where the dataset's ``info`` holds the folder of its project, for the plugin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,7 @@ def update_dataset(
     name: str,
     entries: Sequence[Entry],
     classes: ClassTable,
+    project_dir: Path,
     *,
     reduce_zero_label: bool,
     track: Track = silent,
@@ -72,6 +78,7 @@ def update_dataset(
     """
     fo = _fiftyone()
     dataset = fo.load_dataset(name) if fo.dataset_exists(name) else fo.Dataset(name, persistent=True)
+    dataset.info[PROJECT_KEY] = str(project_dir)
     _describe(dataset, fo, classes, reduce_zero_label=reduce_zero_label)
     known = {s["annoloop_id"]: s for s in dataset.select_fields(list(_FIELDS))} if len(dataset) else {}
     gone = [known[key].id for key in set(known) - {e.sample_id for e in entries}]
@@ -116,6 +123,7 @@ class App:
         self._session.close()
 
 
+_PLUGIN_LINK = "annoloop"
 _FIELDS = ("annoloop_id", "split", "dice", "truth_file", "prediction_file")
 
 
@@ -144,7 +152,23 @@ def _fiftyone() -> Any:
     except Exception as error:  # FiftyOne starts its database while it is imported, and anything can come
         raise ConfigError(f"FiftyOne did not start ({error})", where="fiftyone") from error
     fiftyone.config.show_progress_bars = False
+    _add_plugin(fiftyone.config)
     return fiftyone
+
+
+def _add_plugin(config: Any) -> None:
+    """Show the App our plugin beside the user's own, which stay where they are."""
+    ours = Path(__file__).parent / "plugin"
+    own = Path(config.plugins_dir) if config.plugins_dir else None
+    if own is not None and (own / _PLUGIN_LINK).exists():
+        return
+    folder = Path(tempfile.mkdtemp(prefix="annoloop-plugins-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for plugin in sorted(own.iterdir()) if own is not None and own.is_dir() else ():
+        (folder / plugin.name).symlink_to(plugin)
+    (folder / _PLUGIN_LINK).symlink_to(ours)
+    # The App's server is a process of its own and reads the environment.
+    config.plugins_dir = os.environ["FIFTYONE_PLUGINS_DIR"] = str(folder)
 
 
 def _describe(dataset: Any, fo: Any, classes: ClassTable, *, reduce_zero_label: bool) -> None:

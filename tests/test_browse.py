@@ -128,14 +128,20 @@ def test_the_dataset_holds_masks_scores_and_the_worst_view_and_is_updated_in_pla
         "0": "background", "1": "disc", "2": "square", "3": "ring", "4": "cross", "255": "ignore"
     }  # fmt: skip
     assert seen["masks"] == [11, 11]
+    assert seen["status"]["loop"] == "browse-test"
+    assert seen["status"]["next"].startswith("annoloop push --worst 50")
 
 
 LOOK = """
-import json, fiftyone as fo
+import json
+from annoloop.fiftyone_app import _fiftyone
+fo = _fiftyone()
+import fiftyone.operators as foo
 dataset = fo.load_dataset("annoloop-browse-test")
 print(json.dumps({
     "dice": dataset.load_saved_view("worst").values("dice"),
     "targets": dataset.mask_targets,
     "masks": [dataset.exists("truth.mask_path").count(), dataset.exists("prediction.mask_path").count()],
+    "status": foo.execute_operator("@annoloop/loop/loop_status", ctx={"dataset": dataset}).result,
 }))
 """
