@@ -252,6 +252,8 @@ def from_cvat_outline(
         return rasterize([points], class_index, shape_hw)
     if kind not in ("rectangle", "ellipse"):
         raise DataError(f"a {kind} has no area to label; draw a mask, polygon, rectangle or ellipse")
+    if len(points) != 4:
+        raise DataError(f"a {kind} has 4 numbers, not {len(points)}")
     x1, y1, x2, y2 = map(float, points)
     if kind == "ellipse":  # centre x, centre y, right x, top y
         angle = np.linspace(0, 2 * np.pi, 73)[:-1]

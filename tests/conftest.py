@@ -1,0 +1,91 @@
+"""What every test shares: a small made data set, projects copied from it, the sandbox, and no way out.
+
+No test reaches further than this machine; hypothesis draws the same examples in every run.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+from hypothesis import settings
+
+from annoloop.config import FILE_NAME
+from annoloop.demo import Server, running_sandbox
+from annoloop.init import init
+from annoloop.made_data import COLORS, NAMES, MadeData, make_data
+from annoloop.project import Project
+
+settings.register_profile("ci", derandomize=True, deadline=None, max_examples=60)
+settings.load_profile("ci")
+
+ProjectFactory: TypeAlias = Callable[[str], Project]
+"""Makes and opens a project in a folder of the given name below the test's ``tmp_path``."""
+
+MADE_COUNTS = {"train": 3, "val": 2, "test": 1}
+MADE_SIZE_HW = (40, 56)
+
+_THIS_MACHINE = ("127.0.0.1", "::1", "localhost", "0.0.0.0", "::", "", None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def this_machine_only() -> Iterator[None]:
+    """Whoever looks up or connects to another machine gets an error that says so."""
+    connect, getaddrinfo = socket.socket.connect, socket.getaddrinfo
+
+    def guarded_connect(self: socket.socket, address: Any) -> None:
+        if self.family != socket.AF_UNIX:
+            _refuse(address[0])
+        connect(self, address)
+
+    def guarded_getaddrinfo(host: Any, *arguments: Any, **named: Any) -> Any:
+        _refuse(host.decode() if isinstance(host, bytes) else host)
+        return getaddrinfo(host, *arguments, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guarded_connect)
+        patch.setattr(socket, "getaddrinfo", guarded_getaddrinfo)
+        yield
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> MadeData:
+    """Six made images, 40 x 56 px, in train, val and test; every test reads it, none writes."""
+    return make_data(tmp_path_factory.mktemp("made"), MADE_COUNTS, size_hw=MADE_SIZE_HW)
+
+
+@pytest.fixture
+def project_factory(made: MadeData, tmp_path: Path) -> Iterator[ProjectFactory]:
+    """Projects on copies of the made data, as ``annoloop init`` sets them up; closed after the test."""
+    with ExitStack() as opened:
+
+        def build(name: str) -> Project:
+            folder = tmp_path / name
+            shutil.copytree(made.root, folder / "data")
+            init(folder / "data", folder, classes=NAMES, palette=COLORS)
+            return opened.enter_context(Project(folder / FILE_NAME))
+
+        yield build
+
+
+@pytest.fixture
+def project(project_factory: ProjectFactory) -> Project:
+    """One project on a copy of the made data."""
+    return project_factory("project")
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The embedded CVAT in a child process: where it listens, and its token."""
+    with running_sandbox(tmp_path_factory.mktemp("sandbox")) as server:
+        yield server
+
+
+def _refuse(host: object) -> None:
+    if host not in _THIS_MACHINE:
+        raise OSError(f"tests stay on this machine, but somebody wants to reach {host!r}")

@@ -1,0 +1,204 @@
+"""Folders of masks to one COCO file and back, bit by bit (law 1), and what is in the way stays (law 3)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image
+
+from annoloop.classes import class_table
+from annoloop.config import DataConfig
+from annoloop.convert import from_coco, to_coco
+from annoloop.dataset import list_samples, read_label_map
+from annoloop.errors import ConfigError, DataError
+from annoloop.images import IndexImage, encode_index_png, read_index_png, write_atomic
+from annoloop.made_data import COLORS, NAMES, MadeData
+from annoloop.project import Project
+
+CLASSES = class_table(["road", "car"], ["#101010", "#ff0000"])
+MADE_CLASSES = class_table(NAMES, COLORS, background="background")
+
+
+def _data(root: Path, **details: Any) -> DataConfig:
+    return DataConfig(root=root, image_suffix=".png", splits={"train": "train"}, **details)
+
+
+def _write(root: Path, stem: str, values: np.ndarray) -> None:
+    write_atomic(root / "ann_dir" / "train" / f"{stem}.png", encode_index_png(IndexImage(values)))
+    path = root / "img_dir" / "train" / f"{stem}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", values.shape[::-1]).save(path)
+
+
+def test_made_masks_come_back_byte_by_byte(made: MadeData, tmp_path: Path) -> None:
+    data = DataConfig(root=made.root, image_suffix=".png", splits={s: s for s in ("train", "val", "test")})
+    samples = list_samples(data).samples
+    told = to_coco(samples, data, MADE_CLASSES, tmp_path / "coco.json")
+    assert (told.images, told.without_mask) == (6, ())
+    read = from_coco(tmp_path / "coco.json", tmp_path / "masks")
+    assert (read.images, read.annotations, read.written, read.unchanged) == (6, told.annotations, 6, 0)
+    assert read.classes == NAMES
+    assert read.notes == ()
+    for sample in samples:
+        assert sample.mask is not None
+        assert (tmp_path / "masks" / f"{sample.id}.png").read_bytes() == sample.mask.read_bytes()
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    hnp.arrays(
+        np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.sampled_from([0, 1, 2, 3, 200, 255])
+    ),
+    st.booleans(),
+)
+def test_the_files_are_bit_identical_with_and_without_reduce_zero_label(
+    tmp_path_factory: pytest.TempPathFactory, stored: np.ndarray, reduce: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("convert")
+    # 255 reads as ignore, as 0 does, and ignore is written as 0: only a mask that is there already keeps it.
+    values = np.where(stored == 255, 0, stored) if reduce else stored
+    data = _data(folder, reduce_zero_label=reduce)
+    _write(folder, "sub/a", values)
+    classes = class_table([f"c{i}" for i in range(201)])
+    to_coco(list_samples(data).samples, data, classes, folder / "coco.json")
+    from_coco(folder / "coco.json", folder / "out", data)
+    assert np.array_equal(read_index_png(folder / "out" / "train" / "sub" / "a.png").values, values)
+
+
+def test_a_second_run_changes_nothing(made: MadeData, tmp_path: Path) -> None:
+    data = DataConfig(root=made.root, image_suffix=".png", splits={"val": "val"})
+    to_coco(list_samples(data).samples, data, MADE_CLASSES, tmp_path / "coco.json")
+    from_coco(tmp_path / "coco.json", tmp_path / "masks")
+    stamps = [p.stat().st_mtime_ns for p in sorted((tmp_path / "masks").rglob("*.png"))]
+    again = from_coco(tmp_path / "coco.json", tmp_path / "masks")
+    assert (again.written, again.unchanged) == (0, 2)
+    assert [p.stat().st_mtime_ns for p in sorted((tmp_path / "masks").rglob("*.png"))] == stamps
+
+
+def test_a_mask_that_is_in_the_way_is_named_and_stays(made: MadeData, tmp_path: Path) -> None:
+    data = DataConfig(root=made.root, image_suffix=".png", splits={"val": "val"})
+    to_coco(list_samples(data).samples, data, MADE_CLASSES, tmp_path / "coco.json")
+    mine = tmp_path / "masks" / "val" / "0001.png"
+    write_atomic(mine, encode_index_png(IndexImage(np.ones((40, 56), np.uint8))))
+    before = mine.read_bytes()
+    with pytest.raises(DataError, match="is there already with other pixels") as caught:
+        from_coco(tmp_path / "coco.json", tmp_path / "masks")
+    assert caught.value.where == str(mine)
+    assert mine.read_bytes() == before
+
+
+def test_images_without_a_mask_are_reported(tmp_path: Path) -> None:
+    _write(tmp_path, "a", np.zeros((3, 5), np.uint8))
+    _write(tmp_path, "b", np.zeros((3, 5), np.uint8))
+    (tmp_path / "ann_dir" / "train" / "b.png").unlink()
+    data = _data(tmp_path)
+    told = to_coco(list_samples(data).samples, data, CLASSES, tmp_path / "coco.json")
+    assert (told.images, told.without_mask) == (1, ("train/b",))
+
+
+def test_nothing_to_convert_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no image with a mask to convert"):
+        to_coco([], _data(tmp_path), CLASSES, tmp_path / "coco.json")
+    assert not (tmp_path / "coco.json").exists()
+
+
+def test_a_mask_with_an_unknown_index_is_named_and_no_file_is_written(tmp_path: Path) -> None:
+    _write(tmp_path, "a", np.full((3, 5), 2, np.uint8))
+    data = _data(tmp_path)
+    with pytest.raises(DataError, match=r"index out of range: 2 \(15 px\)") as caught:
+        to_coco(list_samples(data).samples, data, CLASSES, tmp_path / "coco.json")
+    assert caught.value.where == str(tmp_path / "ann_dir" / "train" / "a.png")
+    assert not (tmp_path / "coco.json").exists()
+
+
+# foreign files
+
+
+def _file(folder: Path, **changes: Any) -> Path:
+    document = {
+        "images": [{"id": 1, "file_name": "a.jpg", "height": 4, "width": 6}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[1, 1, 3, 1, 3, 3, 1, 3]]}],
+        "categories": [{"id": 1, "name": "car"}],
+    }
+    path = folder / "coco.json"
+    path.write_text(json.dumps({**document, **changes}))
+    return path
+
+
+def test_a_foreign_file_becomes_masks_over_a_background(tmp_path: Path) -> None:
+    read = from_coco(_file(tmp_path), tmp_path / "out")
+    assert read.classes == ("background", "car")
+    assert np.count_nonzero(read_index_png(tmp_path / "out" / "a.png").values == 1) == 4
+
+
+def test_overlaps_are_reported_by_image(tmp_path: Path) -> None:
+    one = {"image_id": 1, "category_id": 1, "segmentation": [[1, 1, 3, 1, 3, 3, 1, 3]]}
+    read = from_coco(_file(tmp_path, annotations=[{**one, "id": 1}, {**one, "id": 2}]), tmp_path / "out")
+    assert read.notes == ("a.jpg: 4 px covered more than once, the later annotation won",)
+
+
+def test_missing_images_are_reported(tmp_path: Path) -> None:
+    read = from_coco(_file(tmp_path), tmp_path / "out", images_dir=tmp_path)
+    assert read.notes == (f"a.jpg: no such image in {tmp_path}",)
+
+
+@pytest.mark.parametrize("name", ["../a.jpg", "x/../../a.jpg", "/etc/a.jpg"])
+def test_a_name_that_leaves_the_folder_is_refused(tmp_path: Path, name: str) -> None:
+    images = [{"id": 1, "file_name": name, "height": 4, "width": 6}]
+    with pytest.raises(DataError, match="points outside the folder") as caught:
+        from_coco(_file(tmp_path, images=images), tmp_path / "out")
+    assert caught.value.where == str(tmp_path / "coco.json")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", [".", "/"])
+def test_a_name_that_names_no_file_is_refused(tmp_path: Path, name: str) -> None:
+    images = [{"id": 1, "file_name": name, "height": 4, "width": 6}]
+    with pytest.raises(DataError, match="file_name"):
+        from_coco(_file(tmp_path, images=images), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"{", "not valid JSON"), (b"[]", "no object at the top"), (b"{}", "no list 'images'"), (b"\xff\xfe", "read")],
+)
+def test_a_file_that_is_not_coco_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "coco.json"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        from_coco(path, tmp_path / "out")
+    assert caught.value.where == str(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot be read") as caught:
+        from_coco(tmp_path / "no.json", tmp_path / "out")
+    assert caught.value.where == str(tmp_path / "no.json")
+
+
+def test_categories_beyond_the_classes_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="category 'car' is no class"):
+        from_coco(_file(tmp_path), tmp_path / "out", classes=class_table(["road"]))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_category_named_ignore_is_refused_with_advice(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="rename the class"):
+        from_coco(_file(tmp_path, categories=[{"id": 1, "name": "ignore"}]), tmp_path / "out")
+
+
+def test_a_projects_masks_come_back_as_its_label_maps(project: Project, tmp_path: Path) -> None:
+    data, samples = project.config.data, project.samples()
+    to_coco(samples, data, project.classes, tmp_path / "coco.json")
+    from_coco(tmp_path / "coco.json", tmp_path / "out", data, project.classes)
+    for sample in samples:
+        assert sample.mask is not None
+        back = read_label_map(tmp_path / "out" / f"{sample.id}.png", data)
+        assert np.array_equal(back, read_label_map(sample.mask, data))

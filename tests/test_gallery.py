@@ -1,0 +1,53 @@
+"""Pictures for people: colours by class, three kinds of errors, and files that open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from annoloop.classes import class_table
+from annoloop.gallery import ERROR_COLORS, Panel, colorize, error_map, overlay, save_panels
+from annoloop.images import read_image
+
+CLASSES = class_table(["background", "car", "tree"], ["#000000", "#ff0000", "#00ff00"], background="background")
+NO_BACKGROUND = class_table(["road", "car", "tree"])
+
+IMAGE = np.full((2, 5, 3), 100, np.uint8)
+TRUTH = np.array([[0, 1, 0, 1, 255], [0, 1, 2, 2, 255]], np.uint8)
+PREDICTION = np.array([[0, 0, 2, 2, 1], [0, 1, 2, 2, 0]], np.uint8)
+
+
+def test_a_label_map_takes_its_classes_colours_and_ignore_is_white() -> None:
+    picture = colorize(TRUTH, CLASSES)
+    assert picture.shape == (2, 5, 3)
+    assert picture[0, :, :].tolist() == [[0, 0, 0], [255, 0, 0], [0, 0, 0], [255, 0, 0], [255, 255, 255]]
+
+
+def test_an_overlay_leaves_the_background_as_it_is() -> None:
+    tinted = overlay(IMAGE, TRUTH, CLASSES)
+    assert (tinted[TRUTH == 0] == IMAGE[TRUTH == 0]).all()
+    assert tinted[0, 1].tolist() == [193, 40, 40]
+
+
+def test_missed_invented_and_confused_have_their_colours_and_ignore_none() -> None:
+    picture = error_map(TRUTH, PREDICTION, CLASSES, IMAGE)
+    grey = [70, 70, 70]
+    assert picture[0].tolist() == [grey, *(list(ERROR_COLORS[k]) for k in ("missed", "invented", "confused")), grey]
+    assert picture[1].tolist() == [grey] * 5
+
+
+def test_without_background_every_error_is_confused() -> None:
+    picture = error_map(TRUTH, PREDICTION, NO_BACKGROUND, IMAGE)
+    assert {tuple(p) for p in picture[0, 1:4].tolist()} == {ERROR_COLORS["confused"]}
+
+
+def test_panels_are_written_and_older_ones_go(tmp_path: Path) -> None:
+    (tmp_path / "old.png").write_bytes(b"")
+    (tmp_path / "notes.txt").write_text("mine")
+    written = save_panels(tmp_path, [Panel("0001.png", "worst: train/1", IMAGE, TRUTH, PREDICTION)], CLASSES)
+    assert written == (tmp_path / "0001.png",)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["0001.png", "notes.txt"]
+    height, width, _ = read_image(written[0]).shape
+    assert width == 1400
+    assert height > 100

@@ -1,0 +1,213 @@
+"""Images and index PNGs: what comes back, what is refused by name, and files that are never half-written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import resource
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image
+
+from annoloop.errors import DataError
+from annoloop.images import (
+    IndexImage,
+    decode_index_png,
+    encode_index_png,
+    file_sha256,
+    image_size_hw,
+    read_bytes,
+    read_image,
+    read_index_png,
+    sha256,
+    write_atomic,
+)
+
+VALUES = np.arange(6, dtype=np.uint8).reshape(2, 3)
+NOISE = np.random.default_rng(0).integers(0, 255, (50, 70), dtype=np.uint8)
+
+index_images = st.builds(
+    IndexImage,
+    hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9))),
+    st.none() | st.binary(min_size=3, max_size=768).map(lambda b: b[: len(b) // 3 * 3]),
+)
+
+
+@given(index_images)
+def test_an_index_png_keeps_every_value_and_its_palette(mask: IndexImage) -> None:
+    read = decode_index_png(encode_index_png(mask), "mask")
+    assert np.array_equal(read.values, mask.values)
+    assert (read.palette is None) == (mask.palette is None)
+    if mask.palette is not None and read.palette is not None:
+        used = 3 * (int(mask.values.max()) + 1)
+        assert read.palette[:used] == mask.palette.ljust(used, b"\0")[:used]
+
+
+def test_values_beyond_a_short_palette_survive() -> None:
+    mask = IndexImage(VALUES, bytes([0, 0, 0, 255, 255, 255]))
+    assert decode_index_png(encode_index_png(mask), "mask").values.tolist() == VALUES.tolist()
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "1"])
+def test_grey_palette_and_bilevel_masks_are_read(tmp_path: Path, mode: str) -> None:
+    picture = Image.fromarray(np.array([[0, 1, 1], [1, 0, 0]], np.uint8))
+    if mode == "P":
+        picture.putpalette([0, 0, 0, 255, 0, 0])
+    if mode == "1":
+        picture = picture.point(lambda v: v * 255).convert("1")
+    picture.save(tmp_path / "mask.png")
+    assert read_index_png(tmp_path / "mask.png").values.tolist() == [[0, 1, 1], [1, 0, 0]]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "I;16"])
+def test_a_mask_with_colours_or_16_bits_is_refused_by_name(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "mask.png"
+    Image.new(mode, (3, 2)).save(path)
+    with pytest.raises(DataError, match="one 8-bit channel of class indices") as caught:
+        read_index_png(path)
+    assert caught.value.where == str(path)
+    assert caught.value.hint
+
+
+def test_a_mask_cut_off_anywhere_is_refused_or_complete() -> None:
+    whole = encode_index_png(IndexImage(NOISE))
+    complete = 0
+    for length in range(0, len(whole), 7):
+        with suppress(DataError):
+            assert np.array_equal(decode_index_png(whole[:length], "mask").values, NOISE)
+            complete += 1
+    assert complete <= 3  # what lacks nothing but the trailer
+
+
+@pytest.mark.parametrize("read", [read_image, read_index_png, image_size_hw, read_bytes, file_sha256])
+def test_a_missing_file_is_named(tmp_path: Path, read: object) -> None:
+    with pytest.raises(DataError, match="file is missing") as caught:
+        read(tmp_path / "no.png")  # type: ignore[operator]
+    assert caught.value.where == str(tmp_path / "no.png")
+
+
+@pytest.mark.parametrize("read", [read_image, read_index_png, image_size_hw])
+@pytest.mark.parametrize("content", ["text", "half a png", "empty"])
+def test_an_unusable_file_is_named(tmp_path: Path, read: object, content: str) -> None:
+    path = tmp_path / "bad.png"
+    png = encode_index_png(IndexImage(NOISE))
+    path.write_bytes({"text": b"hello", "half a png": png[: len(png) // 2], "empty": b""}[content])
+    with pytest.raises(DataError, match="cannot be read") as caught:
+        read(path)  # type: ignore[operator]
+    assert caught.value.where == str(path)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_sizes_and_pixels_are_those_of_the_upright_picture(tmp_path: Path, orientation: int) -> None:
+    path = tmp_path / "turned.jpg"
+    picture = Image.new("RGB", (30, 20))
+    exif = picture.getexif()
+    exif[0x0112] = orientation
+    picture.save(path, exif=exif)
+    expected = (30, 20) if orientation >= 5 else (20, 30)
+    assert image_size_hw(path) == expected
+    assert read_image(path).shape == (*expected, 3)
+
+
+def test_16_bit_grey_is_scaled_to_its_range(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[1000, 2000, 3000]], np.uint16)).save(tmp_path / "x.tif")
+    assert read_image(tmp_path / "x.tif")[..., 0].tolist() == [[0, 128, 255]]
+
+
+def test_hashes_are_sha_256(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert file_sha256(tmp_path / "a") == sha256(b"abc") == hashlib.sha256(b"abc").hexdigest()
+
+
+# atomic writes
+
+
+def test_a_write_makes_folders_and_leaves_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "mask.png"
+    write_atomic(path, b"one")
+    write_atomic(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert [p.name for p in path.parent.iterdir()] == ["mask.png"]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o664])
+def test_a_write_keeps_the_files_permissions(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "mask.png"
+    path.write_bytes(b"old")
+    path.chmod(mode)
+    write_atomic(path, b"new")
+    assert path.stat().st_mode & 0o777 == mode
+
+
+def test_a_new_file_can_be_read_by_others(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "mask.png", b"new")
+    assert (tmp_path / "mask.png").stat().st_mode & 0o777 == 0o644
+
+
+def _write_in_child(path: Path, most_bytes: int) -> subprocess.CompletedProcess[str]:
+    """Replace ``path`` by 4 kB in a process whose files may not grow beyond ``most_bytes``."""
+    code = (
+        "import signal, sys\nfrom pathlib import Path\nfrom annoloop.errors import DataError\n"
+        "from annoloop.images import write_atomic\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "try:\n    write_atomic(Path(sys.argv[1]), bytes(4096))\n"
+        "except DataError as error:\n    sys.exit(str(error))\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, str(path)],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes)),
+    )
+
+
+def test_where_writing_stops_midway_the_old_file_stays_whole(tmp_path: Path) -> None:
+    path = tmp_path / "mask.png"
+    path.write_bytes(b"old")
+    child = _write_in_child(path, most_bytes=1000)
+    assert child.returncode == 1
+    assert f"{path}: cannot be written (File too large)" in child.stderr
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["mask.png"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's always full device")
+def test_a_full_disk_is_told_and_nothing_is_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "mask.png"
+    path.write_bytes(b"old")
+    real = os.fsync
+
+    def full(handle: int) -> None:
+        real(handle)
+        with Path("/dev/full").open("wb", buffering=0) as device:
+            device.write(b"x")  # the kernel's own ENOSPC
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DataError, match="the disk is full; nothing was overwritten") as caught:
+        write_atomic(path, b"new")
+    assert caught.value.where == str(path)
+    assert caught.value.hint == "make room, then run again"
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["mask.png"]
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"")
+    with pytest.raises(DataError, match="cannot be written") as caught:
+        write_atomic(tmp_path / "a" / "mask.png", b"new")
+    assert caught.value.where == str(tmp_path / "a" / "mask.png")
+
+
+def test_an_array_read_from_a_file_is_uint8(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "mask.png", encode_index_png(IndexImage(VALUES)))
+    values: npt.NDArray[np.uint8] = read_index_png(tmp_path / "mask.png").values
+    assert values.dtype == np.uint8
+    assert values.tolist() == VALUES.tolist()

@@ -1,0 +1,277 @@
+"""The SQLite file: its schema from nothing and from later, rows there and back, all or nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from annoloop.errors import LedgerError
+from annoloop.ledger import Ledger
+from annoloop.schema import MIGRATIONS, FrameRow, ImageRow, MaskChange, ScoreRow
+
+IMAGES = [ImageRow(f"train/{name}", "1" * 64, "10:20:30", "2" * 64, "1:2:3") for name in "abc"]
+FRAMES = [FrameRow("train/a", "a.png", 0.25, "2" * 64, "3" * 64, ("car:12", "tree:34")),
+          FrameRow("train/b", "b.png", None, None, "3" * 64, ())]  # fmt: skip
+TASK = {"name": "worst 2", "plan_digest": "p", "source": "prediction", "run_id": None, "class_digest": "c",
+        "server": "http://localhost:8080"}  # fmt: skip
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / ".annoloop" / "ledger.db"
+
+
+@pytest.fixture
+def ledger(path: Path) -> Iterator[Ledger]:
+    """A new ledger that knows three images."""
+    with Ledger(path) as opened:
+        opened.put_images(IMAGES)
+        yield opened
+
+
+def _run(ledger: Ledger, kind: str = "k") -> int:
+    return ledger.add_run(kind_digest=kind, recipe="unet_tiny", parent_id=None, class_digest="c")
+
+
+# schema
+
+
+def test_a_new_file_gets_every_migration(path: Path) -> None:
+    with Ledger(path):
+        pass
+    db = sqlite3.connect(path)
+    assert db.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS)
+    tables = dict(db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall())
+    assert set(tables) == {"image", "run", "score", "task", "frame", "change", "mask_change"}
+    assert all("STRICT" in sql for sql in tables.values())
+
+
+def test_opening_again_keeps_the_rows(path: Path) -> None:
+    with Ledger(path) as first:
+        first.put_images(IMAGES)
+    with Ledger(path) as second:
+        assert second.images() == {row.sample_id: row for row in IMAGES}
+
+
+def test_a_newer_schema_is_refused_by_name_and_left_alone(path: Path) -> None:
+    with Ledger(path):
+        pass
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(LedgerError, match="schema 99 is newer than this annoloop knows") as caught:
+        Ledger(path)
+    assert caught.value.where == str(path)
+    assert caught.value.hint == "update annoloop"
+    assert sqlite3.connect(path).execute("PRAGMA user_version").fetchone()[0] == 99
+
+
+def test_a_file_that_is_no_database_is_named(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text("hello, I am a long enough text to be no database" * 20)
+    with pytest.raises(LedgerError, match=r"cannot be opened .*not a database") as caught:
+        Ledger(path)
+    assert caught.value.where == str(path)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LedgerError, match="cannot be opened"):
+        Ledger(tmp_path / "file" / "ledger.db")
+
+
+# all or nothing
+
+
+def test_a_transaction_that_fails_leaves_nothing(ledger: Ledger) -> None:
+    def interrupted() -> None:
+        with ledger.transaction():
+            _run(ledger)
+            ledger.add_change("pull", None, [MaskChange("train/a", None, "4" * 64)])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert ledger.runs() == []
+    assert ledger.changes() == []
+    _run(ledger)
+    assert len(ledger.runs()) == 1
+
+
+def test_a_transaction_holds_the_write_lock_from_its_beginning(ledger: Ledger, path: Path) -> None:
+    other = sqlite3.connect(path, isolation_level=None, timeout=0)
+    with ledger.transaction(), pytest.raises(sqlite3.OperationalError, match="database is locked"):
+        other.execute("BEGIN IMMEDIATE")
+    other.execute("BEGIN IMMEDIATE")
+
+
+def test_half_a_list_is_not_kept(ledger: Ledger) -> None:
+    with pytest.raises(LedgerError):
+        ledger.plan_task(TASK, [*FRAMES, FrameRow("train/unknown", "u.png", None, None, "3" * 64, ())])
+    assert ledger.tasks() == []
+
+
+@pytest.mark.parametrize(
+    "breach",
+    [
+        lambda one: one.put_scores(7, [ScoreRow("train/a", "1", "2", 0.5, np.eye(2, dtype=np.int64))]),
+        lambda one: one.add_change("pull", 7, []),
+        lambda one: one.add_change("pull", None, [MaskChange("train/unknown", None, "4")]),
+        lambda one: one.add_run(kind_digest="k", recipe="r", parent_id=7, class_digest="c"),
+    ],
+    ids=["score of no run", "change of no task", "mask of no image", "child of no run"],
+)
+def test_foreign_keys_hold(ledger: Ledger, breach: object) -> None:
+    with pytest.raises(LedgerError, match="FOREIGN KEY constraint failed"):
+        breach(ledger)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("breach", "message"),
+    [
+        (lambda one: one.end_run(_run(one), "lost"), "CHECK constraint failed: state"),
+        (lambda one: one.add_change("push", None, []), "CHECK constraint failed: kind"),
+        (lambda one: one.put_images([ImageRow("x", None, "s", None, None)]), "NOT NULL constraint failed"),  # type: ignore[arg-type]
+        (lambda one: [one.plan_task(TASK, []), one.plan_task(TASK, [])], "UNIQUE constraint failed: task.name"),
+    ],
+)
+def test_rows_that_cannot_be_are_refused(ledger: Ledger, path: Path, breach: object, message: str) -> None:
+    with pytest.raises(LedgerError, match=message) as caught:
+        breach(ledger)  # type: ignore[operator]
+    assert caught.value.where == str(path)
+
+
+def test_a_locked_database_is_told_with_advice(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda file, **named: connect(file, **{**named, "timeout": 0.05}))
+    with Ledger(path) as ledger:
+        other = connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LedgerError, match="database is locked") as caught:
+            ledger.put_images(IMAGES)
+        assert caught.value.where == str(path)
+        assert caught.value.hint == "is the disk full or the file locked?"
+        other.execute("ROLLBACK")
+        ledger.put_images(IMAGES)
+        assert len(ledger.images()) == 3
+
+
+def test_a_full_disk_is_told_and_the_ledger_goes_on(ledger: Ledger, path: Path) -> None:
+    ledger._db.execute(f"PRAGMA max_page_count = {ledger._db.execute('PRAGMA page_count').fetchone()[0]}")
+    many = [ImageRow(f"train/{i}", "1" * 64, "s" * 500, None, None) for i in range(500)]
+    with pytest.raises(LedgerError, match="database or disk is full") as caught:
+        ledger.put_images(many)
+    assert caught.value.where == str(path)
+    ledger._db.execute("PRAGMA max_page_count = 100000")
+    assert len(ledger.images()) == 3
+    ledger.put_images(many)
+    assert len(ledger.images()) == 503
+
+
+# rows
+
+
+def test_images_are_updated_in_place(ledger: Ledger) -> None:
+    newer = ImageRow("train/a", "9" * 64, "new", None, None)
+    ledger.put_images([newer])
+    assert ledger.images()["train/a"] == newer
+    assert len(ledger.images()) == 3
+
+
+@pytest.mark.parametrize("side", [1, 2, 20, 255])
+def test_scores_come_back_as_they_were(ledger: Ledger, side: int) -> None:
+    run = _run(ledger)
+    counts = np.random.default_rng(0).integers(0, 2**40, (side, side))
+    ledger.put_scores(run, [ScoreRow("train/a", "1", "2", 0.5, counts), ScoreRow("train/b", "1", "2", 1.0, counts.T)])
+    ledger.put_scores(run, [ScoreRow("train/b", "1", "3", 0.0, counts)])
+    found = ledger.scores(run)
+    assert found.keys() == {"train/a", "train/b"}
+    assert np.array_equal(found["train/a"].confusion, counts)
+    assert found["train/a"].confusion.dtype == np.int64
+    assert (found["train/b"].dice, found["train/b"].mask_sha256) == (0.0, "3")
+
+
+def test_the_newest_promoted_run_is_the_current_one(ledger: Ledger) -> None:
+    assert ledger.current_run() is None
+    first, second, third = _run(ledger), _run(ledger), _run(ledger)
+    ledger.judge_run(first, val_dice=0.5, promoted=True, verdict="first")
+    ledger.judge_run(second, val_dice=0.7, promoted=True, verdict="better")
+    ledger.judge_run(third, val_dice=0.6, promoted=False, verdict="worse")
+    current = ledger.current_run()
+    assert current is not None
+    assert (current.id, current.val_dice, current.promoted, current.state) == (second, 0.7, True, "finished")
+    assert [r.promoted for r in ledger.runs()] == [True, True, False]
+
+
+def test_no_such_run_says_what_to_do(ledger: Ledger) -> None:
+    with pytest.raises(LedgerError, match="there is no run 5") as caught:
+        ledger.run(5)
+    assert caught.value.hint == "annoloop log lists the runs"
+
+
+@pytest.mark.parametrize(
+    ("states", "resumed"),
+    [
+        (["running"], True),
+        (["stopped"], True),
+        (["stopped", "failed"], True),
+        (["failed"], False),
+        (["finished"], False),
+        (["stopped", "finished"], False),
+    ],
+)
+def test_a_cut_off_run_is_resumed_unless_a_newer_one_finished(ledger: Ledger, states: list[str], resumed: bool) -> None:
+    for state in states:
+        ledger.end_run(_run(ledger), state)
+    found = ledger.unfinished_run("k")
+    assert (found is not None) == resumed
+    assert ledger.unfinished_run("another") is None
+
+
+def test_a_task_is_planned_pushed_and_pulled(ledger: Ledger) -> None:
+    task = ledger.plan_task(TASK, FRAMES)
+    assert ledger.frames(task) == FRAMES
+    (row,) = ledger.tasks()
+    assert (row.id, row.state, row.cvat_id, row.name) == (task, "planned", None, "worst 2")
+    assert ledger.half_pushed_task("p") == row
+    assert ledger.samples_in_open_tasks() == {"train/a", "train/b"}
+
+    ledger.set_task(task, "open", 12)
+    assert ledger.half_pushed_task("p") is None
+    changed = FrameRow("train/a", "a.png", 0.25, "5" * 64, "5" * 64, ("car:99",), "changed")
+    ledger.put_frames(task, [changed])
+    assert ledger.frames(task) == [changed, FRAMES[1]]
+    assert ledger.samples_in_open_tasks() == {"train/b"}
+
+    ledger.set_task(task, "done", 12)
+    assert ledger.samples_in_open_tasks() == set()
+    assert ledger.tasks()[0].cvat_id == 12
+
+
+@pytest.mark.parametrize("state", ["planned", "created", "uploaded"])
+def test_a_push_that_was_cut_off_is_found_by_its_plan(ledger: Ledger, state: str) -> None:
+    task = ledger.plan_task(TASK, FRAMES)
+    ledger.set_task(task, state, None)
+    found = ledger.half_pushed_task("p")
+    assert found is not None
+    assert found.id == task
+    assert ledger.half_pushed_task("another plan") is None
+
+
+def test_a_change_is_unwritten_until_it_is_marked(ledger: Ledger) -> None:
+    changes = [MaskChange("train/a", "2" * 64, "4" * 64), MaskChange("train/b", None, "4" * 64)]
+    number = ledger.add_change("pull", None, changes)
+    assert ledger.unwritten() == [(number, one) for one in changes]
+    ledger.mark_written(number, "train/a")
+    assert ledger.unwritten() == [(number, changes[1])]
+    assert ledger.mask_changes(number) == changes
+    undo = ledger.add_change("undo", None, [])
+    ledger.mark_undone(number, undo)
+    assert [(c.id, c.kind, c.undone_by, c.masks) for c in ledger.changes()] == [
+        (number, "pull", undo, 2),
+        (undo, "undo", None, 0),
+    ]
