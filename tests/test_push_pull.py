@@ -370,17 +370,16 @@ def test_a_task_deleted_in_cvat_is_a_clear_404(loop: Loop) -> None:
 
 
 def test_a_wrong_token_is_a_401_that_does_not_show_the_token(loop: Loop) -> None:
-    with CvatServer(loop.server.url, Credentials(token="wrong-token-1234")) as cvat:
-        with pytest.raises(CvatError) as caught:
-            cvat.about()
+    with CvatServer(loop.server.url, Credentials(token="wrong-token-1234")) as cvat, pytest.raises(CvatError) as caught:
+        cvat.about()
     assert caught.value.status == 401
     assert "wrong-token" not in repr(caught.value) + str(caught.value) + repr(Credentials(token="wrong-token-1234"))
 
 
 def test_a_server_that_is_not_there_says_so(loop: Loop) -> None:
-    with CvatServer("http://127.0.0.1:9", Credentials(token="t")) as cvat:
-        with pytest.raises(CvatError, match="cannot be reached"):
-            cvat.about()
+    nobody = CvatServer("http://127.0.0.1:9", Credentials(token="t"))
+    with nobody, pytest.raises(CvatError, match="cannot be reached"):
+        nobody.about()
 
 
 def test_pushing_without_a_model_says_what_to_do(tmp_path: Path, sandbox: Server) -> None:
