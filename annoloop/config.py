@@ -157,7 +157,9 @@ def load(path: Path) -> Config:
         raise ConfigError(_all_faults(error), where=path) from None
     root = Path(os.path.expandvars(config.data.root)).expanduser()
     data = config.data.model_copy(update={"root": (path.parent / root).resolve()})
-    return config.model_copy(update={"data": data})
+    ca_file = config.cvat.ca_file and path.parent / config.cvat.ca_file.expanduser()
+    cvat = config.cvat.model_copy(update={"ca_file": ca_file})
+    return config.model_copy(update={"data": data, "cvat": cvat})
 
 
 def render(config: Config) -> str:

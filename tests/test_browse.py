@@ -132,6 +132,33 @@ def test_the_dataset_holds_masks_scores_and_the_worst_view_and_is_updated_in_pla
     assert seen["status"]["next"].startswith("annoloop push --worst 50")
 
 
+def test_fiftyone_reads_our_coco_file_with_every_mask(
+    scored_project: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    export = annoloop("convert", "to-coco", "--project", str(scored_project), "--split", "val", "--json")
+    done = subprocess.run([*export, "--out", str(tmp_path / "val.json")], capture_output=True, text=True, check=True)
+    written = json.loads(done.stdout)["annotations"]
+    read = subprocess.run(
+        [sys.executable, "-c", READ_COCO, str(scored_project / "data" / "img_dir"), str(tmp_path / "val.json")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    seen = json.loads(read.stdout.splitlines()[-1])
+    assert seen == {"samples": 3, "masks": written}
+
+
+READ_COCO = """
+import json, sys, fiftyone as fo
+dataset = fo.Dataset.from_dir(
+    dataset_type=fo.types.COCODetectionDataset, data_path=sys.argv[1], labels_path=sys.argv[2],
+    label_types="segmentations", include_id=True,
+)
+found = [d.mask for s in dataset for d in (s["segmentations"] or s["ground_truth"]).detections]
+print(json.dumps({"samples": len(dataset), "masks": sum(m is not None and m.any() for m in found).item()}))
+"""
+
 LOOK = """
 import json
 from annoloop.fiftyone_app import _fiftyone
