@@ -53,8 +53,8 @@ class Progress:
 
     @property
     def seconds_per_iteration(self) -> float | None:
-        """The mean without the first iteration, which also warms up."""
-        return fmean(self.durations[1:]) if len(self.durations) > 1 else None
+        """The mean without the first iteration, which also warms up, unless it is the only one."""
+        return fmean(self.durations[1:] or self.durations) if self.durations else None
 
 
 @DATASETS.register_module()
@@ -150,6 +150,18 @@ class ReportHook(Hook):  # type: ignore[misc]
 
     def after_val_epoch(self, *_: Any, **__: Any) -> None:
         self._since = time.perf_counter()
+
+
+class TimeLimitHook(Hook):  # type: ignore[misc]
+    """Ends a measurement that has taken long enough to tell."""
+
+    priority = "LOWEST"
+
+    def __init__(self, progress: Progress, seconds: float) -> None:
+        self._progress, self._seconds = progress, seconds
+
+    def after_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
+        runner.train_loop.stop_training = sum(self._progress.durations) > self._seconds
 
 
 class BestHook(Hook):  # type: ignore[misc]

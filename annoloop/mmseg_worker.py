@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _PREDICTION_BATCH = 4
 _MEASURED_ITERATIONS = 6
+_MEASURED_SECONDS = 20.0
 _MEASURED_IMAGES = 4
 _KNOWN_CHATTER = "Could not import OneDL"
 
@@ -196,10 +197,11 @@ def _train(job: Job, device: str, border: Border) -> Result:
 
 def _measure(job: Job, device: str, border: Border) -> Result:
     """A few iterations and a few images, timed; ``iterations`` is how many a training would run."""
-    from annoloop.mmseg_parts import Progress
+    from annoloop.mmseg_parts import Progress, TimeLimitHook
 
     progress = Progress()
     runner = _runner(replace(job, iterations=_MEASURED_ITERATIONS), device, border, progress)
+    runner.register_hook(TimeLimitHook(progress, _MEASURED_SECONDS))
     runner.train()
     return Result(
         iterations=_config(job, device, border).train_cfg.max_iters,
