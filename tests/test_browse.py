@@ -132,6 +132,18 @@ def test_the_dataset_holds_masks_scores_and_the_worst_view_and_is_updated_in_pla
     assert seen["status"]["next"].startswith("annoloop push --worst 50")
 
 
+def test_a_port_that_is_taken_is_an_error(scored_project: Path, environment: dict[str, str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        command = annoloop("browse", "--project", str(scored_project), "--port", port, "--no-open")
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert f"127.0.0.1:{port}: cannot be used" in done.stderr
+    assert "MongoDB" not in done.stderr, "FiftyOne's remarks are not ours"
+
+
 def test_fiftyone_reads_our_coco_file_with_every_mask(
     scored_project: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
