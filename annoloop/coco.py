@@ -89,10 +89,14 @@ def encode(
 ) -> list[Json]:
     """One annotation per region; what an uncovered pixel means anyway (background or ignore) has none."""
     found = regions(label_map, skip=(classes.fill_index,), min_region_px=min_region_px)
-    return [
-        _annotation(region, label_map.shape, classes, image_id=image_id, annotation_id=first_id + i)
-        for i, region in enumerate(found)
-    ]
+    size_hw = (label_map.shape[0], label_map.shape[1])
+    encoded = []
+    for annotation_id, region in enumerate(found, first_id):
+        # Only where specks travel together can a region be more than one component.
+        several = min_region_px > 1 and not region.is_one_component()
+        crowd = several or region.class_index == classes.ignore_index
+        encoded.append({"id": annotation_id, "image_id": image_id, **_body(region, size_hw), "iscrowd": int(crowd)})
+    return encoded
 
 
 def read_images(document: Mapping[str, Any], where: object) -> list[CocoImage]:
@@ -182,19 +186,13 @@ def read_label_map(image: CocoImage, classes: ClassTable, index_of: Mapping[int,
     return ReadImage(label_map, tuple(f"{count} {text}" for text, count in notes.items()))
 
 
-def _annotation(
-    region: Region, size_hw: tuple[int, ...], classes: ClassTable, *, image_id: int, annotation_id: int
-) -> Json:
+def _body(region: Region, size_hw: tuple[int, int]) -> Json:
     left, top, right, bottom = region.box_ltrb
-    crowd = region.class_index == classes.ignore_index or not region.is_one_component()
     return {
-        "id": annotation_id,
-        "image_id": image_id,
         "category_id": category_id(region.class_index),
-        "segmentation": _compressed(region, (size_hw[0], size_hw[1])),
+        "segmentation": _compressed(region, size_hw),
         "area": region.area_px,
         "bbox": [left, top, right - left, bottom - top],
-        "iscrowd": int(crowd),
     }
 
 

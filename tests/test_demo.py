@@ -14,6 +14,7 @@ from annoloop.errors import ConfigError
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_demo_makes_a_better_model_and_reports_it_as_json(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "annoloop", "demo", "--dir", str(tmp_path / "demo"), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
