@@ -231,17 +231,13 @@ class CvatServer:
             raise CvatError(f"no user {username!r}", where=self.url, hint="see cvat.assignees in annoloop.yaml")
         self._call("PATCH", f"jobs/{job_id}", {"assignee": int(users[0]["id"])})
 
-    def task_shapes(self, task_id: int) -> list[Shape]:
-        """All shapes of a task."""
-        return read_shapes(self._get(f"tasks/{task_id}/annotations"), self.task_url(task_id))
-
     def job_shapes(self, job_id: int) -> list[Shape]:
         """All shapes of a job; frames are numbered as in its task."""
         return read_shapes(self._get(f"jobs/{job_id}/annotations"), f"{self.url}/jobs/{job_id}")
 
-    def replace_task_shapes(self, task_id: int, shapes: Iterable[Shape]) -> None:
-        """Put these shapes in place of all that the task has; safe to repeat."""
-        self._call("PUT", f"tasks/{task_id}/annotations", shape_request(shapes))
+    def replace_job_shapes(self, job_id: int, shapes: Iterable[Shape]) -> None:
+        """Put these shapes in place of all that the job has; safe to repeat."""
+        self._call("PUT", f"jobs/{job_id}/annotations", shape_request(shapes))
 
     def change_job_shapes(
         self,

@@ -10,13 +10,14 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
+from uuid import uuid4
 
 import numpy as np
 
 from annoloop.cvat import CvatServer
-from annoloop.cvat_wire import Shape, digest_label, shape_digest
+from annoloop.cvat_wire import JobInfo, Shape, digest_label, shape_digest
 from annoloop.dataset import check_label_map, decode_label_map, to_stored
 from annoloop.errors import ConfigError, CvatError, DataError
 from annoloop.images import decode_index_png, encode_index_png, image_size_hw, read_bytes
@@ -90,7 +91,7 @@ def push(
         chosen = _choose(project, run, request, track, watch)
         frames = [_plan_frame(project, run, one, candidate, request) for one, candidate in track(chosen, "planning")]
         if request.dry_run or server is None:
-            return _report(request, run, _task_name(project, request, plan_digest), None, None, frames)
+            return _report(request, run, _task_name(project, request), None, None, frames)
         task = _write_plan(project, server, request, run, plan_digest, frames)
     elif request.dry_run or server is None:
         return _report(request, run, task.name, None, None, project.ledger.frames(task.id), resumed=True)
@@ -109,10 +110,10 @@ def _plan_digest(project: Project, request: PushRequest, run: RunRow) -> str:
     return hashlib.sha256(json.dumps(plan).encode()).hexdigest()
 
 
-def _task_name(project: Project, request: PushRequest, plan_digest: str) -> str:
+def _task_name(project: Project, request: PushRequest) -> str:
+    """A name that sorts and that nobody else's task has: by it a broken push is found, and its rest deleted."""
     number = len(project.ledger.tasks()) + 1
-    key = hashlib.sha256(f"{plan_digest}{number}".encode()).hexdigest()[:8]
-    return f"{project.config.project} {number:03d} worst {request.worst} by {request.by} {key}"
+    return f"{project.config.project} {number:03d} worst {request.worst} by {request.by} {uuid4().hex[:8]}"
 
 
 def _choose(
@@ -182,7 +183,7 @@ def _write_plan(
     frames: Sequence[FrameRow],
 ) -> TaskRow:
     plan = {
-        "name": _task_name(project, request, plan_digest),
+        "name": _task_name(project, request),
         "plan_digest": plan_digest,
         "source": request.source,
         "run_id": run.id,
@@ -213,8 +214,9 @@ def _send(project: Project, server: CvatServer, task: TaskRow, track: Track) -> 
     ledger.set_task(task.id, "uploaded", cvat_id)
     index_of = _frame_indices(project, server, cvat_id, frames)
     label_ids = {label.name: label.id for label in server.task_labels(cvat_id, project.classes)}
-    server.replace_task_shapes(cvat_id, _task_shapes(project, frames, index_of, label_ids, track))
-    _verify(server, cvat_id, frames, index_of)
+    for job in track(server.jobs(cvat_id), "sending masks"):
+        in_job = [(index_of[f.name], f) for f in frames if index_of[f.name] in job.frames]
+        _fill_job(project, server, job, in_job, label_ids)
     ledger.set_task(task.id, "open", cvat_id)
     return cvat_id
 
@@ -250,18 +252,36 @@ def _frame_indices(project: Project, server: CvatServer, cvat_id: int, frames: S
     return {name: frame.index for name, frame in found.items()}
 
 
-def _task_shapes(
+def _fill_job(
     project: Project,
-    frames: Sequence[FrameRow],
-    index_of: Mapping[str, int],
+    server: CvatServer,
+    job: JobInfo,
+    frames: Sequence[tuple[int, FrameRow]],
     label_ids: Mapping[str, int],
-    track: Track,
-) -> list[Shape]:
-    sent = []
-    for frame in track(frames, "making shapes", len(frames)):
-        for label, shape in _shapes(project, project.object_label_map(frame.pushed_sha256), frame.name):
-            sent.append(Shape(index_of[frame.name], label_ids[label], shape.kind, shape.points, source="auto"))
-    return sent
+) -> None:
+    """Send a job's shapes and read them back.
+
+    A job that has shapes was filled by an earlier try; somebody may have begun to correct it since, so
+    it is left as it is.
+
+    Raises:
+        CvatError: the server holds something else than was sent.
+    """
+    if server.job_shapes(job.id):
+        return
+    sent = [
+        replace(shape, frame=index, label_id=label_ids[label], source="auto")
+        for index, frame in frames
+        for label, shape in _shapes(project, project.object_label_map(frame.pushed_sha256), frame.name)
+    ]
+    server.replace_job_shapes(job.id, sent)
+    names = {number: name for name, number in label_ids.items()}
+    found: dict[int, list[str]] = {}
+    for shape in server.job_shapes(job.id):
+        found.setdefault(shape.frame, []).append(shape_digest(shape, names[shape.label_id]))
+    for index, frame in frames:
+        if tuple(sorted(found.get(index, []))) != frame.shapes:
+            raise CvatError(f"frame {frame.name} came back with other shapes than were sent", where=f"job {job.id}")
 
 
 def _shapes(project: Project, label_map: LabelMap, where: str) -> list[tuple[str, Shape]]:
@@ -275,25 +295,6 @@ def _shapes(project: Project, label_map: LabelMap, where: str) -> list[tuple[str
     if not np.array_equal(paint(found, label_map.shape, fill=classes.fill_index), label_map):
         raise DataError("the shapes do not give the mask back; please report this", where=where)
     return [(classes.label_of(r.class_index), Shape(0, 0, "mask", tuple(map(float, to_cvat_runs(r))))) for r in found]
-
-
-def _verify(server: CvatServer, cvat_id: int, frames: Sequence[FrameRow], index_of: Mapping[str, int]) -> None:
-    """Read everything back and compare it with the plan.
-
-    Raises:
-        CvatError: the server holds something else than was sent.
-    """
-    labels = {label.id: label.name for label in server.labels(task_id=cvat_id)}
-    found: dict[int, list[str]] = {}
-    for shape in server.task_shapes(cvat_id):
-        found.setdefault(shape.frame, []).append(shape_digest(shape, labels[shape.label_id]))
-    for frame in frames:
-        if tuple(sorted(found.get(index_of[frame.name], []))) != frame.shapes:
-            raise CvatError(
-                f"frame {frame.name} came back with other shapes than were sent",
-                where=server.task_url(cvat_id),
-                hint="run the same push again: it sends them anew",
-            )
 
 
 def _report(

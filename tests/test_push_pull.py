@@ -292,7 +292,7 @@ def test_a_dry_run_sends_nothing_and_plans_nothing(loop: Loop) -> None:
     assert loop.tasks() == []
 
 
-@pytest.mark.parametrize("step", ["create_task", "upload_images", "replace_task_shapes", "task_shapes"])
+@pytest.mark.parametrize("step", ["create_task", "upload_images", "replace_job_shapes", "job_shapes"])
 @pytest.mark.parametrize("after", [False, True])
 def test_a_push_cut_off_anywhere_is_finished_by_the_same_command(
     loop: Loop, monkeypatch: pytest.MonkeyPatch, step: str, after: bool
@@ -314,6 +314,29 @@ def test_a_push_cut_off_anywhere_is_finished_by_the_same_command(
     assert status(loop.project).tasks[0].state == "open"
     annotate(loop.project, loop.cvat, report.task, loop.truth)
     assert len(loop.pull(report.task).changed) == 4
+
+
+def test_what_somebody_corrected_before_a_broken_push_was_finished_is_not_overwritten(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill = CvatServer.replace_job_shapes
+
+    def fill_and_die(*arguments: object) -> None:
+        fill(*arguments)  # type: ignore[arg-type]
+        raise CvatError("connection cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CvatServer, "replace_job_shapes", fill_and_die)
+        with pytest.raises(CvatError, match="connection cut"):
+            loop.push()
+    cvat_id = loop.project.ledger.tasks()[0].cvat_id
+    first = loop.cvat.jobs(cvat_id)[0]
+    corrected = loop.cvat.job_shapes(first.id)[0]
+    loop.cvat.change_job_shapes(first.id, delete=[corrected])
+    report = loop.push()
+    assert report.task == cvat_id
+    assert corrected.id not in {shape.id for shape in loop.cvat.job_shapes(first.id)}
+    assert loop.cvat.job_shapes(loop.cvat.jobs(cvat_id)[1].id), "the other job was filled"
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.03, 0.08, 0.15])
