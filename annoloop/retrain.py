@@ -22,7 +22,7 @@ from annoloop.progress import Track, silent
 from annoloop.project import Project
 from annoloop.schema import ImageRow, RunRow
 from annoloop.scoring import Scored, Watch, missing_predictions, score, stacked, total, unwatched
-from annoloop.training import Result, run_job
+from annoloop.training import Event, Result, run_job
 
 PROMOTE_SHARE = 0.95
 """A candidate must be better in this share of the bootstrap's resamples."""
@@ -84,14 +84,23 @@ def retrain(
     rows = project.scan([*train, *val], track)
     weights = _check_and_weigh(project, train, val, track)
     champion = project.current_run()
-    parent = None if request.from_scratch else champion
     recipe = request.recipe or project.config.train.recipe
+    parent = None if request.from_scratch else _start(champion, recipe, watch)
     digest = _digest(project, request, parent, recipe, rows)
     run, resumed = _begin(project, digest, recipe, parent)
     result = _train(project, request, run, parent, recipe, train, [(s, rows[s.id]) for s in val], weights, watch)
     candidate = score(project, run, val, track=track, watch=watch)
     current = None if champion is None else score(project, champion, val, track=track, watch=watch)
     return _judge(project, run, parent, result, candidate, current, resumed=resumed, train_images=len(train))
+
+
+def _start(champion: RunRow | None, recipe: str, watch: Watch) -> RunRow | None:
+    """The run whose weights a training starts from: the current model, if it is of the same recipe."""
+    if champion is not None and champion.recipe != recipe:
+        said = f"{recipe} starts from scratch: the current model, run {champion.id}, is a {champion.recipe}"
+        watch(Event("warning", {"message": said}))
+        return None
+    return champion
 
 
 def _labelled(project: Project, split: str) -> list[Sample]:

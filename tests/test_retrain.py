@@ -21,7 +21,7 @@ from annoloop.images import IndexImage, encode_index_png
 from annoloop.metrics import confusion, scores
 from annoloop.project import Project
 from annoloop.retrain import RetrainRequest, retrain
-from annoloop.training import Event
+from annoloop.training import Event, recipe_path
 
 pytestmark = pytest.mark.slow
 
@@ -64,6 +64,24 @@ def test_the_first_model_is_promoted_a_worse_one_is_not_and_scores_are_those_of_
         current = project.current_run()
         assert current is not None
         assert current.id == first.run
+
+
+def test_another_recipe_starts_from_scratch_says_so_and_is_still_compared(folder: Path) -> None:
+    own = folder / "own.py"
+    own.write_text(
+        recipe_path("unet_tiny")
+        .read_text()
+        .replace("base_channels=8", "base_channels=4")
+        .replace("channels=8", "channels=4")
+    )
+    with Project(folder / FILE_NAME) as project:
+        retrain(project, RetrainRequest(iterations=30))
+        events: list[Event] = []
+        report = retrain(project, RetrainRequest(recipe="own.py", iterations=1), watch=events.append)
+        said = [str(e.fields["message"]) for e in events if e.kind == "warning"]
+        assert any("own.py starts from scratch" in message for message in said)
+        assert (report.parent, report.promoted) == (None, False)
+        assert report.comparison is not None
 
 
 def test_predictions_are_made_once_and_only_changed_masks_are_counted_again(folder: Path) -> None:
