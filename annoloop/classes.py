@@ -74,7 +74,7 @@ class ClassTable:
 
     @property
     def drawn_indices(self) -> tuple[int, ...]:
-        """Class indices that travel as shapes; the ignore index last."""
+        """Class indices that annotators can draw; the ignore index last."""
         real = tuple(c.index for c in self.classes if c.index != self.background_index)
         return (*real, self.ignore_index)
 

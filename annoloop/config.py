@@ -19,9 +19,6 @@ from annoloop.errors import AnnoloopError, ConfigError
 
 FILE_NAME = "annoloop.yaml"
 
-SPLITS = ("train", "val", "test", "pool")
-"""pool: images that have no mask yet."""
-
 SECRET_KEYS = ("token", "password", "access_token", "username", "secret")
 
 Suffix = Annotated[str, Field(min_length=2)]

@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 import urllib.parse
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
 
 from annoloop.classes import ClassTable
+from annoloop.config import CvatConfig
+from annoloop.credentials import ACCOUNT_HINT, Credentials, credentials_from_environment
 from annoloop.cvat_wire import (
     About,
     Frame,
@@ -45,43 +45,15 @@ from annoloop.progress import Track, silent
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10.0, 300.0
 _TRIES = 4
 _POLL_S = 0.5
-_ACCOUNT_HINT = "set CVAT_ACCESS_TOKEN (made in CVAT under Profile, Security), or CVAT_USERNAME and CVAT_PASSWORD"
 _HINTS = {
     400: "the server did not accept the request",
-    401: f"the token or password is wrong or expired: {_ACCOUNT_HINT}",
+    401: f"the token or password is wrong or expired: {ACCOUNT_HINT}",
     403: "this account may not do that: check the token's scope, the organization and who owns the task",
     404: "it may have been deleted, or belong to another organization",
     409: "the server is still busy with the same request; try again in a minute",
     413: "the upload is too large for the server's proxy: push fewer images, or raise its body size limit",
     429: "too many requests; wait a minute",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """A token, or a user name and a password; never shown."""
-
-    token: str | None = None
-    username: str | None = None
-    password: str | None = None
-
-    def __repr__(self) -> str:
-        return "Credentials(…)"
-
-
-def credentials_from_environment(environment: Mapping[str, str] = os.environ) -> Credentials:
-    """The token, or else user name and password, from the environment.
-
-    Raises:
-        ConfigError: neither is set.
-    """
-    token = environment.get("CVAT_ACCESS_TOKEN")
-    if token:
-        return Credentials(token=token)
-    username, password = environment.get("CVAT_USERNAME"), environment.get("CVAT_PASSWORD")
-    if username and password:
-        return Credentials(username=username, password=password)
-    raise ConfigError("no CVAT credentials", where="environment", hint=_ACCOUNT_HINT)
 
 
 class CvatServer:
@@ -341,6 +313,21 @@ class CvatServer:
             raise CvatError(
                 f"unexpected answer ({first_line(str(error)) or type(error).__name__})", where=where
             ) from None
+
+
+def open_server(settings: CvatConfig) -> CvatServer:
+    """A session with the server of annoloop.yaml, with the credentials of the environment.
+
+    Raises:
+        ConfigError: there are no credentials.
+        CvatError: the server cannot be reached or refuses the password.
+    """
+    return CvatServer(
+        settings.url,
+        credentials_from_environment(),
+        organization=settings.organization,
+        ca_file=settings.ca_file,
+    )
 
 
 def _sdk_client(url: str, ca_file: Path | None) -> Any:

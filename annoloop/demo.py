@@ -18,7 +18,8 @@ from pathlib import Path
 
 from annoloop.annotate import annotate
 from annoloop.config import FILE_NAME, CvatConfig, TrainConfig, load, render
-from annoloop.cvat import Credentials, CvatServer
+from annoloop.credentials import Credentials
+from annoloop.cvat import CvatServer
 from annoloop.errors import ConfigError, CvatError
 from annoloop.evaluate import EvaluateReport, evaluate
 from annoloop.init import init

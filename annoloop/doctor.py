@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from annoloop.cvat import CvatServer, credentials_from_environment
+from annoloop.cvat import open_server
 from annoloop.dataset import check_samples, list_samples
 from annoloop.errors import AnnoloopError
 from annoloop.fiftyone_app import mongod_path
@@ -132,12 +132,7 @@ def _mongod() -> Check:
 def _cvat(project: Project) -> Check:
     settings = project.config.cvat
     try:
-        with CvatServer(
-            settings.url,
-            credentials_from_environment(),
-            organization=settings.organization,
-            ca_file=settings.ca_file,
-        ) as server:
+        with open_server(settings) as server:
             about = server.about()
     except AnnoloopError as error:
         return Check("CVAT", "warning", error.message, error.hint)

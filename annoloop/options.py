@@ -62,15 +62,9 @@ def opened_project(options: dict[str, Any], screen: Screen, *, changes: str | No
 @contextmanager
 def open_session(project: Project, screen: Screen) -> Iterator[CvatServer]:
     """A session with the project's CVAT server; its account is tried at once."""
-    from annoloop.cvat import CvatServer, credentials_from_environment
+    from annoloop.cvat import open_server
 
-    settings = project.config.cvat
-    with CvatServer(
-        settings.url,
-        credentials_from_environment(),
-        organization=settings.organization,
-        ca_file=settings.ca_file,
-    ) as server:
+    with open_server(project.config.cvat) as server:
         about = server.about()
         if about.note:
             screen.say(f"[dim]{about.note}[/]")

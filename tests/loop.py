@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from annoloop.config import FILE_NAME, load, render
-from annoloop.cvat import Credentials, CvatServer
+from annoloop.credentials import Credentials
+from annoloop.cvat import CvatServer
 from annoloop.dataset import read_label_map
 from annoloop.demo import Server
 from annoloop.images import IndexImage, encode_index_png, write_atomic

@@ -23,7 +23,7 @@ ROOT = PACKAGE.parent
 # A module imports strictly lower levels; a level is what its modules may build on.
 LEVELS = {
     0: ("__init__", "errors", "progress"),  # words for what happens, everyone's
-    1: ("classes", "masks", "metrics", "selection"),  # arrays and numbers, no files
+    1: ("classes", "credentials", "masks", "metrics", "selection"),  # values and numbers, no files
     2: ("images", "coco", "config", "cvat_wire"),  # formats: bytes, JSON, YAML to values and back
     3: ("dataset", "made_data", "schema", "training", "gallery", "mmseg_checkpoint"),  # one kind of thing on disk
     4: ("ledger", "cvat", "fiftyone_app", "mmseg_parts", "mmseg_recipe"),  # one outside system each

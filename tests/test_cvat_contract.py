@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from annoloop.classes import ClassTable, class_table
-from annoloop.cvat import Credentials, CvatServer, credentials_from_environment
+from annoloop.credentials import Credentials, credentials_from_environment
+from annoloop.cvat import CvatServer
 from annoloop.cvat_wire import Shape, shape_digest
 from annoloop.demo import Server
 from annoloop.errors import CvatError

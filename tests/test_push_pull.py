@@ -17,7 +17,8 @@ import pytest
 from loop import add_model, make_project, mask_bytes, opened
 
 from annoloop.annotate import annotate
-from annoloop.cvat import Credentials, CvatServer
+from annoloop.credentials import Credentials
+from annoloop.cvat import CvatServer
 from annoloop.cvat_wire import Shape
 from annoloop.dataset import read_label_map
 from annoloop.demo import Server
