@@ -51,7 +51,7 @@ class Project:
         self.classes: ClassTable = self.config.table()
         self.state_dir = config_path.parent / ".annoloop"
         self.ledger = Ledger(self.state_dir / "ledger.db")
-        self.recovered = self._finish_writes()
+        self.recovered = self.write_masks()
 
     def __enter__(self) -> Self:
         return self
@@ -194,10 +194,6 @@ class Project:
                     raise LedgerError(f"mask {digest[:12]} is not in the history", where=change.sample_id)
         return self.ledger.add_change(kind, task_id, changes)
 
-    def write_masks(self) -> Recovered:
-        """Bring the working tree up to the ledger."""
-        return self._finish_writes()
-
     # runs
 
     def job(self, kind: Literal["train", "predict", "measure"], run_dir: Path, **details: Any) -> Job:
@@ -240,7 +236,8 @@ class Project:
     def _object_path(self, digest: str) -> Path:
         return self.state_dir / "masks" / digest[:2] / f"{digest}.png"
 
-    def _finish_writes(self) -> Recovered:
+    def write_masks(self) -> Recovered:
+        """Bring the mask files up to the ledger; a file that somebody edited meanwhile stays as it is."""
         written, conflicts = [], []
         for change_id, change in self.ledger.unwritten():
             path = self.mask_path(change.sample_id)

@@ -143,8 +143,9 @@ def _pull_one(
     ]
     kept = _settle_conflicts(pulled, on_conflict)
     wanted = [p for p in pulled if p.row.sample_id not in kept]
-    reason = _record(project, task, wanted, kept, [r for r in rows if frames[r.name].deleted], jobs)
-    written = project.write_masks().written if reason else ()
+    settled = [replace(r, state="kept") for r in rows if r.sample_id in kept]
+    settled += [replace(r, state="deleted") for r in rows if frames[r.name].deleted]
+    written = project.write_masks().written if _record(project, task, wanted, settled, jobs) else ()
     return _report(project, server, task, jobs, rows, frames, wanted, kept, written)
 
 
@@ -250,8 +251,7 @@ def _record(
     project: Project,
     task: TaskRow,
     wanted: Sequence[_Pulled],
-    kept: set[str],
-    deleted: Sequence[FrameRow],
+    settled: Sequence[FrameRow],
     jobs: Sequence[JobInfo],
 ) -> bool:
     """Objects first, then all rows in one transaction; True if mask files have to be written."""
@@ -271,11 +271,8 @@ def _record(
         )
         for p in wanted
     ]
-    states = {row.sample_id: row for row in project.ledger.frames(task.id)}
-    in_step += [replace(states[sample_id], state="kept") for sample_id in kept]
-    in_step += [replace(row, state="deleted") for row in deleted]
     with project.ledger.transaction():
-        project.ledger.put_frames(task.id, in_step)
+        project.ledger.put_frames(task.id, [*in_step, *settled])
         if all(job.finished for job in jobs):
             project.ledger.set_task(task.id, "done", task.cvat_id)
         if changes:

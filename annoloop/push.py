@@ -160,16 +160,16 @@ def _plan_frame(project: Project, run: RunRow, one: Scored, candidate: Candidate
     base_bytes = read_bytes(mask)
     truth = decode_label_map(base_bytes, data, mask)
     check_label_map(truth, image_size_hw(one.sample.image), project.classes, mask)
-    base = project.keep_object(base_bytes)
-    pushed = base
+    pushed = base = project.keep_object(base_bytes)
+    label_map = truth
     if request.source == "prediction":
         # What is ignored stays ignored: the model knows nothing of it and would fill it in.
         prediction = project.prediction(run.id, one.row.image_sha256)
-        wanted = np.where(truth == project.classes.ignore_index, truth, prediction)
-        stored = to_stored(wanted, data, decode_index_png(base_bytes, mask))
+        label_map = np.where(truth == project.classes.ignore_index, truth, prediction)
+        stored = to_stored(label_map, data, decode_index_png(base_bytes, mask))
         pushed = project.keep_object(encode_index_png(stored))
     name = f"{one.sample.id}{data.image_suffix}"
-    shapes = _shapes(project, project.object_label_map(pushed), name)
+    shapes = _shapes(project, label_map, name)
     digests = tuple(sorted(shape_digest(shape, label) for label, shape in shapes))
     return FrameRow(one.sample.id, name, candidate.score, base, pushed, digests)
 

@@ -42,7 +42,7 @@ def status(project: Project) -> StatusReport:
     current = project.current_run()
     runs, tasks = project.ledger.runs(), project.ledger.tasks()
     open_tasks = [t for t in tasks if t.state not in ("done", "lost")]
-    changed = _changed_since(project, current)
+    changed = _changed_since(project, runs, current)
     command, because = _next(runs, current, open_tasks, changed)
     return StatusReport(
         project.config.project,
@@ -62,9 +62,9 @@ def _task_state(project: Project, task: TaskRow) -> TaskState:
     return TaskState(task.name, task.cvat_id, task.state, Counter(f.state for f in project.ledger.frames(task.id)))
 
 
-def _changed_since(project: Project, current: RunRow | None) -> int:
+def _changed_since(project: Project, runs: list[RunRow], current: RunRow | None) -> int:
     """Masks that pulls and undos replaced since the newest finished training began."""
-    finished = [r for r in project.ledger.runs() if r.state == "finished"]
+    finished = [r for r in runs if r.state == "finished"]
     if current is None or not finished:
         return 0
     since = finished[-1].started_at
