@@ -7,9 +7,11 @@ that the sandbox is stricter.
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -18,8 +20,11 @@ import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from statistics import median
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -31,6 +36,8 @@ from cvat_sdk.core.proxies.annotations import AnnotationUpdateAction
 from cvat_sdk.core.uploading import DataUploader
 from cvat_sdk.exceptions import ApiException
 from PIL import Image
+
+from annoloop.sandbox import schema
 
 IMAGE_QUALITY = {"image_quality": 70}
 
@@ -96,6 +103,16 @@ def write_zip(path: Path, entries: dict[str, bytes]) -> Path:
         for name, content in entries.items():
             archive.writestr(name, content)
     return path
+
+
+def finished(server: Server, rq_id: str) -> dict[str, Any]:
+    """A background request when it has ended."""
+    for _ in range(1000):
+        row: dict[str, Any] = server.raw("GET", f"/api/requests/{rq_id}").json()
+        if row["finished_date"] is not None:
+            return row
+        time.sleep(0.01)
+    raise AssertionError(f"{rq_id} does not end")
 
 
 def make_task(client: Client, folder: Path, names: list[str], **spec: Any) -> Any:
@@ -198,16 +215,49 @@ def test_access_tokens_can_be_read_only_and_revoked(server: Server, task: Any) -
     assert server.raw("GET", "/api/users/self", headers=headers).json() == {"detail": "Invalid token."}
 
 
+def test_using_a_token_is_noted(server: Server) -> None:
+    made = server.raw("POST", "/api/auth/access_tokens", json={"name": "lab"}).json()
+    assert made["last_used_date"] is None
+    headers = {"Authorization": f"Bearer {made['value']}"}
+    seen = server.raw("GET", "/api/auth/access_tokens/self", headers=headers).json()
+    assert seen.pop("last_used_date") > made["created_date"]
+    assert seen == {key: value for key, value in made.items() if key not in ("value", "last_used_date")}
+
+
+@pytest.mark.parametrize(
+    ("expiry_date", "status"),
+    [
+        (None, 200),
+        ("2000-01-01T00:00:00Z", 401),
+        ((datetime.now(UTC) - timedelta(minutes=1)).astimezone(timezone(timedelta(hours=9))).isoformat(), 401),
+        ((datetime.now(UTC) + timedelta(hours=1)).astimezone(timezone(timedelta(hours=-9))).isoformat(), 200),
+    ],
+)
+def test_access_tokens_expire(server: Server, expiry_date: str | None, status: int) -> None:
+    made = server.raw("POST", "/api/auth/access_tokens", json={"name": "short", "expiry_date": expiry_date}).json()
+    answer = server.raw("GET", "/api/users/self", headers={"Authorization": f"Bearer {made['value']}"})
+    assert answer.status == status
+    if status == 401:
+        assert answer.json() == {"detail": "Invalid token."}
+
+
+def new_worker(server: Server) -> dict[str, str]:
+    """A second user, signed in by an access token of their own."""
+    name = f"worker-{uuid4().hex[:8]}"
+    account = {"username": name, "password1": "correct horse", "password2": "correct horse"}
+    key = server.raw("POST", "/api/auth/register", json=account, headers={}).json()["key"]
+    made = server.raw("POST", "/api/auth/access_tokens", json={"name": "w"}, headers={"Authorization": f"Token {key}"})
+    return {"Authorization": f"Bearer {made.json()['value']}"}
+
+
 def test_an_assignee_has_the_job_and_nothing_else(server: Server, client: Client, tmp_path: Path) -> None:
     task = make_task(client, tmp_path, ["a.png"])
-    account = {"username": "worker", "password1": "correct horse", "password2": "correct horse"}
-    key = server.raw("POST", "/api/auth/register", json=account, headers={}).json()["key"]
-    worker = {"Authorization": f"Token {key}"}
+    worker = new_worker(server)
     job = task.get_jobs()[0]
     assert server.raw("GET", f"/api/jobs/{job.id}", headers=worker).status == 403
-    user_id = server.raw("GET", "/api/users/self", headers=worker).json()["id"]
-    job.update({"assignee": user_id})
-    assert job.assignee.username == "worker"
+    user = server.raw("GET", "/api/users/self", headers=worker).json()
+    job.update({"assignee": user["id"]})
+    assert job.assignee.username == user["username"]
     assert server.raw("GET", f"/api/tasks/{task.id}", headers=worker).status == 403
     body = {"shapes": [shape(task.get_labels()[0].id)]}
     path = f"/api/jobs/{job.id}/annotations?action=create"
@@ -215,6 +265,79 @@ def test_an_assignee_has_the_job_and_nothing_else(server: Server, client: Client
     assert server.raw("PATCH", f"/api/jobs/{job.id}", json={"state": "completed"}, headers=worker).status == 200
     assert server.raw("PATCH", f"/api/jobs/{job.id}", json={"stage": "acceptance"}, headers=worker).status == 403
     assert [row["id"] for row in server.raw("GET", "/api/jobs", headers=worker).json()["results"]] == [job.id]
+
+
+# Organizations
+
+
+@pytest.fixture(scope="module")
+def lab(server: Server) -> dict[str, Any]:
+    made = server.raw("POST", "/api/organizations", json={"slug": "lab"})
+    assert made.status == 201
+    row: dict[str, Any] = made.json()
+    return row
+
+
+def test_an_organization_is_as_cvats(server: Server, lab: dict[str, Any]) -> None:
+    assert (lab["slug"], lab["name"], lab["description"], lab["contact"]) == ("lab", "lab", "", {})
+    assert lab["owner"]["username"] == "annoloop"
+    assert lab in server.raw("GET", "/api/organizations").json()["results"]
+    assert server.raw("GET", f"/api/organizations/{lab['id']}").json() == lab
+
+
+def test_what_is_made_in_an_organization_is_listed_there(
+    server: Server, client: Client, lab: dict[str, Any], tmp_path: Path
+) -> None:
+    outside = make_task(client, tmp_path, ["a.png"])
+    with client.organization_context("lab"):
+        inside = make_task(client, tmp_path, ["a.png"])
+        for found in (client.tasks.list(), client.projects.list(), client.jobs.list()):
+            assert [row.organization_id if hasattr(row, "organization_id") else row.organization for row in found] == [
+                lab["id"]
+            ]
+        assert client.tasks.retrieve(outside.id).organization_id is None  # by its number it is found everywhere
+    queries = {"org=lab": {inside.id}, f"org_id={lab['id']}": {inside.id}, "": {inside.id, outside.id}}
+    for query, expected in queries.items():
+        rows = server.raw("GET", f"/api/tasks?page_size=all&{query}").json()["results"]
+        assert {row["id"] for row in rows} >= expected
+        assert not query or {row["organization"] for row in rows} == {lab["id"]}
+    with client.organization_context(""):
+        assert {row.organization for row in client.tasks.list()} == {None}
+
+
+def test_a_task_lies_where_its_project_lies(server: Server, lab: dict[str, Any]) -> None:
+    project = server.raw("POST", "/api/projects?org=lab", json={"name": "p"}).json()
+    refused = server.raw("POST", "/api/tasks", json={"name": "t", "project_id": project["id"]})
+    expected = ["The task and its project should be in the same organization."]
+    assert (refused.status, refused.json()) == (400, expected)
+
+
+def test_an_organization_is_closed_to_others(server: Server, lab: dict[str, Any]) -> None:
+    worker = new_worker(server)
+    assert server.raw("GET", "/api/tasks?org=lab", headers=worker).status == 403
+    assert server.raw("GET", "/api/organizations", headers=worker).json()["count"] == 0
+    slug = uuid4().hex[:8]
+    assert server.raw("POST", "/api/organizations", json={"slug": slug}, headers=worker).status == 201
+    assert server.raw("GET", f"/api/tasks?org={slug}", headers=worker).json()["count"] == 0
+    in_it = server.raw("POST", f"/api/tasks?org={slug}", json={"name": "by staff"}).json()["id"]
+    assert server.raw("GET", f"/api/tasks/{in_it}", headers=worker).status == 200  # the organization is theirs
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("?org=nope", 404), ("?org_id=999", 404), ("?org_id=nope", 404), ("?org=lab&org_id=1", 400), ("?org=", 200)],
+)
+def test_one_organization_that_exists_is_named(server: Server, lab: dict[str, Any], path: str, status: int) -> None:
+    assert server.raw("GET", f"/api/projects{path}").status == status
+
+
+@pytest.mark.parametrize("slug", ["lab", "", "white space", "seventeen-letters"])
+def test_a_slug_is_short_plain_and_new(server: Server, lab: dict[str, Any], slug: str) -> None:
+    answer = server.raw("POST", "/api/organizations", json={"slug": slug})
+    assert (answer.status, list(answer.json())) == (400, ["slug"])
+
+
+# Whom it answers
 
 
 @pytest.mark.parametrize("headers", [{"Host": "evil.example"}, {"Origin": "http://evil.example"}])
@@ -352,6 +475,36 @@ def test_a_piece_must_begin_where_the_file_ends(server: Server, client: Client) 
     ]
     assert statuses == [204, 409, 413]
     assert server.raw("HEAD", path, headers=signed).headers["Upload-Offset"] == "5"
+
+
+def most_memory(server: Server) -> int:
+    """The most bytes of memory that the server's process has ever had."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) * 1024
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory of a process from /proc")
+def test_uploads_are_not_held_in_memory(tmp_path: Path) -> None:
+    size = 96 << 20
+    archive = write_zip(tmp_path / "big.zip", {"big.png": bytes(size)}).read_bytes()
+    one = start(tmp_path / "state")
+    try:
+        paths = [f"/api/tasks/{one.raw('POST', '/api/tasks', json={'name': 't'}).json()['id']}/data/" for _ in "12"]
+        before = most_memory(one)
+        signed = {"Authorization": f"Bearer {one.token}"}
+        form = {"client_files[0]": ("big.zip", archive), "image_quality": "70"}
+        assert one.raw("POST", paths[0], fields=form, headers={**signed, "Upload-Multiple": "true"}).status == 200
+        name = base64.b64encode(b"big.zip").decode()
+        announced = {**signed, "Upload-Length": str(len(archive)), "Upload-Metadata": f"filename {name}"}
+        piece = one.raw("POST", paths[1], headers=announced).headers["Location"].removeprefix(one.url)
+        assert one.raw("PATCH", piece, headers={**signed, "Upload-Offset": "0"}, body=archive).status == 204
+        for path in paths:
+            made = one.raw("POST", path, json={"image_quality": 70}, headers={**signed, "Upload-Finish": "true"})
+            outcome = finished(one, made.json()["rq_id"])
+            assert "big.png: UnidentifiedImageError" in outcome["message"]  # so it was unpacked
+        assert most_memory(one) - before < size / 3
+    finally:
+        one.stop()
 
 
 def test_frames_come_back_as_sent_or_as_jpeg(server: Server, client: Client, task: Any) -> None:
@@ -541,6 +694,40 @@ def test_a_guide_is_kept_with_its_project(server: Server, client: Client) -> Non
     assert client.projects.retrieve(project.id).guide_id == made["id"]
     server.raw("PATCH", f"/api/guides/{made['id']}", json={"markdown": "# Erase"})
     assert server.raw("GET", f"/api/guides/{made['id']}").json()["markdown"] == "# Erase"
+
+
+def test_an_issue_takes_milliseconds(server: Server, client: Client, tmp_path: Path) -> None:
+    [job] = make_task(client, tmp_path, ["a.png"]).get_jobs()
+    spec = {"job": job.id, "frame": 0, "position": [1, 2, 30, 40], "message": "bag missed"}
+    pool = urllib3.HTTPConnectionPool(server.url.removeprefix("http://"))
+    seconds = []
+    for _ in range(100):
+        began = time.perf_counter()
+        answer = pool.request("POST", "/api/issues", json=spec, headers={"Authorization": f"Bearer {server.token}"})
+        seconds.append(time.perf_counter() - began)
+        assert answer.status == 201
+    assert median(seconds) < 0.02, "2 ms are usual"
+
+
+LOOKUPS = (
+    *(f"{view} WHERE id IS 1" for view in
+      ("project_rows", "task_rows", "job_rows", "issue_rows", "comment_rows", "request_rows")),
+    "job_rows WHERE task_id IS 1",
+    "labels WHERE project_id IS 1",
+    "labels WHERE task_id IS 1",
+    "frames WHERE task_id IS 1",
+    "annotations WHERE job_id IS 1",
+    "secrets WHERE kind IS 'access' AND digest IS 'd'",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("lookup", LOOKUPS)
+def test_nothing_is_found_by_walking_through_a_table(lookup: str) -> None:
+    with contextlib.closing(sqlite3.connect(":memory:")) as database:
+        database.executescript(schema.TABLES + schema.VIEWS)
+        plan = [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN SELECT * FROM {lookup}")]
+    assert plan
+    assert not [step for step in plan if step.startswith("SCAN")]
 
 
 def test_lists_have_pages_filters_and_an_order(server: Server, client: Client) -> None:
@@ -771,7 +958,8 @@ def test_a_restart_keeps_everything_and_the_token(tmp_path: Path) -> None:
         second.stop()
 
 
-def test_a_creation_that_was_killed_has_failed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_creation_that_was_cut_off_has_failed(tmp_path: Path, how: signal.Signals) -> None:
     first = start(tmp_path / "state", "--request-delay", "60")
     with first.client() as client:
         task = client.tasks.create({"name": "t"})
@@ -780,7 +968,9 @@ def test_a_creation_that_was_killed_has_failed(tmp_path: Path) -> None:
         rq_id = f"action=create&target=task&target_id={task.id}"
         seen, _ = client.api_client.requests_api.retrieve(rq_id)
         assert seen.status.value in ("queued", "started")
-    first.stop(signal.SIGKILL)
+    began = time.monotonic()
+    first.stop(how)
+    assert time.monotonic() - began < 10, "the end does not wait for the delay"
     second = start(tmp_path / "state")
     try:
         with second.client() as client:
@@ -789,6 +979,35 @@ def test_a_creation_that_was_killed_has_failed(tmp_path: Path) -> None:
             assert client.tasks.retrieve(task.id).get_jobs() == []
     finally:
         second.stop()
+
+
+def test_a_background_request_takes_its_time_and_is_forgotten(tmp_path: Path) -> None:
+    one = start(tmp_path / "state", "--request-delay", "0.3", "--request-expiry", "1")
+    try:
+        with one.client() as client:
+            task = client.tasks.create({"name": "t"})
+            archive = write_zip(tmp_path / "x.zip", {"a.png": png()})
+            task.upload_data([archive], params=IMAGE_QUALITY, wait_for_completion=False)
+        rq_id = f"action=create&target=task&target_id={task.id}"
+        outcome = finished(one, rq_id)
+        times = [datetime.fromisoformat(outcome[f"{event}_date"]) for event in ("started", "finished", "expiry")]
+        assert times[1] - times[0] >= timedelta(seconds=0.3)
+        assert (times[2] - times[1]).total_seconds() == pytest.approx(1, abs=0.01)
+        time.sleep(1)
+        gone = one.raw("GET", f"/api/requests/{rq_id}")
+        assert (gone.status, gone.data) == (404, b"There is no request with specified id")
+        assert one.raw("GET", "/api/requests").json()["count"] == 0
+        assert one.raw("GET", f"/api/tasks/{task.id}").json()["size"] == 1
+    finally:
+        one.stop()
+
+
+def test_a_folder_of_another_version_is_refused(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "sandbox.db")) as database:
+        database.execute("PRAGMA user_version = 1")
+    command = [sys.executable, "-m", "annoloop.sandbox", "--state", str(tmp_path), "--port", "0"]
+    child = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert (child.returncode, "has version 1" in child.stderr) == (3, True)
 
 
 def test_one_folder_serves_one_sandbox(server: Server, state: Path) -> None:

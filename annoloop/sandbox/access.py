@@ -1,7 +1,8 @@
 """Who may touch what: the row of an id in the path, or the refusal that CVAT would send.
 
-Staff, the owner and the assignee of a task or its project may do everything with it; the assignee of
-a job may see and annotate that job and nothing around it. Missing rows are 404 before they are 403.
+Staff, the owner and the assignee of a task or its project, and the owner of its organization may do
+everything with it; the assignee of a job may see and annotate that job and nothing around it. Missing
+rows are 404 before they are 403.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from annoloop.sandbox.calls import Call
 from annoloop.sandbox.refusals import forbidden, invalid, missing
 from annoloop.sandbox.store import Row, now
 
-_TASK_PEOPLE = ("owner_id", "assignee_id", "project_owner_id")
-_JOB_BOSSES = ("task_owner_id", "task_assignee_id", "project_owner_id")
+_PROJECT_PEOPLE = ("owner_id", "assignee_id", "organization_owner_id")
+_TASK_PEOPLE = (*_PROJECT_PEOPLE, "project_owner_id")
+_JOB_BOSSES = ("task_owner_id", "task_assignee_id", "project_owner_id", "organization_owner_id")
 
 
 def may(call: Call, row: Row, people: tuple[str, ...]) -> bool:
@@ -29,7 +31,7 @@ def the_project(call: Call, project_id: int) -> Row:
     row = call.store.find("project_rows", id=project_id)
     if row is None:
         raise missing("Project")
-    if not may(call, row, ("owner_id", "assignee_id")):
+    if not may(call, row, _PROJECT_PEOPLE):
         raise forbidden()
     return row
 
@@ -62,17 +64,17 @@ def require_boss(call: Call, job: Row) -> None:
 
 def my_projects(call: Call) -> list[Row]:
     """Projects for a list."""
-    return visible(call, call.store.select("project_rows"), ("owner_id", "assignee_id"))
+    return visible(call, call.store.select("project_rows", **call.workspace.where), _PROJECT_PEOPLE)
 
 
 def my_tasks(call: Call) -> list[Row]:
     """Tasks for a list."""
-    return visible(call, call.store.select("task_rows"), _TASK_PEOPLE)
+    return visible(call, call.store.select("task_rows", **call.workspace.where), _TASK_PEOPLE)
 
 
 def my_jobs(call: Call) -> list[Row]:
     """Jobs for a list."""
-    return visible(call, call.store.select("job_rows"), ("assignee_id", *_JOB_BOSSES))
+    return visible(call, call.store.select("job_rows", **call.workspace.where), ("assignee_id", *_JOB_BOSSES))
 
 
 def assigned(call: Call, field: str) -> Row:

@@ -1,7 +1,7 @@
 """Rows as the JSON objects that CVAT sends: the same keys, the same nulls, the same URLs.
 
-What the sandbox does not have (organizations, storages, consensus) is null or empty, as on a server
-where nobody uses it.
+What the sandbox does not have (storages, consensus) is null or empty, as on a server where nobody
+uses it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 
 from annoloop.sandbox.store import Row, Store
 
@@ -18,23 +17,12 @@ VERSION = "2.54.1"
 
 NAME = "annoloop sandbox, a stand-in for CVAT"
 
-REQUEST_LIFE_S = 500
-"""How long a finished creation can be asked for."""
-
-_NOWHERE = {"organization": None, "target_storage": None, "source_storage": None}
+_STORAGES = {"target_storage": None, "source_storage": None}
 
 
 def request_id(task_id: int) -> str:
     """The name under which a client polls the creation of a task's frames."""
     return f"action=create&target=task&target_id={task_id}"
-
-
-def expiry(finished_date: str | None) -> str | None:
-    """When a request that has finished is forgotten."""
-    if finished_date is None:
-        return None
-    end = datetime.fromisoformat(finished_date) + timedelta(seconds=REQUEST_LIFE_S)
-    return end.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def about(base_url: str) -> Row:
@@ -95,6 +83,11 @@ class Answers:
             "owner": self.person(row["user_id"]),
         }
 
+    def organization(self, row: Row) -> Row:
+        """An organization."""
+        keys = ("id", "slug", "name", "description", "created_date", "updated_date")
+        return {**{key: row[key] for key in keys}, "contact": {}, "owner": self.person(row["owner_id"])}
+
     def project(self, row: Row) -> Row:
         """A project: a row of ``project_rows``."""
         keys = ("id", "name", "guide_id", "bug_tracker", "created_date", "updated_date", "status")
@@ -105,8 +98,9 @@ class Answers:
             "assignee": self.person(row["assignee_id"]),
             "assignee_updated_date": row["assignee_updated_date"],
             "dimension": "2d" if row["task_count"] else None,
-            "organization_id": None,
-            **_NOWHERE,
+            "organization": row["organization_id"],
+            "organization_id": row["organization_id"],
+            **_STORAGES,
             "tasks": {"count": row["task_count"], "url": self._url(f"tasks?project_id={row['id']}")},
             "labels": {"url": self._url(f"labels?project_id={row['id']}")},
             "task_subsets": sorted(row["subsets"].split(",")) if row["subsets"] else [],
@@ -124,8 +118,9 @@ class Answers:
             **(self._task_data(row) if row["size"] is not None else {}),
             "owner": self.person(row["owner_id"]),
             "assignee": self.person(row["assignee_id"]),
-            "organization_id": None,
-            **_NOWHERE,
+            "organization": row["organization_id"],
+            "organization_id": row["organization_id"],
+            **_STORAGES,
             "jobs": {
                 "count": row["job_count"],
                 "completed": row["completed_count"],
@@ -166,7 +161,8 @@ class Answers:
             "data_original_chunk_type": "imageset",
             "issues": {"url": self._url(f"issues?job_id={row['id']}"), "count": row["issue_count"]},
             "labels": {"url": self._url(f"labels?job_id={row['id']}")},
-            **_NOWHERE,
+            "organization": row["organization_id"],
+            **_STORAGES,
             "parent_job_id": None,
             "consensus_replicas": 0,
         }
@@ -212,7 +208,10 @@ class Answers:
     def request(row: Row) -> Row:
         """A background request: what is polled until it says finished or failed."""
         return {
-            **{key: row[key] for key in ("status", "message", "created_date", "started_date", "finished_date")},
+            **{
+                key: row[key]
+                for key in ("status", "message", "created_date", "started_date", "finished_date", "expiry_date")
+            },
             "id": request_id(row["task_id"]),
             "operation": {
                 "type": "create:task",
@@ -224,7 +223,6 @@ class Answers:
                 "lightweight": None,
             },
             "progress": 0.0,
-            "expiry_date": expiry(row["finished_date"]),
             "owner": {"id": row["owner_id"], "username": row["owner"]},
             "result_url": None,
             "result_id": None,

@@ -5,15 +5,18 @@ A handler is a plain function ``(Call) -> Answer`` that runs inside a transactio
 
 from __future__ import annotations
 
+import io
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 from annoloop.sandbox.accounts import Caller
 from annoloop.sandbox.answers import Answers
 from annoloop.sandbox.refusals import Refusal, invalid, invalid_field
 from annoloop.sandbox.store import Row, Store
+from annoloop.sandbox.throttle import Throttle
 
 JSON = "application/vnd.cvat+json"
 """The media type of CVAT's answers."""
@@ -21,24 +24,44 @@ JSON = "application/vnd.cvat+json"
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """What all requests share: the state, the one background worker and its artificial delay."""
+    """What all requests share: the state, the one background worker, how slow and forgetful it is."""
 
     store: Store
     worker: Executor
-    request_delay_s: float = 0.0
+    stopping: threading.Event
+    throttle: Throttle
+    request_delay_s: float
+    request_expiry_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Where a call takes place: in an organization, or in one's own (None), or ``anywhere``."""
+
+    organization_id: int | None = None
+    anywhere: bool = True
+
+    @property
+    def where(self) -> dict[str, int | None]:
+        """The columns that rows of a list must have."""
+        return {} if self.anywhere else {"organization_id": self.organization_id}
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One file of a multipart form."""
+    """One file of a multipart form; what is large lies on disk."""
 
     name: str
-    content: bytes
+    file: IO[bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request: who calls, what the path, the query, the headers and the body say."""
+    """A request: who calls and where, what the path, the query, the headers and the body say.
+
+    ``sent`` is the body of a JSON request or a form, ``uploads`` are its files; any other body is
+    ``content``.
+    """
 
     sandbox: Sandbox
     caller: Caller | None
@@ -47,7 +70,8 @@ class Call:
     path_params: Mapping[str, Any]
     query: Mapping[str, str]
     headers: Mapping[str, str]
-    raw: bytes = b""
+    workspace: Workspace = field(default_factory=Workspace)
+    content: IO[bytes] = field(default_factory=io.BytesIO)
     sent: Any = None
     uploads: tuple[Upload, ...] = ()
 

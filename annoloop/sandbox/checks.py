@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable
+from datetime import UTC, datetime
 
 from annoloop.sandbox.refusals import (
     Refusal,
@@ -17,7 +18,7 @@ from annoloop.sandbox.refusals import (
     missing_field,
     server_error,
 )
-from annoloop.sandbox.store import Row
+from annoloop.sandbox.store import Row, written
 
 STAGES = ("annotation", "validation", "acceptance")
 STATES = ("new", "in progress", "completed", "rejected")
@@ -54,6 +55,17 @@ def text(body: Row, field: str) -> str:
     if not value.strip():
         raise blank_field(field)
     return value
+
+
+def moment(body: Row, field: str) -> str | None:
+    """A date and time as the sandbox keeps them; None where it was not sent or is null."""
+    if body.get(field) is None:
+        return None
+    try:
+        parsed = datetime.fromisoformat(body[field])
+    except (TypeError, ValueError):
+        raise invalid_field(field, "Datetime has wrong format, it must be like 2026-11-22T20:53:43Z.") from None
+    return written(parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC))
 
 
 def choice(body: Row, field: str, choices: Collection[str]) -> None:

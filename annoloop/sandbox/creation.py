@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,10 +30,10 @@ class DataSpec:
 _DEFAULT_CHUNK_SIZE = 72
 
 
-def forget_cut_off(store: Store) -> None:
+def forget_cut_off(sandbox: Sandbox) -> None:
     """Mark what a stopped server left in work as failed: nobody will finish it."""
-    for row in store.select("requests", finished_date=None):
-        _fail(store, row["task_id"], "the server was stopped while it worked on this request")
+    for row in sandbox.store.select("requests", finished_date=None):
+        _fail(sandbox, row["task_id"], "the server was stopped while it worked on this request")
 
 
 def run(sandbox: Sandbox, task_id: int, spec: DataSpec) -> None:
@@ -42,10 +41,11 @@ def run(sandbox: Sandbox, task_id: int, spec: DataSpec) -> None:
     store = sandbox.store
     try:
         _mark(store, task_id, status="started", started_date=now())
-        time.sleep(sandbox.request_delay_s)
-        _write(store, task_id, spec, _frames(store.task_folder(task_id), spec))
+        if sandbox.stopping.wait(sandbox.request_delay_s):
+            return  # the next start says that it was cut off
+        _write(sandbox, task_id, spec, _frames(store.task_folder(task_id), spec))
     except Exception as error:  # whatever it is, the client polls until it hears about it
-        _fail(store, task_id, f"{type(error).__name__}: {error}")
+        _fail(sandbox, task_id, f"{type(error).__name__}: {error}")
 
 
 def _frames(folder: Path, spec: DataSpec) -> list[media.Media]:
@@ -61,12 +61,17 @@ def _mark(store: Store, task_id: int, **values: object) -> None:
             store.update("requests", request["id"], **values)
 
 
-def _fail(store: Store, task_id: int, message: str) -> None:
-    _mark(store, task_id, status="failed", message=message, finished_date=now())
-    shutil.rmtree(store.task_folder(task_id), ignore_errors=True)
+def _finished(sandbox: Sandbox, status: str) -> dict[str, str]:
+    return {"status": status, "finished_date": now(), "expiry_date": now(sandbox.request_expiry_s)}
 
 
-def _write(store: Store, task_id: int, spec: DataSpec, frames: Sequence[media.Media]) -> None:
+def _fail(sandbox: Sandbox, task_id: int, message: str) -> None:
+    _mark(sandbox.store, task_id, message=message, **_finished(sandbox, "failed"))
+    shutil.rmtree(sandbox.store.task_folder(task_id), ignore_errors=True)
+
+
+def _write(sandbox: Sandbox, task_id: int, spec: DataSpec, frames: Sequence[media.Media]) -> None:
+    store = sandbox.store
     with store.transaction():
         task = store.find("tasks", id=task_id)
         if task is None:  # deleted in the meantime
@@ -85,7 +90,7 @@ def _write(store: Store, task_id: int, spec: DataSpec, frames: Sequence[media.Me
         _size_task(store, task, spec, len(frames))
         request = store.find("requests", task_id=task_id)
         assert request is not None
-        store.update("requests", request["id"], status="finished", finished_date=now())
+        store.update("requests", request["id"], **_finished(sandbox, "finished"))
 
 
 def _size_task(store: Store, task: Row, spec: DataSpec, size: int) -> None:

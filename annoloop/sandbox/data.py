@@ -52,7 +52,7 @@ def append(call: Call) -> Answer:
     offset = call.headers.get("upload-offset", "")
     if not offset.isdecimal():
         raise invalid("Upload-Offset is required")
-    end = _announced(call).append(int(offset), call.raw)
+    end = _announced(call).append(int(offset), call.content)
     return Answer(204, b"", None, {"Upload-Offset": str(end), **_TUS})
 
 

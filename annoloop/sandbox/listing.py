@@ -196,6 +196,11 @@ COMMENTS = Terms(
     logic=("id", "issue_id", "job_id", "frame_id", "owner", "created_date", "updated_date"),
     search=("owner", "message"),
 )
+ORGANIZATIONS = Terms(
+    simple=("slug", "name"),
+    logic=("id", "slug", "name", "updated_date"),
+    search=("slug", "name"),
+)
 USERS = Terms(
     simple=("username", "first_name", "last_name", "is_active"),
     logic=("id", "username", "first_name", "last_name", "email", "is_active"),

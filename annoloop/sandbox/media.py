@@ -64,7 +64,8 @@ def _unzip(archive_path: Path, images: Path) -> list[str]:
             for name in names:
                 target = images / _inside(name)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(archive.read(name))
+                with archive.open(name) as packed, target.open("wb") as file:
+                    shutil.copyfileobj(packed, file)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
         raise BrokenUploadError(f"{archive_path.name}: {error}") from error
     return names

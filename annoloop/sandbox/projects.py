@@ -25,6 +25,7 @@ def create(call: Call) -> Answer:
     project_id = call.store.insert(
         "projects",
         name=name,
+        organization_id=call.workspace.organization_id,
         owner_id=call.user.id,
         created_date=moment,
         updated_date=moment,

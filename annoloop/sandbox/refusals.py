@@ -6,15 +6,20 @@ client meets here what it will meet there.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class Refusal(Exception):
     """An answer that is not a success: ``body`` is sent as JSON, or as text when ``html``."""
 
-    def __init__(self, status: int, body: object, *, html: bool = False) -> None:
+    def __init__(
+        self, status: int, body: object, *, html: bool = False, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(f"{status}: {body}")
         self.status = status
         self.body = body
         self.html = html
+        self.headers = dict(headers or {})
 
 
 def invalid(*messages: str) -> Refusal:
@@ -52,12 +57,28 @@ def unauthorized(detail: str = "Authentication credentials were not provided.") 
     return Refusal(401, {"detail": detail})
 
 
+def throttled(wait_s: int) -> Refusal:
+    """429: too many calls; the next one is answered in ``wait_s`` seconds."""
+    unit = "second" if wait_s == 1 else "seconds"
+    detail = f"Request was throttled. Expected available in {wait_s} {unit}."
+    return Refusal(429, {"detail": detail}, headers={"Retry-After": str(wait_s)})
+
+
 def unknown_page() -> Refusal:
     """404 as HTML: no such route."""
-    return Refusal(404, "<!doctype html><title>Not Found</title><h1>Not Found</h1>", html=True)
+    return page(404, "Not Found")
+
+
+def unknown_request() -> Refusal:
+    """404 as bare text: a background request that never was, or is forgotten."""
+    return Refusal(404, "There is no request with specified id", html=True)
 
 
 def server_error() -> Refusal:
     """500 as HTML, where CVAT itself breaks: the client must survive that, too."""
-    page = "<!doctype html><title>Server Error (500)</title><h1>Server Error (500)</h1>"
-    return Refusal(500, page, html=True)
+    return page(500, "Server Error (500)")
+
+
+def page(status: int, title: str) -> Refusal:
+    """An HTML page, as CVAT sends where no API view is reached and a proxy before it sends always."""
+    return Refusal(status, f"<!doctype html><title>{title}</title><h1>{title}</h1>", html=True)

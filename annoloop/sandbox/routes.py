@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from annoloop.sandbox import data, issues, jobs, labeled_data, labels, pages, projects, sessions, tasks
+from annoloop.sandbox import data, issues, jobs, labeled_data, labels, organizations, pages, projects, sessions, tasks
 from annoloop.sandbox.calls import Answer, Call, Handler
 from annoloop.sandbox.labeled_data import Scope
 from annoloop.sandbox.store import Row
@@ -73,7 +73,8 @@ _ACCOUNTS = (
     ("/api/users", Resource({"GET": sessions.users})),
     ("/api/users/self", Resource({"GET": sessions.own_user})),
     ("/api/users/{id}", Resource({"GET": sessions.user})),
-    ("/api/organizations", Resource({"GET": sessions.organizations})),
+    ("/api/organizations", Resource({"GET": organizations.of_list, "POST": organizations.create})),
+    ("/api/organizations/{id}", Resource({"GET": organizations.read})),
 )
 
 _PROJECTS = (

@@ -6,7 +6,7 @@ used twice (AUTOINCREMENT), as on a real server; every date is an ISO text in UT
 
 from __future__ import annotations
 
-VERSION = 1
+VERSION = 2
 """``PRAGMA user_version`` of these tables."""
 
 TABLES = """
@@ -37,8 +37,19 @@ CREATE TABLE secrets (                      -- whatever proves who somebody is, 
     last_used_date TEXT
 ) STRICT;
 
+CREATE TABLE organizations (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    slug TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    description TEXT NOT NULL,
+    owner_id INTEGER NOT NULL REFERENCES users,
+    created_date TEXT NOT NULL,
+    updated_date TEXT NOT NULL
+) STRICT;
+
 CREATE TABLE projects (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
+    organization_id INTEGER REFERENCES organizations,    -- NULL: the owner's own workspace
     name TEXT NOT NULL,
     owner_id INTEGER NOT NULL REFERENCES users,
     assignee_id INTEGER REFERENCES users,
@@ -51,6 +62,7 @@ CREATE TABLE projects (
 CREATE TABLE tasks (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     project_id INTEGER REFERENCES projects ON DELETE CASCADE,
+    organization_id INTEGER REFERENCES organizations,    -- its project's, if it is in one
     name TEXT NOT NULL,
     owner_id INTEGER NOT NULL REFERENCES users,
     assignee_id INTEGER REFERENCES users,
@@ -66,6 +78,7 @@ CREATE TABLE tasks (
     created_date TEXT NOT NULL,
     updated_date TEXT NOT NULL
 ) STRICT;
+CREATE INDEX tasks_of_project ON tasks (project_id);
 
 CREATE TABLE labels (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -75,6 +88,8 @@ CREATE TABLE labels (
     color TEXT NOT NULL,
     type TEXT NOT NULL DEFAULT 'any'
 ) STRICT;
+CREATE INDEX labels_of_project ON labels (project_id);
+CREATE INDEX labels_of_task ON labels (task_id);
 
 CREATE TABLE frames (
     id INTEGER PRIMARY KEY,
@@ -100,6 +115,7 @@ CREATE TABLE jobs (
     created_date TEXT NOT NULL,
     updated_date TEXT NOT NULL
 ) STRICT;
+CREATE INDEX jobs_of_task ON jobs (task_id);
 
 CREATE TABLE annotations (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -123,6 +139,7 @@ CREATE TABLE issues (
     created_date TEXT NOT NULL,
     updated_date TEXT NOT NULL
 ) STRICT;
+CREATE INDEX issues_of_job ON issues (job_id);
 
 CREATE TABLE comments (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -132,6 +149,7 @@ CREATE TABLE comments (
     created_date TEXT NOT NULL,
     updated_date TEXT NOT NULL
 ) STRICT;
+CREATE INDEX comments_of_issue ON comments (issue_id);
 
 CREATE TABLE guides (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -150,7 +168,8 @@ CREATE TABLE requests (                     -- what the server does in the backg
     message TEXT NOT NULL DEFAULT '',
     created_date TEXT NOT NULL,
     started_date TEXT,
-    finished_date TEXT
+    finished_date TEXT,
+    expiry_date TEXT                        -- from then on nobody remembers it
 ) STRICT;
 """
 
@@ -158,39 +177,46 @@ VIEWS = """
 CREATE VIEW job_rows AS
 SELECT j.*, t.project_id, t.name AS task_name, p.name AS project_name, u.username AS assignee,
     t.owner_id AS task_owner_id, t.assignee_id AS task_assignee_id, t.bug_tracker, t.chunk_size,
-    p.owner_id AS project_owner_id, 'annotation' AS type, '2d' AS dimension, 'annotation' AS mode,
+    t.organization_id, n.owner_id AS organization_owner_id, p.owner_id AS project_owner_id,
+    'annotation' AS type, '2d' AS dimension, 'annotation' AS mode,
     CASE WHEN j.stage = 'annotation' THEN 'annotation'
          WHEN j.stage = 'acceptance' AND j.state = 'completed' THEN 'completed'
          ELSE 'validation' END AS status,
     (SELECT count(*) FROM issues i WHERE i.job_id = j.id) AS issue_count,
     (SELECT g.id FROM guides g WHERE g.task_id = t.id OR g.project_id = t.project_id) AS guide_id
 FROM jobs j JOIN tasks t ON t.id = j.task_id
-LEFT JOIN projects p ON p.id = t.project_id LEFT JOIN users u ON u.id = j.assignee_id;
+LEFT JOIN projects p ON p.id = t.project_id LEFT JOIN users u ON u.id = j.assignee_id
+LEFT JOIN organizations n ON n.id = t.organization_id;
 
-CREATE VIEW task_counts AS
-SELECT t.id AS task_id, count(j.id) AS job_count,
-    count(j.id) FILTER (WHERE j.stage = 'acceptance' AND j.state = 'completed') AS completed_count,
-    count(j.id) FILTER (WHERE j.stage = 'validation') AS validation_count,
-    count(j.id) FILTER (WHERE j.stage = 'annotation') AS annotation_count
-FROM tasks t LEFT JOIN jobs j ON j.task_id = t.id GROUP BY t.id;
+CREATE VIEW counted_tasks AS             -- by subselects: a join of counts would count all jobs for one task
+SELECT t.*,
+    (SELECT count(*) FROM jobs j WHERE j.task_id = t.id) AS job_count,
+    (SELECT count(*) FROM jobs j WHERE j.task_id = t.id
+      AND j.stage = 'acceptance' AND j.state = 'completed') AS completed_count,
+    (SELECT count(*) FROM jobs j WHERE j.task_id = t.id AND j.stage = 'validation') AS validation_count,
+    (SELECT count(*) FROM jobs j WHERE j.task_id = t.id AND j.stage = 'annotation') AS annotation_count
+FROM tasks t;
 
 CREATE VIEW task_rows AS
-SELECT t.*, p.name AS project_name, p.owner_id AS project_owner_id, o.username AS owner,
-    a.username AS assignee, c.job_count, c.completed_count, c.validation_count,
+SELECT t.*, p.name AS project_name, p.owner_id AS project_owner_id, n.owner_id AS organization_owner_id,
+    o.username AS owner, a.username AS assignee,
     CASE WHEN t.size IS NULL THEN '' ELSE 'annotation' END AS mode, '2d' AS dimension,
-    CASE WHEN c.job_count = 0 OR c.annotation_count > 0 THEN 'annotation'
-         WHEN c.completed_count = c.job_count THEN 'completed' ELSE 'validation' END AS status,
+    CASE WHEN t.job_count = 0 OR t.annotation_count > 0 THEN 'annotation'
+         WHEN t.completed_count = t.job_count THEN 'completed' ELSE 'validation' END AS status,
     (SELECT g.id FROM guides g WHERE g.task_id = t.id) AS guide_id
-FROM tasks t JOIN task_counts c ON c.task_id = t.id JOIN users o ON o.id = t.owner_id
-LEFT JOIN projects p ON p.id = t.project_id LEFT JOIN users a ON a.id = t.assignee_id;
+FROM counted_tasks t JOIN users o ON o.id = t.owner_id
+LEFT JOIN projects p ON p.id = t.project_id LEFT JOIN users a ON a.id = t.assignee_id
+LEFT JOIN organizations n ON n.id = t.organization_id;
 
 CREATE VIEW project_rows AS
-SELECT p.*, o.username AS owner, a.username AS assignee, 'annotation' AS status,
+SELECT p.*, n.owner_id AS organization_owner_id, o.username AS owner, a.username AS assignee,
+    'annotation' AS status,
     (SELECT count(*) FROM tasks t WHERE t.project_id = p.id) AS task_count,
     (SELECT group_concat(DISTINCT t.subset) FROM tasks t
       WHERE t.project_id = p.id AND t.subset <> '') AS subsets,
     (SELECT g.id FROM guides g WHERE g.project_id = p.id) AS guide_id
-FROM projects p JOIN users o ON o.id = p.owner_id LEFT JOIN users a ON a.id = p.assignee_id;
+FROM projects p JOIN users o ON o.id = p.owner_id LEFT JOIN users a ON a.id = p.assignee_id
+LEFT JOIN organizations n ON n.id = p.organization_id;
 
 CREATE VIEW issue_rows AS
 SELECT i.*, i.frame AS frame_id, j.task_id, o.username AS owner, a.username AS assignee,
@@ -203,6 +229,6 @@ SELECT c.*, i.job_id, i.frame AS frame_id, o.username AS owner
 FROM comments c JOIN issues i ON i.id = c.issue_id JOIN users o ON o.id = c.owner_id;
 
 CREATE VIEW request_rows AS
-SELECT r.*, t.project_id, u.username AS owner
+SELECT r.*, t.project_id, t.organization_id, u.username AS owner
 FROM requests r JOIN tasks t ON t.id = r.task_id JOIN users u ON u.id = r.owner_id;
 """

@@ -6,69 +6,88 @@ handler wrote. It answers to 127.0.0.1 and localhost only, and to no page of ano
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import threading
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from annoloop.sandbox import accounts, creation, pages, routes
-from annoloop.sandbox.calls import JSON, Answer, Call, Sandbox, Upload
+from annoloop.sandbox import accounts, creation, organizations, pages, routes
+from annoloop.sandbox.calls import JSON, Answer, Call, Sandbox, Upload, Workspace
 from annoloop.sandbox.refusals import Refusal, forbidden, server_error, unauthorized, unknown_page
 from annoloop.sandbox.routes import Resource
 from annoloop.sandbox.store import Store
+from annoloop.sandbox.throttle import Throttle
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _HTML = "text/html; charset=utf-8"
 _MAX_FORM_PARTS = 100_000
+_SPOOL_BYTES = 1 << 20
 
 _log = logging.getLogger(__name__)
 
 
-def create_app(state_dir: Path, *, request_delay_s: float = 0.0) -> Starlette:
+def create_app(
+    state_dir: Path,
+    *,
+    request_delay_s: float = 0.0,
+    request_expiry_s: float = 500.0,
+    anonymous_per_minute: int = 0,
+) -> Starlette:
     """The application over the state in a folder; ``app.state.credentials`` lets its owner in.
 
     Args:
         state_dir: made if it is missing.
         request_delay_s: how long a background request stays ``started``, at least.
+        request_expiry_s: how long a finished one can be asked for.
+        anonymous_per_minute: how many calls without valid credentials are answered, 0 for any number.
 
     Raises:
         ConfigError: the folder is of another version.
     """
-    store = Store(state_dir)
-    creation.forget_cut_off(store)
-    worker = ThreadPoolExecutor(1, thread_name_prefix="creation")
-    sandbox = Sandbox(store, worker, request_delay_s)
-
-    @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        yield
-        worker.shutdown(wait=True, cancel_futures=True)
-        store.close()
-
+    sandbox = Sandbox(
+        store=Store(state_dir),
+        worker=ThreadPoolExecutor(1, thread_name_prefix="creation"),
+        stopping=threading.Event(),
+        throttle=Throttle(anonymous_per_minute),
+        request_delay_s=request_delay_s,
+        request_expiry_s=request_expiry_s,
+    )
+    creation.forget_cut_off(sandbox)
     app = Starlette(
         routes=[_route(sandbox, path, resource) for path, resource in routes.ALL],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])],
-        exception_handlers={404: _not_found},
-        lifespan=lifespan,
+        exception_handlers={404: _not_found, ClientDisconnect: _gone},
+        lifespan=partial(_lifespan, sandbox),
     )
     app.router.redirect_slashes = False
-    app.state.credentials = accounts.open_owner(store)
+    app.state.credentials = accounts.open_owner(sandbox.store)
     return app
+
+
+@asynccontextmanager
+async def _lifespan(sandbox: Sandbox, _app: Starlette) -> AsyncIterator[None]:
+    yield
+    sandbox.stopping.set()
+    sandbox.worker.shutdown(wait=True, cancel_futures=True)
+    sandbox.store.close()
 
 
 def _route(sandbox: Sandbox, path: str, resource: Resource) -> Route:
@@ -76,48 +95,67 @@ def _route(sandbox: Sandbox, path: str, resource: Resource) -> Route:
 
 
 async def _not_found(_request: Request, _error: Exception) -> Response:
-    return _refused(unknown_page())
+    return refused(unknown_page())
+
+
+async def _gone(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=400)  # the client closed the connection while it sent: nobody reads this
 
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """The body of a request, read before a thread takes it over."""
+    """The body of a request, received before a thread takes it over; files and what is large on disk."""
 
-    raw: bytes = b""
+    json: bytes = b""
+    content: IO[bytes] = field(default_factory=io.BytesIO)
     fields: Mapping[str, Any] | None = None
     uploads: tuple[Upload, ...] = ()
 
 
 async def _respond(sandbox: Sandbox, resource: Resource, request: Request) -> Response:
-    sent = await _read(request)
-    try:
-        answer = await run_in_threadpool(_answer, sandbox, resource, request, sent)
-        response = _response(answer)
-    except Refusal as refusal:
-        response = _page_refused(refusal) if resource.page else _refused(refusal)
-    except Exception:
-        _log.exception("%s %s", request.method, request.url.path)
-        return _refused(server_error())
+    async with _received(request) as sent:
+        response = await run_in_threadpool(_responded, sandbox, resource, request, sent)
     if not resource.page and response.media_type != _HTML:
         response.headers["allow"] = resource.allowed
     return response
 
 
-async def _read(request: Request) -> _Sent:
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        return _Sent(await request.body())
-    async with request.form(max_files=_MAX_FORM_PARTS, max_fields=_MAX_FORM_PARTS) as form:
-        parts = form.multi_items()
-        uploads = [Upload(v.filename or "", await v.read()) for _, v in parts if isinstance(v, UploadFile)]
-        fields = {key: value for key, value in parts if isinstance(value, str)}
-    return _Sent(fields=fields, uploads=tuple(uploads))
+def _responded(sandbox: Sandbox, resource: Resource, request: Request, sent: _Sent) -> Response:
+    try:
+        return _response(_answer(sandbox, resource, request, sent))
+    except Refusal as refusal:
+        return _page_refused(refusal) if resource.page else refused(refusal)
+    except Exception:
+        _log.exception("%s %s", request.method, request.url.path)
+        return refused(server_error())
+
+
+@asynccontextmanager
+async def _received(request: Request) -> AsyncIterator[_Sent]:
+    media_type = request.headers.get("content-type", "")
+    if media_type.startswith("multipart/form-data"):
+        async with request.form(max_files=_MAX_FORM_PARTS, max_fields=_MAX_FORM_PARTS) as form:
+            yield _form(form)
+    elif "json" in media_type:
+        yield _Sent(json=await request.body())
+    else:
+        with SpooledTemporaryFile(_SPOOL_BYTES) as content:
+            async for piece in request.stream():
+                content.write(piece)
+            yield _Sent(content=content)
+
+
+def _form(form: FormData) -> _Sent:
+    parts = form.multi_items()
+    uploads = tuple(Upload(value.filename or "", value.file) for _, value in parts if isinstance(value, UploadFile))
+    return _Sent(fields={key: value for key, value in parts if isinstance(value, str)}, uploads=uploads)
 
 
 def _answer(sandbox: Sandbox, resource: Resource, request: Request, sent: _Sent) -> Answer:
     """Everything between the bytes that came and the answer; runs in a thread."""
-    body = sent.fields if sent.fields is not None else _parsed(request, sent.raw)
+    body = sent.fields if sent.fields is not None else _parsed(sent.json)
     with sandbox.store.transaction():
-        caller = _caller(sandbox.store, resource, request)
+        caller = _caller(sandbox, resource, request)
         handler = resource.handler(request.method)
         if handler is None:
             raise Refusal(405, {"detail": f'Method "{request.method}" not allowed.'})
@@ -129,15 +167,16 @@ def _answer(sandbox: Sandbox, resource: Resource, request: Request, sent: _Sent)
             path_params=request.path_params,
             query=request.query_params,
             headers=request.headers,
-            raw=sent.raw,
+            workspace=_workspace(sandbox.store, caller, request),
+            content=sent.content,
             sent=body,
             uploads=sent.uploads,
         )
         return handler(call)
 
 
-def _parsed(request: Request, raw: bytes) -> Any:
-    if not raw or "json" not in request.headers.get("content-type", ""):
+def _parsed(raw: bytes) -> Any:
+    if not raw:
         return None
     try:
         return json.loads(raw)
@@ -145,18 +184,33 @@ def _parsed(request: Request, raw: bytes) -> Any:
         raise Refusal(400, {"detail": f"JSON parse error - {error}"}) from None
 
 
-def _caller(store: Store, resource: Resource, request: Request) -> accounts.Caller | None:
+def _caller(sandbox: Sandbox, resource: Resource, request: Request) -> accounts.Caller | None:
     _check_origin(request)
-    writes = request.method not in _READS
     if resource.public:
+        if sandbox.throttle.per_minute and _is_anonymous(sandbox.store, request):
+            sandbox.throttle.admit()
         return None
-    caller = accounts.authenticate(store, request.headers, request.cookies, writes=writes)
+    writes = request.method not in _READS
+    caller = accounts.authenticate(sandbox.store, request.headers, request.cookies, writes=writes)
     if caller is None:
         raise unauthorized()
     if writes and caller.read_only:
         raise forbidden()
-    _check_context(request)
+    _check_version(request)
     return caller
+
+
+def _is_anonymous(store: Store, request: Request) -> bool:
+    try:
+        return accounts.authenticate(store, request.headers, request.cookies, writes=False) is None
+    except Refusal:
+        return True
+
+
+def _workspace(store: Store, caller: accounts.Caller | None, request: Request) -> Workspace:
+    if caller is None:
+        return Workspace()
+    return organizations.workspace(store, caller, request.headers, request.query_params)
 
 
 def _check_origin(request: Request) -> None:
@@ -166,11 +220,8 @@ def _check_origin(request: Request) -> None:
         raise forbidden("Requests of other origins are not answered.")
 
 
-def _check_context(request: Request) -> None:
-    """Refuse organizations, of which there are none, and versions of the API other than 2."""
-    for slug in (request.headers.get("x-organization"), request.query_params.get("org")):
-        if slug:
-            raise Refusal(404, {"detail": f"{slug} organization does not exist."})
+def _check_version(request: Request) -> None:
+    """Refuse versions of the API other than 2."""
     accept = request.headers.get("accept", "")
     if "version=" in accept and "version=2" not in accept:
         raise Refusal(406, {"detail": 'Invalid version in "Accept" header.'})
@@ -188,10 +239,11 @@ def _response(answer: Answer) -> Response:
     return response
 
 
-def _refused(refusal: Refusal) -> Response:
+def refused(refusal: Refusal) -> Response:
+    """A refusal as it is sent."""
     if refusal.html:
-        return Response(str(refusal.body), refusal.status, media_type=_HTML)
-    return Response(json.dumps(refusal.body), refusal.status, media_type=JSON)
+        return Response(str(refusal.body), refusal.status, refusal.headers, media_type=_HTML)
+    return Response(json.dumps(refusal.body), refusal.status, refusal.headers, media_type=JSON)
 
 
 def _page_refused(refusal: Refusal) -> Response:

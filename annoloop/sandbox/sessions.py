@@ -20,12 +20,6 @@ def formats(_call: Call) -> Answer:
     return Answer(200, {"importers": [], "exporters": []})
 
 
-def organizations(call: Call) -> Answer:
-    """None exist here."""
-    terms = listing.Terms(simple=(), logic=())
-    return Answer(200, listing.listed([], terms, call.query, call.url, dict))
-
-
 def login(call: Call) -> Answer:
     """POST: a key for ``Authorization: Token`` and, as cookies, a session."""
     user = accounts.check_login(call.store, call.body)
@@ -70,7 +64,7 @@ def create_token(call: Call) -> Answer:
         "access",
         name=name,
         read_only=bool(call.body.get("read_only")),
-        expiry_date=call.body.get("expiry_date"),
+        expiry_date=checks.moment(call.body, "expiry_date"),
     )
     row = call.store.find("secrets", id=row_id)
     assert row is not None

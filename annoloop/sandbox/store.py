@@ -12,7 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,9 +22,14 @@ from annoloop.sandbox import schema
 Row = dict[str, Any]
 
 
-def now() -> str:
-    """This moment as CVAT writes it: ``2026-11-22T20:53:43.479454Z``."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+def now(plus_s: float = 0.0) -> str:
+    """This moment, or some seconds later, as CVAT writes it: ``2026-11-22T20:53:43.479454Z``."""
+    return written(datetime.now(UTC) + timedelta(seconds=plus_s))
+
+
+def written(moment: datetime) -> str:
+    """A moment with a time zone as text; the texts of two moments compare as the moments do."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 class Store:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from annoloop.sandbox import access, answers, checks, labels, listing
+from annoloop.sandbox import access, answers, checks, labels, listing, organizations
 from annoloop.sandbox.answers import Answers
 from annoloop.sandbox.calls import EMPTY, Answer, Call
-from annoloop.sandbox.refusals import Refusal, invalid
+from annoloop.sandbox.refusals import invalid, unknown_request
 from annoloop.sandbox.store import Row, now
 
 _TEXTS = ("bug_tracker", "subset")
@@ -25,12 +25,13 @@ def create(call: Call) -> Answer:
     if project_id is not None and new:
         raise invalid("Task must have only one of Label set or project_id")
     if project_id is not None:
-        access.the_project(call, project_id)
+        organizations.check_same(call, access.the_project(call, project_id))
     moment = now()
     task_id = call.store.insert(
         "tasks",
         name=name,
         project_id=project_id,
+        organization_id=call.workspace.organization_id,
         owner_id=call.user.id,
         overlap=body.get("overlap"),
         segment_size=body.get("segment_size") or 0,
@@ -72,23 +73,19 @@ def delete(call: Call) -> Answer:
 
 
 def _my_requests(call: Call) -> list[Row]:
-    return access.visible(call, call.store.select("request_rows"), ("owner_id",))
+    rows = call.store.select("request_rows", **call.workspace.where)
+    remembered = [row for row in rows if row["expiry_date"] is None or row["expiry_date"] > now()]
+    return access.visible(call, remembered, ("owner_id",))
 
 
 def requests(call: Call) -> Answer:
     """GET: the background requests that are still remembered, newest first."""
-    rows, url = [row for row in _my_requests(call) if not _expired(row)], call.url
-    return Answer(200, listing.listed(rows, listing.REQUESTS, call.query, url, Answers.request))
+    return Answer(200, listing.listed(_my_requests(call), listing.REQUESTS, call.query, call.url, Answers.request))
 
 
 def request(call: Call) -> Answer:
-    """GET: one of them; CVAT answers an unknown one with plain text."""
+    """GET: one of them."""
     for row in _my_requests(call):
-        if answers.request_id(row["task_id"]) == call.path_params["id"] and not _expired(row):
+        if answers.request_id(row["task_id"]) == call.path_params["id"]:
             return Answer(200, Answers.request(row))
-    raise Refusal(404, "There is no request with specified id", html=True)
-
-
-def _expired(row: Row) -> bool:
-    expiry = answers.expiry(row["finished_date"])
-    return expiry is not None and expiry < now()
+    raise unknown_request()

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import io
 import json
+import shutil
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from annoloop.sandbox.calls import Upload
 from annoloop.sandbox.refusals import Refusal, invalid, server_error
@@ -36,7 +39,7 @@ def receive(folder: Path, files: Sequence[Upload]) -> None:
         raise server_error()
     for name, file in zip(names, files, strict=True):
         with (incoming(folder) / name).open("ab") as target:
-            target.write(file.content)
+            shutil.copyfileobj(file.file, target)
 
 
 def base_name(name: str) -> str:
@@ -69,7 +72,7 @@ class Piecewise:
         """How many bytes it will have."""
         return int(json.loads(self._note.read_text())["length"])
 
-    def append(self, offset: int, content: bytes) -> int:
+    def append(self, offset: int, content: IO[bytes]) -> int:
         """Add a piece; the last one moves the file to the incoming ones. Returns the new offset.
 
         Raises:
@@ -77,10 +80,11 @@ class Piecewise:
         """
         if offset != self.offset:
             raise Refusal(409, {"detail": f"Upload-Offset {offset} is not {self.offset}"})
-        if offset + len(content) > self.length:
+        if offset + content.seek(0, io.SEEK_END) > self.length:
             raise Refusal(413, {"detail": "the piece goes past Upload-Length"})
+        content.seek(0)
         with self._path.open("ab") as target:
-            target.write(content)
+            shutil.copyfileobj(content, target)
         end = self.offset
         if end == self.length:
             self._path.replace(incoming(self.folder) / json.loads(self._note.read_text())["name"])
