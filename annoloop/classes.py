@@ -15,6 +15,9 @@ from annoloop.errors import ConfigError
 IGNORE_LABEL = "ignore"
 """The CVAT label and COCO category that stands for pixels with the ignore index."""
 
+PREVIOUS = "previous"
+"""The background rule by which a pixel that no shape covers keeps the value that it had."""
+
 MAX_CLASSES = 255
 """Class indices live in uint8 masks; 255 is the ignore index of mmsegmentation."""
 
@@ -42,8 +45,9 @@ class LabelClass:
 class ClassTable:
     """All classes in index order (0 ... K-1).
 
-    ``background`` names the class of pixels that no shape covers; with ``None`` every class,
-    0 included, travels as shapes and an uncovered pixel becomes ``ignore_index``.
+    ``background`` is what pixels that no shape covers become: the class of that name, which is never
+    drawn; with ``None`` every class, 0 included, travels as shapes and an uncovered pixel becomes
+    ``ignore_index``; with ``PREVIOUS`` ignored pixels are drawn too and an uncovered one stays as it was.
     """
 
     classes: tuple[LabelClass, ...]
@@ -65,12 +69,22 @@ class ClassTable:
     @property
     def background_index(self) -> int | None:
         """Index of the background class, or None where every class is drawn."""
-        return None if self.background is None else self.names.index(self.background)
+        return None if self.background in (None, PREVIOUS) else self.names.index(str(self.background))
+
+    @property
+    def keeps_uncovered(self) -> bool:
+        """Whether a pixel that no shape covers keeps the value that it had."""
+        return self.background == PREVIOUS
 
     @property
     def fill_index(self) -> int:
-        """The value of a pixel that no shape covers."""
+        """The value of a pixel that no shape covers, unless ``keeps_uncovered``."""
         return self.ignore_index if self.background_index is None else self.background_index
+
+    @property
+    def undrawn_indices(self) -> tuple[int, ...]:
+        """Class indices that make no shape, because an uncovered pixel means them."""
+        return () if self.keeps_uncovered else (self.fill_index,)
 
     @property
     def drawn_indices(self) -> tuple[int, ...]:
@@ -112,6 +126,7 @@ def class_table(
 ) -> ClassTable:
     """Build a table from names in index order; missing colours are chosen."""
     given = list(colors)
+    background = None if background == IGNORE_LABEL else background
     classes = tuple(
         LabelClass(i, name, (given[i] if i < len(given) else None) or default_color(i)) for i, name in enumerate(names)
     )
@@ -136,11 +151,14 @@ def _check(table: ClassTable) -> None:
     repeated = sorted({n for n in names if names.count(n) > 1})
     if repeated:
         raise ConfigError(f"class names must be unique; repeated: {', '.join(repeated)}", where="classes")
-    if IGNORE_LABEL in names:
-        raise ConfigError(f"{IGNORE_LABEL!r} is the name of the ignore index", where="classes", hint="rename the class")
-    if table.background is not None and table.background not in names:
+    for reserved, meaning in ((IGNORE_LABEL, "the ignore index"), (PREVIOUS, "a background rule")):
+        if reserved in names:
+            raise ConfigError(f"{reserved!r} is the name of {meaning}", where="classes", hint="rename the class")
+    if table.background not in (None, PREVIOUS, *names):
         raise ConfigError(
-            f"no class is named {table.background!r}", where="background", hint=f"one of: {', '.join(names)}"
+            f"no class is named {table.background!r}",
+            where="background",
+            hint=f"one of: {', '.join(names)}; or {IGNORE_LABEL}, or {PREVIOUS}",
         )
     if not 0 <= table.ignore_index <= 255 or table.ignore_index < len(names):
         raise ConfigError(f"ignore_index {table.ignore_index} must lie in {len(names)} ... 255", where="ignore_index")

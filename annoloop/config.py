@@ -56,6 +56,7 @@ class CvatConfig(_Section):
     segment_size: int = Field(default=0, ge=0)
     assignees: tuple[str, ...] = ()
     ca_file: Path | None = None
+    timeout_s: float = Field(default=120.0, gt=0)
 
     @field_validator("url")
     @classmethod
@@ -79,7 +80,11 @@ class PushConfig(_Section):
     """What goes into a CVAT task."""
 
     source: Literal["prediction", "ground-truth"] = "prediction"
+    shape: Literal["mask", "polygon"] = "mask"
+    tolerance_px: float = Field(default=1.0, ge=0)
     min_region_px: int = Field(default=16, ge=0)
+    context: bool = True
+    issues_per_frame: int = Field(default=2, ge=0, le=20)
     random_share: float = Field(default=0.0, ge=0, le=1)
 
 
@@ -168,7 +173,7 @@ def render(config: Config) -> str:
     )
     return f"""\
 # annoloop project file. Paths are relative to this file. Unknown keys are errors.
-# Credentials do not belong here: set CVAT_ACCESS_TOKEN (or CVAT_USERNAME and CVAT_PASSWORD).
+# Credentials do not belong here: annoloop login, or CVAT_ACCESS_TOKEN (or CVAT_USERNAME and CVAT_PASSWORD).
 project: {_scalar(config.project)}
 
 data:
@@ -186,7 +191,8 @@ data:
 classes:
 {classes}
 ignore_index: {config.ignore_index}
-background: {_scalar(config.background)}  # class of pixels that no shape covers; null: every class is drawn
+# what a pixel becomes that no shape covers: a class, which is then never drawn; or ignore; or previous, its old value
+background: {_scalar(config.background)}
 
 cvat:
   url: {_scalar(cvat.url)}
@@ -195,6 +201,7 @@ cvat:
   segment_size: {cvat.segment_size}  # images per job; 0: one job per task
   assignees: {_scalar(list(cvat.assignees))}  # user names; jobs go round robin
   ca_file: {_scalar(cvat.ca_file and str(cvat.ca_file))}  # PEM file of a private certificate authority
+  timeout_s: {cvat.timeout_s}  # how long to wait for a silent server
 
 train:
   recipe: {_scalar(train.recipe)}  # deeplabv3plus_r50, unet, unet_small, unet_tiny, or a file
@@ -205,7 +212,11 @@ train:
 
 push:
   source: {push.source}  # prediction: correct the model; ground-truth: correct the labels
+  shape: {push.shape}  # mask: exact; polygon: loses pixels where somebody edits
+  tolerance_px: {push.tolerance_px}  # how far a polygon may stray from the mask
   min_region_px: {push.min_region_px}  # smaller specks of a class travel as one shape
+  context: {_scalar(push.context)}  # pictures of labels, prediction and errors beside each frame in CVAT
+  issues_per_frame: {push.issues_per_frame}  # at most so many of the largest errors are pinned as issues
   random_share: {push.random_share}  # share of images drawn by chance instead of by score
 """
 
@@ -240,5 +251,5 @@ def _refuse_secrets(raw: dict[str, Any], path: Path) -> None:
         raise ConfigError(
             f"cvat.{found[0]} must not stand in the project file",
             where=path,
-            hint="set CVAT_ACCESS_TOKEN (or CVAT_USERNAME and CVAT_PASSWORD) in the environment",
+            hint="annoloop login, or CVAT_ACCESS_TOKEN (or CVAT_USERNAME and CVAT_PASSWORD) in the environment",
         )

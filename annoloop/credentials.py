@@ -1,14 +1,26 @@
-"""Who we are to CVAT: a token, or a user name and a password, from the environment; never shown (law 9)."""
+"""Who we are to CVAT: a token, or a user name and a password; never shown (law 9).
+
+They come from the environment, or else from a file that only its owner can read, one entry per server
+(``annoloop login`` writes it).  Never from annoloop.yaml, and never from the command line, which every
+user of the machine can read.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from annoloop.errors import ConfigError
 
-ACCOUNT_HINT = "set CVAT_ACCESS_TOKEN (made in CVAT under Profile, Security), or CVAT_USERNAME and CVAT_PASSWORD"
+ACCOUNT_HINT = (
+    "annoloop login stores one; or set CVAT_ACCESS_TOKEN (made in CVAT under Profile, Security),"
+    " or CVAT_USERNAME and CVAT_PASSWORD"
+)
+_KEYS = ("token", "username", "password")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +35,11 @@ class Credentials:
         return "Credentials(…)"
 
 
-def credentials_from_environment(environment: Mapping[str, str] = os.environ) -> Credentials:
-    """The token, or else user name and password, from the environment.
+def credentials_for(url: str, environment: Mapping[str, str] = os.environ) -> Credentials:
+    """The token, or else user name and password: from the environment, or else stored for this server.
 
     Raises:
-        ConfigError: neither is set.
+        ConfigError: there are none, or others can read the file that they are stored in.
     """
     token = environment.get("CVAT_ACCESS_TOKEN")
     if token:
@@ -35,4 +47,45 @@ def credentials_from_environment(environment: Mapping[str, str] = os.environ) ->
     username, password = environment.get("CVAT_USERNAME"), environment.get("CVAT_PASSWORD")
     if username and password:
         return Credentials(username=username, password=password)
-    raise ConfigError("no CVAT credentials", where="environment", hint=ACCOUNT_HINT)
+    stored = _read(credentials_file(environment)).get(url)
+    if stored is None:
+        raise ConfigError("no CVAT credentials", where=url, hint=ACCOUNT_HINT)
+    return Credentials(**stored)
+
+
+def credentials_file(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where ``annoloop login`` stores credentials."""
+    home = environment.get("XDG_CONFIG_HOME") or str(Path(environment.get("HOME") or Path.home()) / ".config")
+    return Path(home) / "annoloop" / "credentials.json"
+
+
+def store(url: str, credentials: Credentials | None, environment: Mapping[str, str] = os.environ) -> Path:
+    """Remember the credentials of a server, or forget them (None); returns the file, of mode 0600."""
+    path = credentials_file(environment)
+    entries = {key: entry for key, entry in _read(path).items() if key != url}
+    if credentials is not None:
+        given = {key: getattr(credentials, key) for key in _KEYS}
+        entries[url] = {key: value for key, value in given.items() if value is not None}
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    partial = path.with_suffix(f".{os.getpid()}.part")
+    partial.unlink(missing_ok=True)
+    # The mode is there from the first moment: at no time could others read it.
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
+        json.dump(entries, stream, indent=2)
+    partial.replace(path)
+    return path
+
+
+def _read(path: Path) -> dict[str, dict[str, str]]:
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return {}
+    if stat.S_IMODE(mode) & 0o077:
+        raise ConfigError("other users can read these credentials", where=path, hint=f"chmod 600 {path}")
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        return {str(url): {key: str(entry[key]) for key in _KEYS if key in entry} for url, entry in entries.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        # Not the parser's words: they may quote the secret.
+        raise ConfigError("cannot be read", where=path, hint="delete it, then annoloop login") from None

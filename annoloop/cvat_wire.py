@@ -95,11 +95,27 @@ class Shape:
     id: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """A remark pinned on a frame; ``position`` left, top, right, bottom in px."""
+
+    frame: int
+    position: tuple[float, ...]
+    message: str
+    id: int | None = None
+    resolved: bool = False
+
+
 def shape_digest(shape: Shape, label: str) -> str:
     """What an annotator can change about a shape, as ``label:digest``; an edit keeps the shape's id."""
-    points = ",".join(f"{p:g}" if abs(p) < 1e6 else repr(p) for p in shape.points)
+    points = ",".join(map(_number, shape.points))
     content = f"{shape.kind}|{label}|{shape.z_order}|{shape.rotation:g}|{points}"
     return f"{label}:{sha256(content.encode()).hexdigest()[:32]}"
+
+
+def _number(value: float) -> str:
+    """One text for 3 and 3.0, as servers send either."""
+    return str(int(value)) if value.is_integer() else repr(value)
 
 
 def digest_label(digest: str) -> str:
@@ -126,6 +142,13 @@ def job_info(job: Json) -> JobInfo:
         int(job["id"]), int(job["start_frame"]), int(job["stop_frame"]), str(job["stage"]), str(job["state"]),
         None if assignee is None else str(assignee["username"]),
     )  # fmt: skip
+
+
+def issue_info(issue: Json) -> Issue:
+    # Its message is its first comment, which costs a request of its own.
+    return Issue(
+        int(issue["frame"]), tuple(map(float, issue["position"])), "", int(issue["id"]), bool(issue["resolved"])
+    )
 
 
 def read_shapes(answer: Json, where: str) -> list[Shape]:

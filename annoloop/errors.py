@@ -52,15 +52,28 @@ class LedgerError(AnnoloopError):
 
 
 class CvatError(AnnoloopError):
-    """The CVAT server refused, failed or could not be reached; ``status`` is its HTTP status."""
+    """The CVAT server refused, failed or could not be reached; ``status`` is its HTTP status.
+
+    ``transient``: it may work the next time, and whether this time had an effect is not known;
+    ``retry_after_s``: how long the server asks to wait.
+    """
 
     exit_code = 6
 
     def __init__(
-        self, message: str, *, where: object = None, hint: str | None = None, status: int | None = None
+        self,
+        message: str,
+        *,
+        where: object = None,
+        hint: str | None = None,
+        status: int | None = None,
+        transient: bool = False,
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message, where=where, hint=hint)
         self.status = status
+        self.transient = transient
+        self.retry_after_s = retry_after_s
 
 
 class TrainingError(AnnoloopError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -46,17 +46,17 @@ def opened_project(options: dict[str, Any], screen: Screen, *, changes: str | No
     """Open the project; ``changes`` names a command that needs it for itself."""
     from annoloop.project import open_project
 
-    with open_project(options["project_dir"]) as project:
+    with ExitStack() as stack:
+        project = stack.enter_context(open_project(options["project_dir"]))
         screen.detail(f"project {project.path}, classes {project.classes.digest[:12]}")
-        for sample_id in project.recovered.written:
-            screen.say(f"finished an interrupted write: {sample_id}")
-        for sample_id in project.recovered.conflicts:
-            screen.say(f"[yellow]left as it is, edited since:[/] {sample_id}")
-        if changes is None:
-            yield project
-        else:
-            with project.locked(changes):
-                yield project
+        if changes is not None:
+            stack.enter_context(project.locked(changes))
+        if project.recovered is not None:
+            for sample_id in project.recovered.written:
+                screen.say(f"finished an interrupted write: {sample_id}")
+            for sample_id in project.recovered.conflicts:
+                screen.say(f"[yellow]left as it is, edited since:[/] {sample_id}")
+        yield project
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def open_session(project: Project, screen: Screen) -> Iterator[CvatServer]:
     """A session with the project's CVAT server; its account is tried at once."""
     from annoloop.cvat import open_server
 
-    with open_server(project.config.cvat) as server:
+    with open_server(project.config.cvat, screen.note) as server:
         about = server.about()
         if about.note:
             screen.say(f"[dim]{about.note}[/]")
@@ -74,3 +74,8 @@ def open_session(project: Project, screen: Screen) -> Iterator[CvatServer]:
 def example(*lines: str) -> str:
     """An example for the end of a command's help."""
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def listed(text: str) -> list[str]:
+    """The parts of a comma-separated option."""
+    return [part.strip() for part in text.split(",") if part.strip()]

@@ -1,14 +1,17 @@
-"""Progress as an argument: operations call ``track`` as they would call ``iter``.
+"""Progress as an argument: operations call ``track`` as they would call ``iter``, and ``say`` for a line.
 
-The default is silent; ``console.py`` passes one that draws a bar on stderr.
+The defaults are silent; ``console.py`` passes ones that draw on stderr.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
+
+Say = Callable[[str], None]
+"""Tells the user something that happens meanwhile: a wait, a repeated request."""
 
 
 class Track(Protocol):
@@ -20,3 +23,7 @@ class Track(Protocol):
 def silent(items: Iterable[T], title: str, total: int | None = None) -> Iterator[T]:  # noqa: ARG001
     """Walk through ``items`` and show nothing."""
     return iter(items)
+
+
+def unsaid(_: str) -> None:
+    """Nobody listens."""
