@@ -21,7 +21,7 @@ import numpy as np
 
 from annoloop.errors import LedgerError
 from annoloop.metrics import Confusion
-from annoloop.schema import MIGRATIONS, ChangeRow, FrameRow, ImageRow, MaskChange, RunRow, ScoreRow, TaskRow
+from annoloop.schema import MIGRATIONS, ChangeRow, FrameRow, ImageRow, IssueRow, MaskChange, RunRow, ScoreRow, TaskRow
 
 
 class Ledger:
@@ -39,9 +39,9 @@ class Ledger:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
             self._db.row_factory = sqlite3.Row
-            self._db.execute("PRAGMA foreign_keys = ON")
             self._db.execute("PRAGMA journal_mode = WAL")
             self._migrate()
+            self._db.execute("PRAGMA foreign_keys = ON")  # only now: a migration may copy a table others refer to
         except (sqlite3.Error, OSError) as error:
             raise LedgerError(f"cannot be opened ({error})", where=path) from error
 
@@ -168,31 +168,28 @@ class Ledger:
 
     # tasks
 
-    def plan_task(self, task: Mapping[str, Any], frames: Sequence[FrameRow]) -> int:
+    def plan_task(self, task: Mapping[str, Any], frames: Sequence[FrameRow], issues: Sequence[IssueRow] = ()) -> int:
         """Write down a task before anything is sent; keys as in ``TaskRow``, state 'planned'."""
         with self.transaction():
             cursor = self._execute(
-                "INSERT INTO task"
-                " (name, plan_digest, state, source, run_id, class_digest, server, created_at) VALUES"
-                " (:name, :plan_digest, 'planned', :source, :run_id, :class_digest, :server, :created_at)",
+                "INSERT INTO task (name, plan_digest, state, source, run_id, class_digest, server, created_at,"
+                " shape, tolerance_px, min_region_px) VALUES (:name, :plan_digest, 'planned', :source, :run_id,"
+                " :class_digest, :server, :created_at, :shape, :tolerance_px, :min_region_px)",
                 {**task, "created_at": _now()},
             )
             task_id = int(cursor.lastrowid or 0)
             self._execute_many(
-                "INSERT INTO frame (task_id, sample_id, name, score, base_sha256, pushed_sha256, shapes)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO frame (task_id, sample_id, name, score, base_sha256, pushed_sha256, sent_sha256, shapes)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 [
-                    (
-                        task_id,
-                        f.sample_id,
-                        f.name,
-                        f.score,
-                        f.base_sha256,
-                        f.pushed_sha256,
-                        json.dumps(f.shapes),
-                    )
+                    (task_id, f.sample_id, f.name, f.score, f.base_sha256, f.pushed_sha256, f.sent_sha256,
+                     json.dumps(f.shapes))
                     for f in frames
                 ],
+            )  # fmt: skip
+            self._execute_many(
+                "INSERT INTO issue (task_id, sample_id, number, message, runs) VALUES (?, ?, ?, ?, ?)",
+                [(task_id, i.sample_id, i.number, i.message, json.dumps(i.runs)) for i in issues],
             )
             return task_id
 
@@ -205,14 +202,9 @@ class Ledger:
         """All tasks, oldest first."""
         return [TaskRow(*row) for row in self._execute("SELECT * FROM task ORDER BY id")]
 
-    def half_pushed_task(self, plan_digest: str) -> TaskRow | None:
-        """A task of the same plan whose push was cut off."""
-        row = self._execute(
-            "SELECT * FROM task WHERE plan_digest = ? AND state IN ('planned', 'created', 'uploaded')"
-            " ORDER BY id DESC LIMIT 1",
-            (plan_digest,),
-        ).fetchone()
-        return None if row is None else TaskRow(*row)
+    def half_pushed_tasks(self) -> list[TaskRow]:
+        """Tasks whose push was cut off, oldest first."""
+        return [task for task in self.tasks() if task.state not in ("open", "done", "lost")]
 
     def frames(self, task_id: int) -> list[FrameRow]:
         """The images of a task, in the order of the plan's names."""
@@ -220,16 +212,17 @@ class Ledger:
         return [
             FrameRow(
                 row["sample_id"], row["name"], row["score"], row["base_sha256"], row["pushed_sha256"],
-                tuple(json.loads(row["shapes"])), row["state"],
+                row["sent_sha256"], tuple(json.loads(row["shapes"])), row["state"],
             )
             for row in rows
         ]  # fmt: skip
 
-    def samples_in_open_tasks(self) -> set[str]:
+    def samples_in_open_tasks(self, *, other_than: int | None = None) -> set[str]:
         """Ids of samples that wait for correction somewhere."""
         rows = self._execute(
             "SELECT DISTINCT sample_id FROM frame JOIN task ON task.id = task_id"
-            " WHERE task.state NOT IN ('done', 'lost') AND frame.state = 'open'"
+            " WHERE task.state NOT IN ('done', 'lost') AND frame.state = 'open' AND task.id IS NOT ?",
+            (other_than,),
         )
         return {row["sample_id"] for row in rows}
 
@@ -240,6 +233,22 @@ class Ledger:
                 "UPDATE frame SET base_sha256 = ?, pushed_sha256 = ?, shapes = ?, state = ?"
                 " WHERE task_id = ? AND sample_id = ?",
                 [(f.base_sha256, f.pushed_sha256, json.dumps(f.shapes), f.state, task_id, f.sample_id) for f in frames],
+            )
+
+    def issues(self, task_id: int) -> list[IssueRow]:
+        """The issues of a task, frame by frame."""
+        rows = self._execute("SELECT * FROM issue WHERE task_id = ? ORDER BY sample_id, number", (task_id,))
+        return [
+            IssueRow(r["sample_id"], r["number"], r["message"], tuple(json.loads(r["runs"])), r["cvat_id"], r["state"])
+            for r in rows
+        ]
+
+    def put_issues(self, task_id: int, issues: Iterable[IssueRow]) -> None:
+        """Note the issues' numbers in CVAT and what became of them."""
+        with self.transaction():
+            self._execute_many(
+                "UPDATE issue SET cvat_id = ?, state = ? WHERE task_id = ? AND sample_id = ? AND number = ?",
+                [(i.cvat_id, i.state, task_id, i.sample_id, i.number) for i in issues],
             )
 
     # mask changes
@@ -280,6 +289,15 @@ class Ledger:
             " FROM change ORDER BY id"
         )
         return [ChangeRow(*row) for row in rows]
+
+    def task_that_wrote(self, sample_id: str, mask_sha256: str) -> int | None:
+        """The task, by its number in CVAT, whose pull made this version of a mask."""
+        row = self._execute(
+            "SELECT task.cvat_id FROM mask_change JOIN change ON change.id = change_id JOIN task ON task.id = task_id"
+            " WHERE kind = 'pull' AND sample_id = ? AND new_sha256 = ? ORDER BY change_id DESC LIMIT 1",
+            (sample_id, mask_sha256),
+        ).fetchone()
+        return None if row is None else row["cvat_id"]
 
     def mask_changes(self, change_id: int) -> list[MaskChange]:
         """The masks of one change."""

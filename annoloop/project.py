@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import IO, Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
 
 from annoloop import config as configuration
 from annoloop.classes import ClassTable
@@ -51,7 +56,7 @@ class Project:
         self.classes: ClassTable = self.config.table()
         self.state_dir = config_path.parent / ".annoloop"
         self.ledger = Ledger(self.state_dir / "ledger.db")
-        self.recovered = self.write_masks()
+        self.recovered = self._recover()
 
     def __enter__(self) -> Self:
         return self
@@ -77,6 +82,13 @@ class Project:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    def scratch_dir(self) -> Path:
+        """A folder on the project's own disk for files that are gone after a command, emptied of a killed one's."""
+        folder = self.state_dir / "scratch"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
     def prediction_paths(self, run_id: int, image_sha256: str) -> tuple[Path, Path]:
         """Where a run's index PNG and confidence PNG of an image lie; by content, so a copy is found too."""
         folder = self.state_dir / "predictions" / f"{run_id:04d}" / image_sha256[:2]
@@ -89,21 +101,33 @@ class Project:
         Raises:
             LedgerError: another annoloop holds it; names its command and pid.
         """
-        path = self.state_dir / "lock"
-        with path.open("a+", encoding="utf-8") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+        with self._lock_file(patience_s=2.0) as (stream, held):
+            if not held:
                 stream.seek(0)
                 raise LedgerError(
                     f"another annoloop is at work here: {stream.read().strip() or 'unknown'}",
-                    where=path,
+                    where=stream.name,
                     hint="wait until it is done, or stop it",
-                ) from None
+                )
             stream.truncate(0)
             stream.write(f"{command}, pid {os.getpid()}\n")
             stream.flush()
+            self.recovered = self.recovered or self.write_masks()
             yield
+
+    @contextmanager
+    def _lock_file(self, patience_s: float = 0.0) -> Iterator[tuple[IO[str], bool]]:
+        """The lock file and whether it is ours; another process may be just opening the project."""
+        deadline = time.monotonic() + patience_s
+        with (self.state_dir / "lock").open("a+", encoding="utf-8") as stream:
+            while not (held := _locks(stream)) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            yield stream, held
+
+    def _recover(self) -> Recovered | None:
+        """Finish what was cut off; None where another process holds the project and may be at it this moment."""
+        with self._lock_file() as (_, held):
+            return self.write_masks() if held else None
 
     # samples and masks
 
@@ -174,6 +198,15 @@ class Project:
             DataError: it has not been made.
         """
         path, _ = self.prediction_paths(run_id, image_sha256)
+        return decode_index_png(read_bytes(path), path).values
+
+    def confidence(self, run_id: int, image_sha256: str) -> npt.NDArray[np.uint8]:
+        """How sure a run is of its prediction, (H, W), 255 is certain.
+
+        Raises:
+            DataError: it has not been made.
+        """
+        _, path = self.prediction_paths(run_id, image_sha256)
         return decode_index_png(read_bytes(path), path).values
 
     def image_path(self, sample_id: str) -> Path:
@@ -258,6 +291,14 @@ def open_project(folder: Path | None) -> Project:
         ConfigError: there is none, or its annoloop.yaml has faults.
     """
     return Project(configuration.find((folder or Path.cwd()).resolve()))
+
+
+def _locks(stream: IO[str]) -> bool:
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _scan_one(sample: Sample, known: ImageRow | None) -> ImageRow:

@@ -92,6 +92,43 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX unwritten ON mask_change (change_id) WHERE written = 0",
         "CREATE INDEX worst_first ON score (run_id, dice)",
     ),
+    # 2, 2026-11: a finer journal of a push, polygons, issues; SQLite changes a CHECK by copying the table
+    (
+        """
+        CREATE TABLE new_task (         -- a plan to annotate, and the CVAT task made from it
+            id INTEGER PRIMARY KEY,
+            name TEXT NOT NULL UNIQUE,  -- also the task's name in CVAT, which is how it is found again
+            plan_digest TEXT NOT NULL,
+            state TEXT NOT NULL CHECK (state IN (
+                'planned', 'created', 'uploaded', 'annotated', 'verified', 'open', 'done', 'lost')),
+            source TEXT NOT NULL CHECK (source IN ('prediction', 'ground-truth')),
+            run_id INTEGER REFERENCES run (id),
+            class_digest TEXT NOT NULL,
+            server TEXT NOT NULL,
+            cvat_id INTEGER,
+            created_at TEXT NOT NULL,
+            shape TEXT NOT NULL CHECK (shape IN ('mask', 'polygon')),
+            tolerance_px REAL NOT NULL, -- of polygons
+            min_region_px INTEGER NOT NULL
+        ) STRICT""",
+        "INSERT INTO new_task SELECT task.*, 'mask', 0.0, 0 FROM task",
+        "DROP TABLE task",
+        "ALTER TABLE new_task RENAME TO task",
+        # The mask whose shapes were sent at the push; pushed_sha256 moves on with every pull.
+        "ALTER TABLE frame ADD COLUMN sent_sha256 TEXT NOT NULL DEFAULT ''",
+        "UPDATE frame SET sent_sha256 = pushed_sha256",
+        """
+        CREATE TABLE issue (            -- an area that annoloop pins on a frame in CVAT
+            task_id INTEGER NOT NULL REFERENCES task (id),
+            sample_id TEXT NOT NULL REFERENCES image (sample_id),
+            number INTEGER NOT NULL,    -- 0, 1, … within the frame, largest first
+            message TEXT NOT NULL,
+            runs TEXT NOT NULL,         -- its pixels as CVAT mask points, JSON
+            cvat_id INTEGER,
+            state TEXT NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'settled', 'resolved')),
+            PRIMARY KEY (task_id, sample_id, number)
+        ) STRICT, WITHOUT ROWID""",
+    ),
 )
 
 
@@ -140,6 +177,9 @@ class TaskRow:
     server: str
     cvat_id: int | None
     created_at: str
+    shape: str
+    tolerance_px: float
+    min_region_px: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +189,20 @@ class FrameRow:
     score: float | None
     base_sha256: str | None
     pushed_sha256: str
+    sent_sha256: str
     shapes: tuple[str, ...]
+    state: str = "open"
+
+
+@dataclass(frozen=True, slots=True)
+class IssueRow:
+    """An issue: open; settled, its area was corrected and CVAT is to hear of it; resolved there too."""
+
+    sample_id: str
+    number: int
+    message: str
+    runs: tuple[int, ...]
+    cvat_id: int | None = None
     state: str = "open"
 
 
