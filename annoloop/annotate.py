@@ -94,7 +94,7 @@ def _correct_job(
 
 def _wanted_shapes(project: Project, truth: LabelMap, frame: int, label_ids: Mapping[str, int]) -> dict[str, Shape]:
     classes = project.classes
-    found = regions(truth, skip=(classes.fill_index,), min_region_px=project.config.push.min_region_px)
+    found = regions(truth, skip=classes.undrawn_indices, min_region_px=project.config.push.min_region_px)
     shapes = {}
     for region in found:
         label = classes.label_of(region.class_index)

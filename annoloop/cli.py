@@ -5,7 +5,6 @@ Imports nothing heavy at the top, so that ``annoloop --help`` answers at once.
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +13,9 @@ from typing import Any
 import click
 
 from annoloop import __version__
-from annoloop.errors import AnnoloopError, Interrupted, MissingExtraError
-from annoloop.options import FILE, FOLDER, common, example, open_screen, open_session, opened_project
+from annoloop.cli_cvat import login_command, pull_command, push_command, sandbox_group, tasks_command
+from annoloop.errors import AnnoloopError, Interrupted
+from annoloop.options import FILE, FOLDER, common, example, listed, open_screen, opened_project
 
 EXIT_USAGE, EXIT_BUG = 2, 70
 
@@ -83,8 +83,8 @@ def init_command(
     report = init(
         data_root,
         options["project_dir"] or Path.cwd(),
-        classes=_listed(classes),
-        palette=_listed(palette),
+        classes=listed(classes),
+        palette=listed(palette),
         background=background,
         force=force,
         track=screen.track,
@@ -195,70 +195,6 @@ def evaluate_command(splits: tuple[str, ...], run_id: int | None, show: int, **o
     screen.result(report)
 
 
-@commands.command("push", epilog=example("annoloop push --worst 50", "annoloop push --worst 20 --by class:scratch"))
-@click.option("--worst", type=click.IntRange(1), required=True, help="How many images.")
-@click.option("--split", "splits", multiple=True, default=("train",), show_default=True, help="May be repeated.")
-@click.option("--by", default="dice", show_default=True, help="dice, missed, or class:NAME.")
-@click.option("--source", type=click.Choice(["prediction", "ground-truth"]), help="Which masks to correct.")
-@click.option("--random-share", type=click.FloatRange(0, 1), help="Share of images drawn by chance.")
-@click.option("--dry-run", is_flag=True, help="Show what would go, send nothing.")
-@common
-def push_command(
-    worst: int,
-    splits: tuple[str, ...],
-    by: str,
-    source: Any,
-    random_share: float | None,
-    dry_run: bool,
-    **options: Any,
-) -> None:
-    """Send the worst images with masks to CVAT as one task. The same command finishes a broken push."""
-    from annoloop.push import PushRequest, push
-
-    screen = open_screen(options)
-    with opened_project(options, screen, changes="push") as project:
-        settings = project.config.push
-        share = settings.random_share if random_share is None else random_share
-        request = PushRequest(worst, splits, by, source or settings.source, share, dry_run)
-        if dry_run:
-            with screen.watch() as watch:
-                report = push(project, None, request, track=screen.track, watch=watch)
-        else:
-            with open_session(project, screen) as server, screen.watch() as watch:
-                report = push(project, server, request, track=screen.track, watch=watch)
-    screen.result(report)
-
-
-@commands.command("pull", epilog=example("annoloop pull --task 12", "annoloop pull"))
-@click.option("--task", type=int, help="Number of the task in CVAT; default: every open task of this project.")
-@click.option("--include-unfinished", is_flag=True, help="Also take changed frames of jobs that go on.")
-@click.option(
-    "--on-conflict",
-    type=click.Choice(["stop", "mine", "theirs"]),
-    default="stop",
-    show_default=True,
-    help="A mask was edited on disk since the push: stop, keep mine, or take CVAT's.",
-)
-@common
-def pull_command(task: int | None, include_unfinished: bool, on_conflict: Any, **options: Any) -> None:
-    """Bring corrected masks of finished jobs back."""
-    from annoloop.pull import pull
-
-    screen = open_screen(options)
-    with opened_project(options, screen, changes="pull") as project, open_session(project, screen) as server:
-        reports = pull(
-            project,
-            server,
-            task=task,
-            include_unfinished=include_unfinished,
-            on_conflict=on_conflict,
-            track=screen.track,
-        )
-        if not reports:
-            screen.say("no open task; [cyan]annoloop push --worst 50[/] makes one")
-    screen.result(reports)
-
-
 @commands.command("undo", epilog=example("annoloop undo"))
 @click.option("--force", is_flag=True, help="Restore masks that were edited since, too.")
 @common
@@ -311,41 +247,6 @@ def browse_command(port: int, open_page: bool, no_app: bool, **options: Any) -> 
             session.wait()
 
 
-@commands.group("sandbox", invoke_without_command=True, epilog=example("annoloop sandbox --port 8080"))
-@click.option(
-    "--state",
-    type=FOLDER,
-    default=Path(".annoloop-sandbox"),
-    show_default=True,
-    help="Where it keeps its state.",
-)
-@click.option("--port", default=8080, show_default=True, help="Port on 127.0.0.1; 0 takes a free one.")
-@click.pass_context
-def sandbox_group(context: click.Context, state: Path, port: int) -> None:
-    """A local stand-in for a CVAT server, for trying and testing; ^C ends it."""
-    if context.invoked_subcommand is None:
-        for package in ("starlette", "hypercorn"):
-            if importlib.util.find_spec(package) is None:
-                raise MissingExtraError(package, "sandbox")
-        from annoloop.sandbox.__main__ import main as serve
-
-        click.echo("a stand-in for CVAT: url into annoloop.yaml, token into CVAT_ACCESS_TOKEN; ^C ends it", err=True)
-        context.exit(serve(["--state", str(state), "--port", str(port)]))
-
-
-@sandbox_group.command("annotate", epilog=example("annoloop sandbox annotate --task 3 --truth data/truth"))
-@click.option("--task", type=int, required=True, help="Number of the task in CVAT.")
-@click.option("--truth", type=FOLDER, required=True, help="Folder of true masks, laid out as split/stem.png.")
-@common
-def annotate_command(task: int, truth: Path, **options: Any) -> None:
-    """Correct a task from a folder of true masks and complete its jobs; works on a real server too."""
-    from annoloop.annotate import annotate
-
-    screen = open_screen(options)
-    with opened_project(options, screen) as project, open_session(project, screen) as server:
-        screen.result(annotate(project, server, task, truth, track=screen.track))
-
-
 @commands.command("demo", epilog=example("annoloop demo", "annoloop demo --dir /tmp/demo --json"))
 @click.option("--dir", "folder", type=FOLDER, default=Path("demo-project"), show_default=True, help="Where to make it.")
 @common
@@ -362,5 +263,5 @@ def demo_command(folder: Path, **options: Any) -> None:
         click.echo(describe(report))
 
 
-def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+for command in (login_command, push_command, pull_command, tasks_command, sandbox_group):
+    commands.add_command(command)

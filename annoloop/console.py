@@ -15,15 +15,7 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from annoloop.annotate import AnnotateReport
@@ -34,12 +26,14 @@ from annoloop.errors import AnnoloopError
 from annoloop.evaluate import EvaluateReport
 from annoloop.init import InitReport
 from annoloop.log import LogEntry
+from annoloop.login import LoginReport
 from annoloop.metrics import Scores
 from annoloop.pull import PullReport
 from annoloop.push import PushReport
 from annoloop.retrain import RetrainReport
 from annoloop.status import StatusReport
-from annoloop.training import Event
+from annoloop.tasks import TaskProgress, TasksReport
+from annoloop.training_view import TrainingView
 from annoloop.undo import UndoReport
 
 T = TypeVar("T")
@@ -83,6 +77,10 @@ class Screen:
     def say(self, text: str) -> None:
         """A line about what is going on, on stderr."""
         self._err.print(text, soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """What goes on, in plain words that may hold brackets: a wait, a repeated request."""
+        self.say(f"[dim]{escape(text)}[/]")
 
     def detail(self, text: str) -> None:
         """A line for those who asked for more."""
@@ -193,11 +191,15 @@ class Screen:
 
     @show.register
     def _(self, report: PushReport) -> None:
-        table = Table("image", "score", "shapes", box=None, pad_edge=False)
+        table = Table("image", "score", "shapes", "pinned as issues", box=None, pad_edge=False)
         for frame in report.frames:
             shapes = ", ".join(f"{label} {count}" for label, count in frame.shapes.items())
-            table.add_row(escape(frame.sample_id), "" if frame.score is None else f"{frame.score:.3f}", escape(shapes))
+            score = "" if frame.score is None else f"{frame.score:.3f}"
+            issues = ", ".join(issue.partition(":")[0] for issue in frame.issues)
+            table.add_row(escape(frame.sample_id), score, escape(shapes), escape(issues))
         self._out.print(table)
+        if report.polygon_loss_px is not None:
+            self._out.print(f"polygons: at most {report.polygon_loss_px} px would change if all were edited")
         if report.task is None:
             self._out.print(f"dry run: nothing was sent; the task would be [bold]{escape(report.name)}[/]")
             return
@@ -205,27 +207,66 @@ class Screen:
         self._out.print(
             f"task [bold]{report.task}[/]: {len(report.frames)} images with {report.source} masks{again}\n{report.url}"
         )
-        self._next(f"annoloop pull --task {report.task}", "when its jobs are completed")
+        self._next(f"annoloop pull --task {report.task}", "when its jobs are completed; annoloop tasks shows how far")
 
     @show.register
     def _(self, report: PullReport) -> None:
+        if report.lost:
+            self._out.print(f"[yellow]task {report.task} was deleted in CVAT[/]; its images can be pushed again")
+            return
+        jobs = ", ".join(f"{count} {state}" for state, count in (report.jobs or {}).items())
+        self._out.print(f"task {report.task}: jobs: {jobs}; frames: {_frame_counts(report)}")
+        issues = f"; {report.issues_resolved} issues resolved" if report.issues_resolved else ""
         self._out.print(
-            f"task {report.task}: {report.jobs_finished} of {report.jobs} jobs finished; frames: {len(report.changed)}"
-            f" changed, {len(report.accepted)} accepted as pushed, {len(report.waiting)} waiting,"
-            f" {len(report.deleted)} deleted, {len(report.kept)} kept from disk"
+            f"[bold]{report.edited_px} px changed[/] by annotators; {len(report.written)} masks written{issues}"
         )
-        self._out.print(f"[bold]{report.edited_px} px changed[/] by annotators; {len(report.written)} masks written")
-        if report.classes:
-            table = Table("class", "px gained", "px lost", box=None, pad_edge=False)
-            for change in report.classes:
-                table.add_row(escape(change.label), str(change.gained_px), str(change.lost_px))
-            self._out.print(table)
-        for name in report.deleted:
-            self._out.print(f"[yellow]deleted in CVAT, mask left as it is:[/] {escape(name)}")
+        self._out.print(_class_table(report))
+        for names, words in (
+            (report.deleted, "deleted in CVAT, mask left as it is"),
+            (report.reopened, "its job was reopened: pull again when it is completed"),
+            (report.shared, "in another open task too: what that one brings will be a conflict"),
+        ):
+            for name in names[:20]:
+                self._out.print(f"[yellow]{words}:[/] {escape(name)}")
+            if len(names) > 20:
+                self._out.print(f"… and {len(names) - 20} more (--json has all)")
         if report.overlap_px:
             self._out.print(f"[yellow]overlaps:[/] {report.overlap_px} px; the upper shape won")
+        if report.uncovered_px:
+            self._out.print(
+                f"[yellow]covered by no shape:[/] {report.uncovered_px} px; see background in annoloop.yaml"
+            )
         if report.written:
             self._next("annoloop retrain", "trains on the corrected masks; annoloop undo takes them back")
+
+    @show.register
+    def _(self, report: TasksReport) -> None:
+        for task in report.tasks:
+            self._out.print(
+                f"[bold]task {task.task}[/] {escape(task.state)}: {task.finished} of {task.frames} frames in completed"
+                f" jobs, {task.pulled} pulled  {escape(task.name)}"
+            )
+            if task.jobs:
+                self._out.print(_job_table(task))
+        for name in report.half_made:
+            self._out.print(f"[yellow]half-made:[/] {escape(name)}; the same push command finishes it")
+        done = [task for task in report.tasks if task.finished]
+        if done:
+            self._next(f"annoloop pull --task {done[0].task}", "brings its finished jobs back")
+        elif not report.tasks:
+            self._next("annoloop push --worst 50", "there is no open task")
+
+    @show.register
+    def _(self, report: LoginReport) -> None:
+        if report.username is None:
+            self._out.print(f"forgot the credentials of {escape(report.url)}")
+        else:
+            self._out.print(
+                f"[bold]{escape(report.username)}[/] on {escape(report.url)} (CVAT {report.server_version}),"
+                f" stored in {escape(str(report.file))}"
+            )
+        if report.overruled:
+            self._out.print("[yellow]CVAT_ACCESS_TOKEN or CVAT_USERNAME is set and goes before what is stored[/]")
 
     @show.register
     def _(self, report: UndoReport) -> None:
@@ -276,52 +317,6 @@ class Screen:
         self._err.print(f"[dim]next:[/] [cyan]{escape(command)}[/] [dim]({escape(why)})[/]", soft_wrap=True)
 
 
-class TrainingView:
-    """Live progress of a training process from its events; one line per validation."""
-
-    def __init__(self, console: Console, *, quiet: bool, verbose: bool) -> None:
-        self._console, self._verbose = console, verbose
-        self._last = "-"
-        self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[facts]}"),
-            TimeElapsedColumn(), TimeRemainingColumn(),
-            console=console, transient=True, disable=quiet or not console.is_terminal,
-        )  # fmt: skip
-        self._task: TaskID | None = None
-
-    def __enter__(self) -> TrainingView:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def __call__(self, event: Event) -> None:
-        """Show an event."""
-        fields = event.fields
-        if event.kind == "started" and fields.get("iterations"):
-            self._console.print(f"training on {fields.get('device')}: {fields['iterations']} iterations")
-            self._task = self._bar.add_task("training", total=fields["iterations"], facts="")
-        elif event.kind == "iteration" and self._task is not None:
-            facts = f"loss {fields['loss']:.3f}  val mDice {self._last}"
-            self._bar.update(self._task, completed=fields["iteration"], facts=facts)
-            if self._verbose:
-                self._console.print(f"[dim]iteration {fields['iteration']}: {facts}[/]")
-        elif event.kind == "validation":
-            self._last = f"{fields['mdice']:.3f}"
-            best = "  best so far" if fields.get("best") else ""
-            self._console.print(f"iteration {fields['iteration']}: validation mDice {self._last}{best}")
-        elif event.kind == "prediction":
-            self._predicting(fields)
-        elif event.kind == "warning":
-            self._console.print(f"[yellow]warning:[/] {escape(str(fields['message']))}")
-
-    def _predicting(self, fields: Mapping[str, Any]) -> None:
-        if fields["done"] == 1 or self._task is None:
-            self._task = self._bar.add_task("predicting", total=fields["total"], facts="")
-        self._bar.update(self._task, completed=fields["done"])
-
-
 def _score_table(report: EvaluateReport, split: str, images: int, scores: Scores) -> Table:
     title = f"run {report.run} ({report.recipe}) on {split}, {images} images"
     table = Table("class", "Dice", "IoU", "accuracy", title=title, title_justify="left", box=None, pad_edge=False)
@@ -331,6 +326,39 @@ def _score_table(report: EvaluateReport, split: str, images: int, scores: Scores
     table.add_row("[bold]mean[/]", f"[bold]{_number(scores.mean_dice)}[/]", _number(scores.mean_iou), "")
     table.add_row("foreground mean", _number(scores.foreground_dice), "", "")
     table.add_row("all pixels", "", "", _number(scores.pixel_accuracy))
+    return table
+
+
+def _frame_counts(report: PullReport) -> str:
+    counts = (
+        (report.changed, "changed"),
+        (report.accepted, "accepted as pushed"),
+        (report.settled, "as pulled before"),
+        (report.waiting, "in work"),
+        (report.unopened, "never opened"),
+        (report.reopened, "reopened"),
+        (report.deleted, "deleted"),
+        (report.kept, "kept from disk"),
+    )
+    return ", ".join(f"{len(names)} {words}" for names, words in counts if names) or "none"
+
+
+def _class_table(report: PullReport) -> Table:
+    table = Table("px of class", box=None, pad_edge=False)
+    for column in ("drawn", "erased", "accepted", "waiting", "deleted", "file gained", "file lost"):
+        table.add_column(column, justify="right")
+    for c in report.classes:
+        numbers = (c.drawn_px, c.erased_px, c.accepted_px, c.waiting_px, c.deleted_px, c.gained_px, c.lost_px)
+        table.add_row(escape(c.label), *map(str, numbers))
+    return table
+
+
+def _job_table(task: TaskProgress) -> Table:
+    table = Table("  job", "frames", "stage", "state", "assignee", "", box=None, pad_edge=False)
+    for job in task.jobs:
+        color = {"completed": "green", "rejected": "red", "in progress": "yellow"}.get(job.state, "dim")
+        whose = "[dim]nobody[/]" if job.assignee is None else escape(job.assignee)
+        table.add_row(f"  {job.job}", str(job.frames), job.stage, f"[{color}]{job.state}[/]", whose, escape(job.url))
     return table
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from annoloop.annotate import annotate
 from annoloop.config import FILE_NAME, CvatConfig, TrainConfig, load, render
 from annoloop.credentials import Credentials
-from annoloop.cvat import CvatServer
+from annoloop.cvat import CvatServer, connect
 from annoloop.errors import ConfigError, CvatError
 from annoloop.evaluate import EvaluateReport, evaluate
 from annoloop.init import init
@@ -102,7 +102,7 @@ def demo(
         _configure(folder, made, server)
         with (
             Project(folder / FILE_NAME) as project,
-            CvatServer(server.url, Credentials(token=server.token)) as cvat,
+            connect(CvatConfig(url=server.url), Credentials(token=server.token)) as cvat,
         ):
             return _loop(project, cvat, made, clock, track, watch)
 
@@ -222,7 +222,8 @@ def _correct(
 ) -> tuple[int, int, int]:
     """Masks written, pixels edited, and how many of the pushed images really had a wrong label."""
     with clock.step(f"round {number}: pushing the worst {PUSHED} to CVAT"):
-        pushed = push(project, cvat, PushRequest(worst=PUSHED), track=track, watch=watch)
+        request = PushRequest(worst=PUSHED, segment_size=project.config.cvat.segment_size)
+        pushed = push(project, cvat, request, track=track, watch=watch)
     assert pushed.task is not None
     with clock.step(f"round {number}: a stand-in annotator corrects task {pushed.task}"):
         annotate(project, cvat, pushed.task, made.truth, track=track)

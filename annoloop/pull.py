@@ -1,25 +1,22 @@
 """``annoloop pull``: corrected frames of finished jobs back into the mask files.
 
-Everything is read and checked first, then recorded, then written; nothing is half-done (laws 2 to 6).
-The fact to know: a frame's shapes are compared by content with what was last in step, so a frame that
-nobody touched gives back the very mask that was pushed, byte for byte.
+Everything of every task is read and checked first (``corrections.py``), then recorded, then written;
+nothing is half-done (laws 2 to 6).  Issues whose area was changed are resolved in CVAT last of all.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
+from annoloop.corrections import Correction, Counts, TaskReading, class_pixels, read_task
 from annoloop.cvat import CvatServer
-from annoloop.cvat_wire import Frame, JobInfo, Shape, shape_digest
-from annoloop.dataset import to_stored
-from annoloop.errors import AnnoloopError, ConfigError, CvatError, DataError
-from annoloop.images import decode_index_png, encode_index_png, file_sha256, read_bytes
-from annoloop.masks import LabelMap, Region, coverage, from_cvat_outline, from_cvat_runs, paint
-from annoloop.progress import Track, silent
+from annoloop.errors import ConfigError, CvatError, DataError
+from annoloop.progress import Say, Track, silent, unsaid
 from annoloop.project import Project
 from annoloop.schema import FrameRow, MaskChange, TaskRow
 
@@ -28,9 +25,19 @@ OnConflict = Literal["stop", "mine", "theirs"]
 
 @dataclass(frozen=True, slots=True)
 class ClassChange:
-    """Pixels that a class gained and lost in the mask files."""
+    """Pixels of one class.
+
+    ``drawn_px``, ``erased_px``: given to it and taken from it by annotators; ``accepted_px``,
+    ``waiting_px``, ``deleted_px``: of it in frames that were accepted as pushed, whose jobs are not
+    finished, that were deleted; ``gained_px``, ``lost_px``: in the mask files.
+    """
 
     label: str
+    drawn_px: int
+    erased_px: int
+    accepted_px: int
+    waiting_px: int
+    deleted_px: int
     gained_px: int
     lost_px: int
 
@@ -40,45 +47,33 @@ class PullReport:
     """What came back from one task; frames are sample ids.
 
     ``changed``: somebody edited them; ``accepted``: their job is finished and they are as pushed;
-    ``waiting``: their job is not finished; ``kept``: edited on disk too, and yours was kept.
-    ``edited_px`` counts pixels that annotators changed against what was pushed; ``classes`` counts
-    what changed in the mask files, which for accepted predictions is more.
+    ``settled``: came back earlier and are as they were then; ``waiting``: their job is in work;
+    ``unopened``: nobody has begun their job; ``reopened``: came back earlier, and their job is in work
+    again; ``kept``: edited on disk too, and yours stayed; ``shared``: in another open task as well.
+    ``edited_px`` counts pixels that annotators changed against what was pushed; ``lost``: the task was
+    deleted in CVAT.
     """
 
     task: int
     name: str
     url: str
-    jobs_finished: int
-    jobs: int
-    changed: tuple[str, ...]
-    accepted: tuple[str, ...]
-    deleted: tuple[str, ...]
-    waiting: tuple[str, ...]
-    kept: tuple[str, ...]
-    edited_px: int
-    overlap_px: int
-    classes: tuple[ClassChange, ...]
-    written: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Pulled:
-    """One frame of a finished job, compared with what was last in step."""
-
-    row: FrameRow
-    digests: tuple[str, ...]
-    on_disk: str | None
-    label_map: LabelMap
-    edited_px: int
-    overlap_px: int
-
-    @property
-    def touched(self) -> bool:
-        return self.digests != self.row.shapes
-
-    @property
-    def in_conflict(self) -> bool:
-        return self.on_disk != self.row.base_sha256
+    lost: bool = False
+    jobs: Mapping[str, int] | None = None
+    changed: tuple[str, ...] = ()
+    accepted: tuple[str, ...] = ()
+    settled: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+    unopened: tuple[str, ...] = ()
+    reopened: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    edited_px: int = 0
+    overlap_px: int = 0
+    uncovered_px: int = 0
+    classes: tuple[ClassChange, ...] = ()
+    issues_resolved: int = 0
+    written: tuple[str, ...] = ()
 
 
 def pull(
@@ -88,29 +83,57 @@ def pull(
     task: int | None = None,
     include_unfinished: bool = False,
     on_conflict: OnConflict = "stop",
+    say: Say = unsaid,
     track: Track = silent,
 ) -> list[PullReport]:
     """Pull one task by its CVAT number, or every open task of the project.
 
     Raises:
         ConfigError: the task was not pushed from here, or the classes have changed since.
-        CvatError: labels were changed, a shape cannot be read, the server failed.
+        CvatError: labels were changed, a shape cannot be read, the task is gone, the server failed.
         DataError: a mask was edited on disk since (``on_conflict="stop"``).
     """
-    return [
-        _pull_one(project, server, row, include_unfinished, on_conflict, track)
-        for row in _wanted(project, server, task)
-    ]
+    readings: list[TaskReading] = []
+    lost: list[TaskRow] = []
+    pending: dict[str, str] = {}
+    for row in _wanted(project, server, task):
+        if _is_gone(server, row):
+            lost.append(row)
+            continue
+        _check_classes(project, row)
+        reading = read_task(
+            project,
+            server,
+            row,
+            include_unfinished=include_unfinished,
+            again=on_conflict == "theirs",
+            pending=pending,
+            track=track,
+        )
+        readings.append(reading)
+        for one in reading.corrections:
+            if on_conflict == "theirs" or not one.in_conflict:
+                pending[one.row.sample_id] = one.stored_sha256
+    if on_conflict == "stop":
+        _stop_at_conflicts(project, readings)
+    reports = [_lose(project, server, row) for row in lost]
+    if task is not None and lost:
+        raise CvatError(
+            f"task {task} was deleted in CVAT; its images can be pushed again",
+            where=server.task_url(task),
+            status=404,
+        )
+    return reports + [_settle(project, server, one, on_conflict, say) for one in readings]
 
 
 def _wanted(project: Project, server: CvatServer, task: int | None) -> list[TaskRow]:
-    pushed = [t for t in project.ledger.tasks() if t.cvat_id is not None and t.state in ("open", "done")]
-    here = [t for t in pushed if t.server == server.url]
+    here = [t for t in project.ledger.tasks() if t.cvat_id is not None and t.server == server.url]
     if task is None:
-        return [t for t in here if t.state == "open"]
-    found = [t for t in here if t.cvat_id == task]
+        return [t for t in here if t.state == "open" or _owes_resolutions(project, t)]
+    pushed = [t for t in here if t.state in ("open", "done", "lost")]
+    found = [t for t in pushed if t.cvat_id == task]
     if not found:
-        known = ", ".join(str(t.cvat_id) for t in here) or "none yet"
+        known = ", ".join(str(t.cvat_id) for t in pushed) or "none yet"
         raise ConfigError(
             f"task {task} was not pushed from this project",
             where=server.url,
@@ -119,34 +142,8 @@ def _wanted(project: Project, server: CvatServer, task: int | None) -> list[Task
     return found
 
 
-def _pull_one(
-    project: Project,
-    server: CvatServer,
-    task: TaskRow,
-    include_unfinished: bool,
-    on_conflict: OnConflict,
-    track: Track,
-) -> PullReport:
-    assert task.cvat_id is not None
-    _check_classes(project, task)
-    server.task(task.cvat_id)  # a deleted task fails here, by its number
-    labels = {label.id: label.name for label in server.task_labels(task.cvat_id, project.classes)}
-    jobs = server.jobs(task.cvat_id)
-    frames = {frame.name: frame for frame in server.frames(task.cvat_id)}
-    rows = project.ledger.frames(task.id)
-    _check_frames(rows, frames, server.task_url(task.cvat_id))
-    ready = [job for job in jobs if job.finished or include_unfinished]
-    pulled = [
-        one
-        for job in track(ready, "reading jobs", len(ready))
-        for one in _read_job(project, server, job, rows, frames, labels)
-    ]
-    kept = _settle_conflicts(pulled, on_conflict)
-    wanted = [p for p in pulled if p.row.sample_id not in kept]
-    settled = [replace(r, state="kept") for r in rows if r.sample_id in kept]
-    settled += [replace(r, state="deleted") for r in rows if frames[r.name].deleted]
-    written = project.write_masks().written if _record(project, task, wanted, settled, jobs) else ()
-    return _report(project, server, task, jobs, rows, frames, wanted, kept, written)
+def _owes_resolutions(project: Project, task: TaskRow) -> bool:
+    return task.state == "done" and any(issue.state == "settled" for issue in project.ledger.issues(task.id))
 
 
 # checks
@@ -161,186 +158,164 @@ def _check_classes(project: Project, task: TaskRow) -> None:
         )
 
 
-def _check_frames(rows: Sequence[FrameRow], frames: Mapping[str, Frame], where: str) -> None:
-    lost = [row.name for row in rows if row.name not in frames]
-    if lost:
-        raise CvatError(f"{len(lost)} pushed frames are not in the task, first {lost[0]}", where=where)
+def _is_gone(server: CvatServer, task: TaskRow) -> bool:
+    assert task.cvat_id is not None
+    try:
+        server.task(task.cvat_id)
+    except CvatError as error:
+        if error.status == 404:
+            return True
+        raise
+    return False
 
 
-def _settle_conflicts(pulled: Iterable[_Pulled], on_conflict: OnConflict) -> set[str]:
-    """Sample ids whose mask on disk stays; stops where the user has to say which one wins."""
-    conflicts = [p.row.sample_id for p in pulled if p.in_conflict]
-    if conflicts and on_conflict == "stop":
+def _stop_at_conflicts(project: Project, readings: Sequence[TaskReading]) -> None:
+    conflicts = [_in_words(project, readings, c) for one in readings for c in one.corrections if c.in_conflict]
+    if conflicts:
         raise DataError(
-            f"{len(conflicts)} masks were edited on disk since the push: {', '.join(conflicts[:5])};"
-            " nothing was written",
+            f"{len(conflicts)} masks were changed here since the push: {', '.join(conflicts[:5])}; nothing was written",
             hint="--on-conflict mine keeps your files; theirs takes CVAT's, and yours stay in the history",
         )
-    return set(conflicts) if on_conflict == "mine" else set()
 
 
-# reading
+def _in_words(project: Project, readings: Sequence[TaskReading], one: Correction) -> str:
+    sample_id = one.row.sample_id
+    for other in readings:
+        if any(c is not one and c.row.sample_id == sample_id and c.touched for c in other.corrections):
+            return f"{sample_id} (task {other.task.cvat_id} brings another version)"
+    if one.row.state == "kept":
+        return f"{sample_id} (yours was kept by an earlier pull)"
+    if one.on_disk is None:
+        return f"{sample_id} (deleted on disk)"
+    by = project.ledger.task_that_wrote(sample_id, one.on_disk)
+    return f"{sample_id} ({'edited on disk' if by is None else f'task {by} brought another version'})"
 
 
-def _read_job(
-    project: Project,
-    server: CvatServer,
-    job: JobInfo,
-    rows: Sequence[FrameRow],
-    frames: Mapping[str, Frame],
-    labels: Mapping[int, str],
-) -> list[_Pulled]:
-    shapes: dict[int, list[Shape]] = {}
-    for shape in server.job_shapes(job.id):
-        shapes.setdefault(shape.frame, []).append(shape)
-    found = []
-    for row in rows:
-        frame = frames[row.name]
-        if frame.index not in job.frames or frame.deleted:
-            continue
-        one = _read_frame(project, row, frame, shapes.get(frame.index, []), labels)
-        # In a job that goes on, a frame as it was pushed has not been looked at yet.
-        if job.finished or one.touched:
-            found.append(one)
-    return found
+# recording
 
 
-def _read_frame(
-    project: Project, row: FrameRow, frame: Frame, shapes: Sequence[Shape], labels: Mapping[int, str]
-) -> _Pulled:
-    known = {shape.label_id for shape in shapes} - set(labels)
-    if known:
-        raise CvatError(f"a shape has the unknown label id {min(known)}", where=f"frame {frame.name}")
-    digests = tuple(sorted(shape_digest(s, labels[s.label_id]) for s in shapes))
-    pushed = project.object_label_map(row.pushed_sha256)
-    mask = project.mask_path(row.sample_id)
-    on_disk = file_sha256(mask) if mask.exists() else None
-    if digests == row.shapes:
-        return _Pulled(row, digests, on_disk, pushed, 0, 0)
-    parts = _regions(project, row, frame, shapes, labels)
-    label_map = paint(parts, frame.size_hw, fill=project.classes.fill_index)
-    overlap_px = int(np.count_nonzero(coverage(parts, frame.size_hw) > 1))
-    return _Pulled(row, digests, on_disk, label_map, int(np.count_nonzero(label_map != pushed)), overlap_px)
+def _lose(project: Project, server: CvatServer, task: TaskRow) -> PullReport:
+    """A task that is gone; its images are free to be pushed again. Seen again, it can be pulled by its number."""
+    assert task.cvat_id is not None
+    project.ledger.set_task(task.id, "lost", task.cvat_id)
+    return PullReport(task.cvat_id, task.name, server.task_url(task.cvat_id), lost=True)
 
 
-def _regions(
-    project: Project, row: FrameRow, frame: Frame, shapes: Sequence[Shape], labels: Mapping[int, str]
-) -> list[Region]:
-    """Regions in painting order: by z-order, at equal z what an annotator touched above what was pushed."""
-    old = set(row.shapes)
-    parts = []
-    for shape in sorted(shapes, key=lambda s: (s.z_order, shape_digest(s, labels[s.label_id]) not in old, s.id or 0)):
-        class_index = project.classes.index_of(labels[shape.label_id])
-        try:
-            if shape.kind == "mask":
-                region = from_cvat_runs(shape.points, class_index, frame.size_hw)
-            else:
-                region = from_cvat_outline(shape.kind, shape.points, shape.rotation, class_index, frame.size_hw)
-        except AnnoloopError as error:
-            where = f"frame {frame.name}, shape {shape.id} ({labels[shape.label_id]})"
-            raise CvatError(error.message, where=where, hint="correct it in CVAT; nothing was written") from error
-        if region is not None:
-            parts.append(region)
-    return parts
+def _settle(
+    project: Project, server: CvatServer, reading: TaskReading, on_conflict: OnConflict, say: Say
+) -> PullReport:
+    kept = [c for c in reading.corrections if c.in_conflict and on_conflict == "mine"]
+    taken = [c for c in reading.corrections if c not in kept]
+    written = project.write_masks().written if _record(project, reading, taken, kept) else ()
+    resolved = _resolve_issues(project, server, reading.task, say)
+    return _report(project, server, reading, taken, kept, written, resolved)
 
 
-# recording and reporting
-
-
-def _record(
-    project: Project,
-    task: TaskRow,
-    wanted: Sequence[_Pulled],
-    settled: Sequence[FrameRow],
-    jobs: Sequence[JobInfo],
-) -> bool:
-    """Objects first, then all rows in one transaction; True if mask files have to be written."""
-    stored = {p.row.sample_id: _store(project, p) for p in wanted}
-    changes = [
-        MaskChange(p.row.sample_id, p.on_disk, stored[p.row.sample_id])
-        for p in wanted
-        if stored[p.row.sample_id] != p.on_disk
+def _record(project: Project, reading: TaskReading, taken: Sequence[Correction], kept: Sequence[Correction]) -> bool:
+    """All rows in one transaction; True if mask files have to be written."""
+    changes = [MaskChange(c.row.sample_id, c.on_disk, c.stored_sha256) for c in taken if c.stored_sha256 != c.on_disk]
+    rows = [
+        _in_step(c, c.stored_sha256, "changed" if c.touched or c.row.state == "changed" else "accepted") for c in taken
     ]
-    in_step = [
-        replace(
-            p.row,
-            base_sha256=stored[p.row.sample_id],
-            pushed_sha256=stored[p.row.sample_id],
-            shapes=p.digests,
-            state="changed" if p.touched or p.row.state == "changed" else "accepted",
-        )
-        for p in wanted
-    ]
+    rows += [_in_step(c, c.on_disk, "kept") for c in kept]
+    rows += [replace(r, state="deleted") for r in reading.rows if reading.frames[r.name].deleted]
+    settled = [replace(issue, state="settled") for c in taken for issue in c.settled]
+    finished = all(job.finished for job in reading.jobs)
     with project.ledger.transaction():
-        project.ledger.put_frames(task.id, [*in_step, *settled])
-        if all(job.finished for job in jobs):
-            project.ledger.set_task(task.id, "done", task.cvat_id)
+        project.ledger.put_frames(reading.task.id, rows)
+        project.ledger.put_issues(reading.task.id, settled)
+        project.ledger.set_task(reading.task.id, "done" if finished else "open", reading.task.cvat_id)
         if changes:
-            project.change_masks("pull", task.id, changes)
+            project.change_masks("pull", reading.task.id, changes)
     return bool(changes)
 
 
-def _store(project: Project, pulled: _Pulled) -> str:
-    """The mask that belongs on disk, put into the history; the present file's bytes if no pixel differs."""
-    data = project.config.data
-    if pulled.on_disk is None:
-        return project.keep_object(encode_index_png(to_stored(pulled.label_map, data, None)))
-    path = project.mask_path(pulled.row.sample_id)
-    present_bytes = read_bytes(path)
-    present_sha256 = project.keep_object(present_bytes)
-    present = decode_index_png(present_bytes, path)
-    if present.values.shape == pulled.label_map.shape:
-        stored = to_stored(pulled.label_map, data, present)
-        if np.array_equal(stored.values, present.values):
-            return present_sha256
-    else:
-        stored = to_stored(pulled.label_map, data, None)
-    return project.keep_object(encode_index_png(stored))
+def _in_step(one: Correction, base_sha256: str | None, state: str) -> FrameRow:
+    return replace(one.row, base_sha256=base_sha256, pushed_sha256=one.stored_sha256, shapes=one.digests, state=state)
+
+
+def _resolve_issues(project: Project, server: CvatServer, task: TaskRow, say: Say) -> int:
+    """Tell CVAT which issues are settled. What cannot be told now is told by the next pull."""
+    resolved = 0
+    for issue in project.ledger.issues(task.id):
+        if issue.state != "settled" or issue.cvat_id is None:
+            continue
+        try:
+            server.resolve_issue(issue.cvat_id)
+        except CvatError as error:
+            say(f"task {task.cvat_id}: an issue could not be resolved, the next pull tries again: {error.message}")
+            break
+        project.ledger.put_issues(task.id, [replace(issue, state="resolved")])
+        resolved += 1
+    return resolved
+
+
+# reporting
 
 
 def _report(
     project: Project,
     server: CvatServer,
-    task: TaskRow,
-    jobs: Sequence[JobInfo],
-    rows: Sequence[FrameRow],
-    frames: Mapping[str, Frame],
-    wanted: Sequence[_Pulled],
-    kept: set[str],
+    reading: TaskReading,
+    taken: Sequence[Correction],
+    kept: Sequence[Correction],
     written: Iterable[str],
+    resolved: int,
 ) -> PullReport:
-    assert task.cvat_id is not None
-    deleted = [r.sample_id for r in rows if frames[r.name].deleted]
-    seen = {p.row.sample_id for p in wanted} | kept | set(deleted)
+    cvat_id = reading.task.cvat_id
+    assert cvat_id is not None
+    came_before = {r.sample_id for r in reading.rows if r.state in ("changed", "accepted")}
+    accepted = [c.row for c in taken if not c.touched and c.row.sample_id not in came_before]
+    deleted = [r for r in reading.rows if reading.frames[r.name].deleted]
+    kept_ids = {c.row.sample_id for c in kept} | {r.sample_id for r in reading.rows if r.state == "kept"}
+    kept_ids -= {c.row.sample_id for c in taken}
+    seen = {c.row.sample_id for c in taken} | kept_ids | {r.sample_id for r in deleted}
+    rest = [r for r in reading.rows if r.sample_id not in seen]
+    reopened = [r for r in rest if r.sample_id in came_before]
+    unopened = [r for r in rest if r not in reopened and reading.job_of(r).state == "new"]
+    waiting = [r for r in rest if r not in reopened and r not in unopened]
+    elsewhere = project.ledger.samples_in_open_tasks(other_than=reading.task.id)
     return PullReport(
-        task=task.cvat_id,
-        name=task.name,
-        url=server.task_url(task.cvat_id),
-        jobs_finished=sum(job.finished for job in jobs),
-        jobs=len(jobs),
-        changed=tuple(p.row.sample_id for p in wanted if p.touched),
-        accepted=tuple(p.row.sample_id for p in wanted if not p.touched),
-        deleted=tuple(deleted),
-        waiting=tuple(r.sample_id for r in rows if r.sample_id not in seen),
-        kept=tuple(sorted(kept)),
-        edited_px=sum(p.edited_px for p in wanted),
-        overlap_px=sum(p.overlap_px for p in wanted),
-        classes=_class_changes(project, wanted),
+        task=cvat_id,
+        name=reading.task.name,
+        url=server.task_url(cvat_id),
+        jobs=Counter(job.state for job in reading.jobs),
+        changed=_ids(c.row for c in taken if c.touched),
+        accepted=_ids(accepted),
+        settled=_ids(c.row for c in taken if not c.touched and c.row.sample_id in came_before),
+        waiting=_ids(waiting),
+        unopened=_ids(unopened),
+        reopened=_ids(reopened),
+        deleted=_ids(deleted),
+        kept=tuple(sorted(kept_ids)),
+        shared=_ids(r for r in reading.rows if r.sample_id in elsewhere),
+        edited_px=sum(c.edited_px for c in taken),
+        overlap_px=sum(c.overlap_px for c in taken),
+        uncovered_px=sum(c.uncovered_px for c in taken),
+        classes=_class_changes(project, taken, accepted, [*waiting, *unopened], deleted),
+        issues_resolved=resolved,
         written=tuple(written),
     )
 
 
-def _class_changes(project: Project, wanted: Sequence[_Pulled]) -> tuple[ClassChange, ...]:
-    """Pixels gained and lost per class on disk; read from the history, so also true after writing."""
-    gained, lost = np.zeros(256, np.int64), np.zeros(256, np.int64)
-    for one in wanted:
-        if one.on_disk is None:
-            continue
-        before = project.object_label_map(one.on_disk)
-        if before.shape != one.label_map.shape:
-            continue
-        differs = before != one.label_map
-        gained += np.bincount(one.label_map[differs], minlength=256)
-        lost += np.bincount(before[differs], minlength=256)
-    indices = np.flatnonzero(gained + lost)
-    return tuple(ClassChange(project.classes.label_of(int(i)), int(gained[i]), int(lost[i])) for i in indices)
+def _ids(rows: Iterable[FrameRow]) -> tuple[str, ...]:
+    return tuple(row.sample_id for row in rows)
+
+
+def _class_changes(
+    project: Project,
+    taken: Sequence[Correction],
+    accepted: Sequence[FrameRow],
+    waiting: Sequence[FrameRow],
+    deleted: Sequence[FrameRow],
+) -> tuple[ClassChange, ...]:
+    columns: list[Counts] = [
+        sum((c.gained for c in taken), np.zeros(256, np.int64)),
+        sum((c.lost for c in taken), np.zeros(256, np.int64)),
+        *(class_pixels(project, rows) for rows in (accepted, waiting, deleted)),
+        sum((c.file_gained for c in taken), np.zeros(256, np.int64)),
+        sum((c.file_lost for c in taken), np.zeros(256, np.int64)),
+    ]
+    table = np.stack(columns)
+    present = np.flatnonzero(table.any(axis=0))
+    return tuple(ClassChange(project.classes.label_of(int(i)), *map(int, table[:, i])) for i in present)

@@ -1,7 +1,7 @@
 """``annoloop push``: the worst images with their masks into one CVAT task.
 
-The plan is written into the ledger before anything is sent, and the task is named after it; after a
-crash the same command finds plan and task again and goes on (law 4).
+Chooses, and writes the whole plan into the ledger before anything is sent; ``delivery.py`` sends it.  After
+a crash the same command finds the plan again and goes on (law 4).
 """
 
 from __future__ import annotations
@@ -9,53 +9,71 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Literal
 from uuid import uuid4
 
 import numpy as np
 
 from annoloop.cvat import CvatServer
-from annoloop.cvat_wire import JobInfo, Shape, digest_label, shape_digest
+from annoloop.cvat_wire import digest_label
 from annoloop.dataset import check_label_map, decode_label_map, to_stored
-from annoloop.errors import ConfigError, CvatError, DataError
+from annoloop.delivery import CONTEXT_FOLDER, Handling, deliver, give_up
+from annoloop.errors import ConfigError, DataError
 from annoloop.images import decode_index_png, encode_index_png, image_size_hw, read_bytes
-from annoloop.masks import LabelMap, paint, regions, to_cvat_runs
+from annoloop.masks import LabelMap, to_cvat_runs
 from annoloop.metrics import dice, missed_share, wrong_px
-from annoloop.progress import Track, silent
+from annoloop.mistakes import largest_mistakes
+from annoloop.progress import Say, Track, silent, unsaid
 from annoloop.project import Project
-from annoloop.schema import FrameRow, RunRow, TaskRow
+from annoloop.schema import FrameRow, IssueRow, RunRow, TaskRow
 from annoloop.scoring import Scored, Watch, score, unwatched
 from annoloop.selection import Candidate, choose
+from annoloop.shapes import Drawing, Kind, draw, polygon_loss_px
 
 Source = Literal["prediction", "ground-truth"]
 
 
 @dataclass(frozen=True, slots=True)
 class PushRequest:
-    """What to push: ``by`` is dice, missed or class:NAME."""
+    """What to push, ``by`` being dice, missed or class:NAME, and how it is to look in CVAT.
+
+    ``segment_size``: images per job, 0 for one job.  ``tolerance_px`` counts for polygons only.
+    """
 
     worst: int
     splits: tuple[str, ...] = ("train",)
     by: str = "dice"
     source: Source = "prediction"
     random_share: float = 0.0
+    shape: Kind = "mask"
+    tolerance_px: float = 1.0
+    segment_size: int = 0
+    assignees: tuple[str, ...] = ()
+    context: bool = True
+    issues_per_frame: int = 2
     dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PushedFrame:
-    """One image of the task: its score before, and how many shapes each label has."""
+    """One image of the task: its score before, how many shapes each label has, and its issues."""
 
     sample_id: str
     score: float | None
     shapes: Mapping[str, int]
+    issues: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class PushReport:
-    """What went to CVAT; ``task`` and ``url`` are None for a dry run."""
+    """What went to CVAT; ``task`` and ``url`` are None for a dry run.
+
+    ``polygon_loss_px``: pixels that would change if somebody edited every polygon; None for masks, and
+    for a push that was cut off and finished later.
+    """
 
     name: str
     task: int | None
@@ -63,7 +81,17 @@ class PushReport:
     source: Source
     run: int | None
     resumed: bool
+    polygon_loss_px: int | None
     frames: tuple[PushedFrame, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """One image of a plan."""
+
+    frame: FrameRow
+    issues: tuple[IssueRow, ...]
+    loss_px: int
 
 
 def push(
@@ -71,10 +99,11 @@ def push(
     server: CvatServer | None,
     request: PushRequest,
     *,
+    say: Say = unsaid,
     track: Track = silent,
     watch: Watch = unwatched,
 ) -> PushReport:
-    """Choose images, write the plan down, send it, and read it back.
+    """Choose images, write the plan down, send it, and read it back; without a server only say what would go.
 
     Raises:
         ConfigError: no model yet, an unknown class or split.
@@ -85,19 +114,22 @@ def push(
     if run is None:
         raise ConfigError("there is no model yet to find the worst images with", hint="annoloop retrain")
     plan_digest = _plan_digest(project, request, run)
-    task = project.ledger.half_pushed_task(plan_digest)
-    resumed = task is not None
+    task = _cut_off(project, plan_digest)
+    if server is not None:
+        server.require_writing()
+    if task is not None:
+        return _send(project, server, request, task, say, track, resumed=True)
+    if server is not None:
+        _give_up_stale(project, server, run, say)
+    chosen = _choose(project, run, request, track, watch)
+    planned = [_plan(project, run, one, candidate, request) for one, candidate in track(chosen, "planning")]
+    loss_px = None if request.shape == "mask" else sum(one.loss_px for one in planned)
+    if loss_px is not None:
+        say(_loss(planned, loss_px, request))
+    task = _write_plan(project, run, request, plan_digest, planned) if server is not None else None
     if task is None:
-        chosen = _choose(project, run, request, track, watch)
-        frames = [_plan_frame(project, run, one, candidate, request) for one, candidate in track(chosen, "planning")]
-        if request.dry_run or server is None:
-            return _report(request, run, _task_name(project, request), None, None, frames)
-        task = _write_plan(project, server, request, run, plan_digest, frames)
-    elif request.dry_run or server is None:
-        return _report(request, run, task.name, None, None, project.ledger.frames(task.id), resumed=True)
-    cvat_id = _send(project, server, task, track)
-    frames = project.ledger.frames(task.id)
-    return _report(request, run, task.name, cvat_id, server.task_url(cvat_id), frames, resumed=resumed)
+        return _report(request, run.id, _task_name(project, request), planned, loss_px)
+    return _send(project, server, request, task, say, track, loss_px=loss_px)
 
 
 # the plan
@@ -106,7 +138,14 @@ def push(
 def _plan_digest(project: Project, request: PushRequest, run: RunRow) -> str:
     """Equal for the same command on the same model, classes and server."""
     plan = [request.worst, request.splits, request.by, request.source, request.random_share]
-    plan += [run.id, project.classes.digest, project.config.cvat.url, project.config.push.min_region_px]
+    plan += [
+        request.shape,
+        request.tolerance_px,
+        run.id,
+        project.classes.digest,
+        project.config.cvat.url,
+        project.config.push.min_region_px,
+    ]
     return hashlib.sha256(json.dumps(plan).encode()).hexdigest()
 
 
@@ -153,160 +192,145 @@ def _class_index(project: Project, by: str) -> int:
     return project.classes.names.index(name)
 
 
-def _plan_frame(project: Project, run: RunRow, one: Scored, candidate: Candidate, request: PushRequest) -> FrameRow:
-    """Both masks into the history, and the digests of the shapes that will be sent."""
-    data, mask = project.config.data, one.sample.mask
+def _plan(project: Project, run: RunRow, one: Scored, candidate: Candidate, request: PushRequest) -> _Planned:
+    """Both masks into the history, the digests of the shapes that will be sent, and the largest mistakes."""
+    mask = one.sample.mask
     assert mask is not None
     base_bytes = read_bytes(mask)
-    truth = decode_label_map(base_bytes, data, mask)
+    truth = decode_label_map(base_bytes, project.config.data, mask)
     check_label_map(truth, image_size_hw(one.sample.image), project.classes, mask)
-    pushed = base = project.keep_object(base_bytes)
-    label_map = truth
+    base = project.keep_object(base_bytes)
+    prediction = project.prediction(run.id, one.row.image_sha256)
+    label_map, sent = truth, base
     if request.source == "prediction":
         # What is ignored stays ignored: the model knows nothing of it and would fill it in.
-        prediction = project.prediction(run.id, one.row.image_sha256)
         label_map = np.where(truth == project.classes.ignore_index, truth, prediction)
-        stored = to_stored(label_map, data, decode_index_png(base_bytes, mask))
-        pushed = project.keep_object(encode_index_png(stored))
-    name = f"{one.sample.id}{data.image_suffix}"
-    shapes = _shapes(project, label_map, name)
-    digests = tuple(sorted(shape_digest(shape, label) for label, shape in shapes))
-    return FrameRow(one.sample.id, name, candidate.score, base, pushed, digests)
+        stored = to_stored(label_map, project.config.data, decode_index_png(base_bytes, mask))
+        sent = project.keep_object(encode_index_png(stored))
+    how, name = _drawing(project, request), _frame_name(project, one.sample.id)
+    digests = tuple(sorted(drawn.digest for drawn in draw(label_map, project.classes, how, name)))
+    frame = FrameRow(one.sample.id, name, candidate.score, base, sent, sent, digests)
+    issues = _issues(project, run, one, truth, prediction, request)
+    return _Planned(frame, issues, polygon_loss_px(label_map, project.classes, how))
+
+
+def _drawing(project: Project, request: PushRequest) -> Drawing:
+    return Drawing(request.shape, request.tolerance_px, project.config.push.min_region_px)
+
+
+def _frame_name(project: Project, sample_id: str) -> str:
+    name = f"{sample_id}{project.config.data.image_suffix}"
+    if CONTEXT_FOLDER in PurePosixPath(name).parts or "\\" in name:
+        raise DataError("CVAT cannot take an image of this name", where=name, hint="rename the file or its folder")
+    return name
+
+
+def _issues(
+    project: Project, run: RunRow, one: Scored, truth: LabelMap, prediction: LabelMap, request: PushRequest
+) -> tuple[IssueRow, ...]:
+    if request.issues_per_frame == 0:
+        return ()
+    found = largest_mistakes(
+        truth,
+        prediction,
+        project.confidence(run.id, one.row.image_sha256),
+        project.classes,
+        count=request.issues_per_frame,
+        least_px=project.config.push.min_region_px,
+    )
+    return tuple(
+        IssueRow(one.sample.id, number, mistake.message(project.classes), tuple(to_cvat_runs(mistake.region)))
+        for number, mistake in enumerate(found)
+    )
+
+
+def _loss(planned: Sequence[_Planned], loss_px: int, request: PushRequest) -> str:
+    return (
+        f"polygons at {request.tolerance_px:g} px: if somebody edits all of them, {loss_px} px in {len(planned)} images"
+        " would change; those that nobody touches come back exactly"
+    )
 
 
 def _write_plan(
-    project: Project,
-    server: CvatServer,
-    request: PushRequest,
-    run: RunRow,
-    plan_digest: str,
-    frames: Sequence[FrameRow],
+    project: Project, run: RunRow, request: PushRequest, plan_digest: str, planned: Sequence[_Planned]
 ) -> TaskRow:
+    how = _drawing(project, request)
     plan = {
         "name": _task_name(project, request),
         "plan_digest": plan_digest,
         "source": request.source,
         "run_id": run.id,
         "class_digest": project.classes.digest,
-        "server": server.url,
+        "server": project.config.cvat.url,
+        "shape": how.kind,
+        "tolerance_px": how.tolerance_px,
+        "min_region_px": how.min_region_px,
     }
-    project.ledger.plan_task(plan, frames)
-    task = project.ledger.half_pushed_task(plan_digest)
+    project.ledger.plan_task(plan, [one.frame for one in planned], [issue for one in planned for issue in one.issues])
+    task = _cut_off(project, plan_digest)
     assert task is not None
     return task
 
 
-# sending
+# what an earlier push left
 
 
-def _send(project: Project, server: CvatServer, task: TaskRow, track: Track) -> int:
-    """Create, upload, annotate, verify; each step looks first at what an earlier try has done."""
-    ledger, settings = project.ledger, project.config.cvat
-    frames = ledger.frames(task.id)
-    project_id = server.ensure_project(settings.project or project.config.project, project.classes)
-    cvat_id = _usable_task(server, project_id, task, len(frames))
-    if cvat_id is None:
-        cvat_id = server.create_task(project_id, task.name, segment_size=settings.segment_size)
-        ledger.set_task(task.id, "created", cvat_id)
-        server.upload_images(cvat_id, [(f.name, project.image_path(f.sample_id)) for f in frames], track)
-        for job, user in zip(server.jobs(cvat_id), _round_robin(settings.assignees), strict=False):
-            server.assign_job(job.id, user)
-    ledger.set_task(task.id, "uploaded", cvat_id)
-    index_of = _frame_indices(project, server, cvat_id, frames)
-    label_ids = {label.name: label.id for label in server.task_labels(cvat_id, project.classes)}
-    for job in track(server.jobs(cvat_id), "sending masks"):
-        in_job = [(index_of[f.name], f) for f in frames if index_of[f.name] in job.frames]
-        _fill_job(project, server, job, in_job, label_ids)
-    ledger.set_task(task.id, "open", cvat_id)
-    return cvat_id
+def _cut_off(project: Project, plan_digest: str) -> TaskRow | None:
+    """The task of the same plan whose push was cut off."""
+    return next((t for t in reversed(project.ledger.half_pushed_tasks()) if t.plan_digest == plan_digest), None)
 
 
-def _usable_task(server: CvatServer, project_id: int, task: TaskRow, frame_count: int) -> int | None:
-    """The task of an earlier try if its upload is whole; half-made ones are deleted."""
-    usable = None
-    for found in server.find_tasks(project_id, task.name):
-        if found.size == frame_count and usable is None:
-            usable = found.id
-        else:
-            server.delete_task(found.id)
-    return usable
+def _give_up_stale(project: Project, server: CvatServer, run: RunRow, say: Say) -> None:
+    """Half-made tasks that no command can finish any more: another model, or other classes."""
+    for task in project.ledger.half_pushed_tasks():
+        if task.server == server.url and (task.run_id, task.class_digest) != (run.id, project.classes.digest):
+            give_up(project, server, task, say)
 
 
-def _round_robin(assignees: Sequence[str]) -> Iterable[str]:
-    while assignees:
-        yield from assignees
+# sending and reporting
 
 
-def _frame_indices(project: Project, server: CvatServer, cvat_id: int, frames: Sequence[FrameRow]) -> dict[str, int]:
-    """Frame index by name, after the server's names and sizes were compared with ours."""
-    found = {frame.name: frame for frame in server.frames(cvat_id)}
-    if set(found) != {f.name for f in frames}:
-        raise CvatError("the server's frames are not those that were sent", where=server.task_url(cvat_id))
-    for frame in frames:
-        size_hw = image_size_hw(project.image_path(frame.sample_id))
-        if found[frame.name].size_hw != size_hw:
-            raise CvatError(
-                f"frame {frame.name} is {found[frame.name].size_hw} (h, w) on the server, {size_hw} here",
-                where=server.task_url(cvat_id),
-            )
-    return {name: frame.index for name, frame in found.items()}
-
-
-def _fill_job(
+def _send(
     project: Project,
-    server: CvatServer,
-    job: JobInfo,
-    frames: Sequence[tuple[int, FrameRow]],
-    label_ids: Mapping[str, int],
-) -> None:
-    """Send a job's shapes and read them back.
-
-    A job that has shapes was filled by an earlier try; somebody may have begun to correct it since, so
-    it is left as it is.
-
-    Raises:
-        CvatError: the server holds something else than was sent.
-    """
-    if server.job_shapes(job.id):
-        return
-    sent = [
-        replace(shape, frame=index, label_id=label_ids[label], source="auto")
-        for index, frame in frames
-        for label, shape in _shapes(project, project.object_label_map(frame.pushed_sha256), frame.name)
+    server: CvatServer | None,
+    request: PushRequest,
+    task: TaskRow,
+    say: Say,
+    track: Track,
+    *,
+    loss_px: int | None = None,
+    resumed: bool = False,
+) -> PushReport:
+    handling = Handling(request.segment_size, request.assignees, request.context)
+    cvat_id = None if server is None else deliver(project, server, task, handling, say=say, track=track)
+    issues = project.ledger.issues(task.id)
+    planned = [
+        _Planned(frame, tuple(i for i in issues if i.sample_id == frame.sample_id), 0)
+        for frame in project.ledger.frames(task.id)
     ]
-    server.replace_job_shapes(job.id, sent)
-    names = {number: name for name, number in label_ids.items()}
-    found: dict[int, list[str]] = {}
-    for shape in server.job_shapes(job.id):
-        found.setdefault(shape.frame, []).append(shape_digest(shape, names[shape.label_id]))
-    for index, frame in frames:
-        if tuple(sorted(found.get(index, []))) != frame.shapes:
-            raise CvatError(f"frame {frame.name} came back with other shapes than were sent", where=f"job {job.id}")
-
-
-def _shapes(project: Project, label_map: LabelMap, where: str) -> list[tuple[str, Shape]]:
-    """One mask shape per region with its label; frame and label id are filled in when sending.
-
-    Raises:
-        DataError: the shapes would not give the mask back, which must never happen.
-    """
-    classes = project.classes
-    found = regions(label_map, skip=(classes.fill_index,), min_region_px=project.config.push.min_region_px)
-    if not np.array_equal(paint(found, label_map.shape, fill=classes.fill_index), label_map):
-        raise DataError("the shapes do not give the mask back; please report this", where=where)
-    return [(classes.label_of(r.class_index), Shape(0, 0, "mask", tuple(map(float, to_cvat_runs(r))))) for r in found]
+    url = None if server is None or cvat_id is None else server.task_url(cvat_id)
+    return _report(request, task.run_id, task.name, planned, loss_px, cvat_id, url, resumed=resumed)
 
 
 def _report(
     request: PushRequest,
-    run: RunRow,
+    run_id: int | None,
     name: str,
-    cvat_id: int | None,
-    url: str | None,
-    frames: Sequence[FrameRow],
+    planned: Sequence[_Planned],
+    loss_px: int | None,
+    cvat_id: int | None = None,
+    url: str | None = None,
     *,
     resumed: bool = False,
 ) -> PushReport:
-    worst_first = sorted(frames, key=lambda f: (f.score is None, f.score, f.sample_id))
-    pushed = tuple(PushedFrame(f.sample_id, f.score, Counter(map(digest_label, f.shapes))) for f in worst_first)
-    return PushReport(name, cvat_id, url, request.source, run.id, resumed, pushed)
+    worst_first = sorted(planned, key=lambda p: (p.frame.score is None, p.frame.score, p.frame.sample_id))
+    pushed = tuple(
+        PushedFrame(
+            one.frame.sample_id,
+            one.frame.score,
+            Counter(map(digest_label, one.frame.shapes)),
+            tuple(issue.message for issue in one.issues),
+        )
+        for one in worst_first
+    )
+    return PushReport(name, cvat_id, url, request.source, run_id, resumed, loss_px, pushed)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from annoloop.config import FILE_NAME, load, render
+from annoloop.config import FILE_NAME, CvatConfig, load, render
 from annoloop.credentials import Credentials
-from annoloop.cvat import CvatServer
+from annoloop.cvat import CvatServer, connect
 from annoloop.dataset import read_label_map
 from annoloop.demo import Server
 from annoloop.images import IndexImage, encode_index_png, write_atomic
@@ -64,7 +64,7 @@ def opened(folder: Path, server: Server) -> Iterator[tuple[Project, CvatServer]]
     """The project of ``folder`` and a session with its server."""
     with (
         Project(folder / FILE_NAME) as project,
-        CvatServer(server.url, Credentials(token=server.token)) as cvat,
+        connect(CvatConfig(url=server.url), Credentials(token=server.token)) as cvat,
     ):
         yield project, cvat
 

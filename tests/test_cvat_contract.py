@@ -16,8 +16,9 @@ import pytest
 from PIL import Image
 
 from annoloop.classes import ClassTable, class_table
-from annoloop.credentials import Credentials, credentials_from_environment
-from annoloop.cvat import CvatServer
+from annoloop.config import CvatConfig
+from annoloop.credentials import Credentials, credentials_for
+from annoloop.cvat import CvatServer, connect
 from annoloop.cvat_wire import Shape, shape_digest
 from annoloop.demo import Server
 from annoloop.errors import CvatError
@@ -43,8 +44,8 @@ def cvat(request: pytest.FixtureRequest, sandbox: Server) -> Iterator[CvatServer
     url, credentials = sandbox.url, Credentials(token=sandbox.token)
     if request.param == "real":
         assert REAL_URL is not None
-        url, credentials = REAL_URL, credentials_from_environment()
-    with CvatServer(url, credentials) as server:
+        url, credentials = REAL_URL, credentials_for(REAL_URL)
+    with connect(CvatConfig(url=url), credentials) as server:
         yield server
 
 
@@ -57,7 +58,7 @@ def classes() -> ClassTable:
 def project_id(cvat: CvatServer, classes: ClassTable) -> Iterator[int]:
     number = cvat.ensure_project(f"annoloop-contract-{uuid4().hex}", classes)
     yield number
-    cvat._call("DELETE", f"projects/{number}")
+    cvat.session.call("DELETE", f"projects/{number}")
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ def test_the_server_says_who_we_are(cvat: CvatServer) -> None:
 
 
 def test_a_project_is_made_once_with_a_label_per_class(cvat: CvatServer, project_id: int, classes: ClassTable) -> None:
-    name = cvat._get(f"projects/{project_id}")["name"]
+    name = cvat.session.get(f"projects/{project_id}")["name"]
     assert cvat.ensure_project(name, classes) == project_id
     assert {label.name for label in cvat.labels(project_id=project_id)} == {"cat", "dog", "ignore"}
     with pytest.raises(CvatError, match="no label 'horse'"):
@@ -165,9 +166,9 @@ def test_completing_a_job_is_seen(cvat: CvatServer, task_id: int) -> None:
 
 
 def test_deleted_frames_are_marked(cvat: CvatServer, task_id: int) -> None:
-    cvat._call("PATCH", f"tasks/{task_id}/data/meta", {"deleted_frames": [1]})
+    cvat.session.call("PATCH", f"tasks/{task_id}/data/meta", {"deleted_frames": [1]})
     assert [f.deleted for f in cvat.frames(task_id)] == [False, True, False]
-    cvat._call("PATCH", f"tasks/{task_id}/data/meta", {"deleted_frames": []})
+    cvat.session.call("PATCH", f"tasks/{task_id}/data/meta", {"deleted_frames": []})
 
 
 def test_what_is_not_there_is_a_404_with_its_url(cvat: CvatServer) -> None:
@@ -190,8 +191,11 @@ def test_a_broken_image_fails_with_the_servers_reason_and_leaves_an_empty_task(
 
 def test_a_wrong_password_and_a_wrong_token_are_refused(cvat: CvatServer) -> None:
     with pytest.raises(CvatError, match="Unable to log in") as caught:
-        CvatServer(cvat.url, Credentials(username="nobody", password="s3cret-word"))
+        connect(CvatConfig(url=cvat.url), Credentials(username="nobody", password="s3cret-word"))
     assert "s3cret" not in str(caught.value)
-    with CvatServer(cvat.url, Credentials(token="x" * 20)) as stranger, pytest.raises(CvatError) as refused:
+    with (
+        connect(CvatConfig(url=cvat.url), Credentials(token="x" * 20)) as stranger,
+        pytest.raises(CvatError) as refused,
+    ):
         stranger.about()
     assert refused.value.status == 401

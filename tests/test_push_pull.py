@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
@@ -17,8 +18,9 @@ import pytest
 from loop import add_model, make_project, mask_bytes, opened
 
 from annoloop.annotate import annotate
+from annoloop.config import CvatConfig
 from annoloop.credentials import Credentials
-from annoloop.cvat import CvatServer
+from annoloop.cvat import CvatServer, connect
 from annoloop.cvat_wire import Shape
 from annoloop.dataset import read_label_map
 from annoloop.demo import Server
@@ -41,7 +43,7 @@ class Loop:
     cvat: CvatServer
 
     def push(self, worst: int = 4, **details: object) -> PushReport:
-        return push(self.project, self.cvat, PushRequest(worst=worst, **details))  # type: ignore[arg-type]
+        return push(self.project, self.cvat, PushRequest(worst=worst, segment_size=3, **details))  # type: ignore[arg-type]
 
     def pull(self, task: int | None, **details: object) -> PullReport:
         return pull(self.project, self.cvat, task=task, **details)[0]  # type: ignore[arg-type]
@@ -52,7 +54,7 @@ class Loop:
 
     def tasks(self) -> list[str]:
         project_id = self.cvat.ensure_project(self.project.config.project, self.project.classes)
-        return [task["name"] for task in self.cvat._list("tasks", project_id=project_id)]
+        return [task["name"] for task in self.cvat.session.listed("tasks", project_id=project_id)]
 
 
 @pytest.fixture
@@ -69,9 +71,10 @@ def test_pushed_labels_that_nobody_touches_come_back_byte_for_byte(loop: Loop) -
     loop.complete(pushed.task)
     report = loop.pull(pushed.task)
     assert mask_bytes(loop.project) == before
-    assert (report.edited_px, report.changed, report.classes, report.written) == (0, (), (), ())
+    assert (report.edited_px, report.changed, report.written) == (0, (), ())
+    assert not any(c.drawn_px or c.erased_px or c.gained_px or c.lost_px for c in report.classes)
     assert len(report.accepted) == 4
-    assert (report.jobs_finished, report.jobs) == (2, 2)
+    assert report.jobs == {"completed": 2}
 
 
 def test_corrected_predictions_become_the_true_masks_and_undo_brings_the_old_ones_back(loop: Loop) -> None:
@@ -151,11 +154,11 @@ def test_unfinished_jobs_stay_out_and_can_be_pulled_later(loop: Loop) -> None:
     first, second = loop.cvat.jobs(pushed.task)
     loop.cvat.set_job(first.id, state="completed")
     report = loop.pull(pushed.task)
-    assert (report.jobs_finished, len(report.accepted), len(report.waiting)) == (1, 3, 1)
+    assert (report.jobs, len(report.accepted), len(report.unopened)) == ({"completed": 1, "new": 1}, 3, 1)
     assert [t.state for t in loop.project.ledger.tasks()] == ["open"]
     loop.cvat.set_job(second.id, state="completed")
     report = loop.pull(pushed.task)
-    assert (report.waiting, len(report.accepted)) == ((), 4)
+    assert (report.unopened, len(report.accepted), len(report.settled)) == ((), 1, 3)
     assert [t.state for t in loop.project.ledger.tasks()] == ["done"]
 
 
@@ -163,13 +166,13 @@ def test_frames_that_were_never_opened_stay_out_even_with_include_unfinished(loo
     pushed = loop.push(source="ground-truth")
     _draw(loop, pushed.task, 0, "disc", Region(1, 0, 0, np.ones((3, 3), bool)))
     report = loop.pull(pushed.task, include_unfinished=True)
-    assert (len(report.changed), len(report.accepted), len(report.waiting)) == (1, 0, 3)
+    assert (len(report.changed), len(report.accepted), len(report.unopened)) == (1, 0, 3)
 
 
 def test_a_deleted_frame_is_reported_and_its_mask_left_alone(loop: Loop) -> None:
     pushed = loop.push(worst=3)
     before = mask_bytes(loop.project)
-    loop.cvat._call("PATCH", f"tasks/{pushed.task}/data/meta", {"deleted_frames": [1]})
+    loop.cvat.session.call("PATCH", f"tasks/{pushed.task}/data/meta", {"deleted_frames": [1]})
     loop.complete(pushed.task)
     report = loop.pull(pushed.task)
     assert len(report.deleted) == 1
@@ -186,7 +189,7 @@ def test_a_mask_edited_on_disk_since_the_push_is_a_conflict(loop: Loop, on_confl
     path.write_bytes(mine)
     before = mask_bytes(loop.project)
     if on_conflict == "stop":
-        with pytest.raises(DataError, match=f"edited on disk.*{sample_id}"):
+        with pytest.raises(DataError, match=f"{sample_id} .edited on disk"):
             loop.pull(pushed.task)
         assert mask_bytes(loop.project) == before, "nothing is written before all is checked"
         return
@@ -203,7 +206,7 @@ def test_a_label_renamed_in_cvat_is_an_error_before_anything_is_written(loop: Lo
     annotate(loop.project, loop.cvat, pushed.task, loop.truth)
     before = mask_bytes(loop.project)
     label = next(x for x in loop.cvat.labels(task_id=pushed.task) if x.name == "ring")
-    loop.cvat._call("PATCH", f"labels/{label.id}", {"name": "annulus"})
+    loop.cvat.session.call("PATCH", f"labels/{label.id}", {"name": "annulus"})
     with pytest.raises(CvatError, match="unknown label 'annulus'; no label 'ring'"):
         loop.pull(pushed.task)
     assert mask_bytes(loop.project) == before
@@ -307,14 +310,18 @@ def test_a_push_cut_off_anywhere_is_finished_by_the_same_command(
 
     with monkeypatch.context() as patch:
         patch.setattr(CvatServer, step, cut_off)
-        with pytest.raises(CvatError, match="connection cut"):
+        # An upload that was whole before the answer got lost is found again at once.
+        with (
+            nullcontext() if (step, after) == ("upload_images", True) else pytest.raises(CvatError, match="connection")
+        ):
             loop.push()
-    report = loop.push()
-    assert report.resumed
-    assert loop.tasks() == [report.name]
+    report = loop.push() if status(loop.project).tasks[0].state != "open" else None
+    task = loop.project.ledger.tasks()[0]
+    assert report is None or report.resumed
+    assert loop.tasks() == [task.name]
     assert status(loop.project).tasks[0].state == "open"
-    annotate(loop.project, loop.cvat, report.task, loop.truth)
-    assert len(loop.pull(report.task).changed) == 4
+    annotate(loop.project, loop.cvat, task.cvat_id, loop.truth)
+    assert len(loop.pull(task.cvat_id).changed) == 4
 
 
 def test_what_somebody_corrected_before_a_broken_push_was_finished_is_not_overwritten(
@@ -387,21 +394,24 @@ def test_an_unknown_task_names_those_that_were_pushed(loop: Loop) -> None:
 def test_a_task_deleted_in_cvat_is_a_clear_404(loop: Loop) -> None:
     task = loop.push(worst=1).task
     loop.cvat.delete_task(task)
-    with pytest.raises(CvatError, match="404") as caught:
+    with pytest.raises(CvatError, match="was deleted in CVAT") as caught:
         loop.pull(task)
     assert caught.value.status == 404
     assert f"tasks/{task}" in str(caught.value.where)
 
 
 def test_a_wrong_token_is_a_401_that_does_not_show_the_token(loop: Loop) -> None:
-    with CvatServer(loop.server.url, Credentials(token="wrong-token-1234")) as cvat, pytest.raises(CvatError) as caught:
+    with (
+        connect(CvatConfig(url=loop.server.url), Credentials(token="wrong-token-1234")) as cvat,
+        pytest.raises(CvatError) as caught,
+    ):
         cvat.about()
     assert caught.value.status == 401
     assert "wrong-token" not in repr(caught.value) + str(caught.value) + repr(Credentials(token="wrong-token-1234"))
 
 
 def test_a_server_that_is_not_there_says_so(loop: Loop) -> None:
-    nobody = CvatServer("http://127.0.0.1:9", Credentials(token="t"))
+    nobody = connect(CvatConfig(url="http://127.0.0.1:9"), Credentials(token="t"))
     with nobody, pytest.raises(CvatError, match="cannot be reached"):
         nobody.about()
 

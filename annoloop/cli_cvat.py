@@ -1,0 +1,194 @@
+"""The commands that talk to CVAT: login, push, pull, tasks, and the sandbox; ``cli.py`` takes them in."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from annoloop.errors import MissingExtraError
+from annoloop.options import FOLDER, common, example, listed, open_screen, open_session, opened_project
+
+if TYPE_CHECKING:
+    from annoloop.config import Config, CvatConfig
+    from annoloop.credentials import Credentials
+    from annoloop.push import PushRequest
+
+
+@click.command("login", epilog=example("annoloop login", "annoloop login --username me", "annoloop login < token.txt"))
+@click.option("--url", help="Address of the server; default: cvat.url of the project.")
+@click.option("--username", help="Sign in with a password instead of an access token.")
+@click.option("--forget", is_flag=True, help="Delete what is stored for this server.")
+@common
+def login_command(url: str | None, username: str | None, forget: bool, **options: Any) -> None:
+    """Try an access token (CVAT: Profile, Security) and store it in a file that only you can read.
+
+    The token is asked for, or read from standard input; it is never an option, because other users see those.
+    """
+    from annoloop.login import login, logout
+
+    screen = open_screen(options)
+    settings = _settings(url, options)
+    report = logout(settings) if forget else login(settings, _asked_for(username), say=screen.note)
+    screen.result(report)
+
+
+def _settings(url: str | None, options: dict[str, Any]) -> CvatConfig:
+    from annoloop.config import CvatConfig, find, load
+
+    if url is not None:
+        return CvatConfig(url=url)
+    return load(find((options["project_dir"] or Path.cwd()).resolve())).cvat
+
+
+def _asked_for(username: str | None) -> Credentials:
+    from annoloop.credentials import Credentials
+
+    what = "access token" if username is None else "password"
+    by_hand = sys.stdin.isatty()
+    secret = str(click.prompt(what, hide_input=True, err=True)) if by_hand else sys.stdin.readline().strip()
+    if not secret:
+        raise click.UsageError(f"no {what} was given")
+    return Credentials(token=secret) if username is None else Credentials(username=username, password=secret)
+
+
+@click.command("push", epilog=example("annoloop push --worst 50", "annoloop push --worst 20 --by class:scratch"))
+@click.option("--worst", type=click.IntRange(1), required=True, help="How many images.")
+@click.option("--split", "splits", multiple=True, default=("train",), show_default=True, help="May be repeated.")
+@click.option("--by", default="dice", show_default=True, help="dice, missed, or class:NAME.")
+@click.option("--source", type=click.Choice(["prediction", "ground-truth"]), help="Which masks to correct.")
+@click.option("--random-share", type=click.FloatRange(0, 1), help="Share of images drawn by chance.")
+@click.option("--shape", type=click.Choice(["mask", "polygon"]), help="Exact masks, or polygons, which lose pixels.")
+@click.option("--tolerance-px", type=click.FloatRange(0), help="How far a polygon may stray from the mask.")
+@click.option("--segment-size", type=click.IntRange(0), help="Images per job; 0: one job.")
+@click.option("--assignee", "assignees", help="User names, comma separated; jobs go round robin.")
+@click.option("--context/--no-context", default=None, help="Pictures of labels, prediction and errors beside frames.")
+@click.option("--issues-per-frame", type=click.IntRange(0, 20), help="How many of the largest errors to pin; 0: none.")
+@click.option("--dry-run", is_flag=True, help="Show what would go, send nothing.")
+@common
+def push_command(worst: int, splits: tuple[str, ...], by: str, dry_run: bool, **options: Any) -> None:
+    """Send the worst images with masks to CVAT as one task. The same command finishes a broken push."""
+    from annoloop.push import push
+
+    screen = open_screen(options)
+    with opened_project(options, screen, changes="push") as project:
+        request = _push_request(project.config, worst, splits, by, dry_run, options)
+        if dry_run:
+            with screen.watch() as watch:
+                report = push(project, None, request, say=screen.note, track=screen.track, watch=watch)
+        else:
+            with open_session(project, screen) as server, screen.watch() as watch:
+                report = push(project, server, request, say=screen.note, track=screen.track, watch=watch)
+    screen.result(report)
+
+
+def _push_request(
+    config: Config, worst: int, splits: tuple[str, ...], by: str, dry_run: bool, options: dict[str, Any]
+) -> PushRequest:
+    """What annoloop.yaml says, unless an option says otherwise."""
+    from annoloop.push import PushRequest
+
+    assignees = options["assignees"]
+
+    def chosen(name: str, settled: Any) -> Any:
+        return settled if options[name] is None else options[name]
+
+    return PushRequest(
+        worst=worst,
+        splits=splits,
+        by=by,
+        source=chosen("source", config.push.source),
+        random_share=chosen("random_share", config.push.random_share),
+        shape=chosen("shape", config.push.shape),
+        tolerance_px=chosen("tolerance_px", config.push.tolerance_px),
+        segment_size=chosen("segment_size", config.cvat.segment_size),
+        assignees=config.cvat.assignees if assignees is None else tuple(listed(assignees)),
+        context=chosen("context", config.push.context),
+        issues_per_frame=chosen("issues_per_frame", config.push.issues_per_frame),
+        dry_run=dry_run,
+    )
+
+
+@click.command("pull", epilog=example("annoloop pull --task 12", "annoloop pull"))
+@click.option("--task", type=int, help="Number of the task in CVAT; default: every open task of this project.")
+@click.option("--include-unfinished", is_flag=True, help="Also take changed frames of jobs that go on.")
+@click.option(
+    "--on-conflict",
+    type=click.Choice(["stop", "mine", "theirs"]),
+    default="stop",
+    show_default=True,
+    help="A mask was changed here since the push: stop, keep mine, or take CVAT's.",
+)
+@common
+def pull_command(task: int | None, include_unfinished: bool, on_conflict: Any, **options: Any) -> None:
+    """Bring corrected masks of finished jobs back."""
+    from annoloop.pull import pull
+
+    screen = open_screen(options)
+    with opened_project(options, screen, changes="pull") as project, open_session(project, screen) as server:
+        reports = pull(
+            project,
+            server,
+            task=task,
+            include_unfinished=include_unfinished,
+            on_conflict=on_conflict,
+            say=screen.note,
+            track=screen.track,
+        )
+        if not reports:
+            screen.say("no open task; [cyan]annoloop push --worst 50[/] makes one")
+    screen.result(reports)
+
+
+@click.command("tasks", epilog=example("annoloop tasks", "annoloop tasks --all"))
+@click.option("--all", "every", is_flag=True, help="Finished tasks too: somebody may have reopened a job.")
+@common
+def tasks_command(every: bool, **options: Any) -> None:
+    """Open tasks in CVAT: whose job is how far."""
+    from annoloop.tasks import tasks
+
+    screen = open_screen(options)
+    with opened_project(options, screen) as project, open_session(project, screen) as server:
+        screen.result(tasks(project, server, every=every, track=screen.track))
+
+
+@click.group("sandbox", invoke_without_command=True, epilog=example("annoloop sandbox --port 8080"))
+@click.option(
+    "--state",
+    type=FOLDER,
+    default=Path(".annoloop-sandbox"),
+    show_default=True,
+    help="Where it keeps its state.",
+)
+@click.option("--port", default=8080, show_default=True, help="Port on 127.0.0.1; 0 takes a free one.")
+@click.option(
+    "--fault", "faults", multiple=True, metavar="KIND:RATE[:METHOD PATH]", help="Fail on purpose; see README."
+)
+@click.pass_context
+def sandbox_group(context: click.Context, state: Path, port: int, faults: tuple[str, ...]) -> None:
+    """A local stand-in for a CVAT server, for trying and testing; ^C ends it."""
+    if context.invoked_subcommand is None:
+        for package in ("starlette", "hypercorn"):
+            if importlib.util.find_spec(package) is None:
+                raise MissingExtraError(package, "sandbox")
+        from annoloop.sandbox.__main__ import main as serve
+
+        click.echo("a stand-in for CVAT: url into annoloop.yaml, token into annoloop login; ^C ends it", err=True)
+        given = [part for fault in faults for part in ("--fault", fault)]
+        context.exit(serve(["--state", str(state), "--port", str(port), *given]))
+
+
+@sandbox_group.command("annotate", epilog=example("annoloop sandbox annotate --task 3 --truth data/truth"))
+@click.option("--task", type=int, required=True, help="Number of the task in CVAT.")
+@click.option("--truth", type=FOLDER, required=True, help="Folder of true masks, laid out as split/stem.png.")
+@common
+def annotate_command(task: int, truth: Path, **options: Any) -> None:
+    """Correct a task from a folder of true masks and complete its jobs; works on a real server too."""
+    from annoloop.annotate import annotate
+
+    screen = open_screen(options)
+    with opened_project(options, screen) as project, open_session(project, screen) as server:
+        screen.result(annotate(project, server, task, truth, track=screen.track))

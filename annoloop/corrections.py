@@ -1,0 +1,253 @@
+"""What annotators made of a task: its frames read from CVAT and compared with what was last in step.
+
+Reads and checks everything and writes nothing but mask versions into the history; ``pull.py`` decides and
+records.  The fact to know: a frame whose shapes have the digests of the last time gives back the very mask
+of the last time, byte for byte, whatever rasterising its shapes again would give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from annoloop.cvat import CvatServer
+from annoloop.cvat_wire import Frame, JobInfo, Shape, shape_digest
+from annoloop.dataset import to_stored
+from annoloop.errors import CvatError
+from annoloop.images import decode_index_png, encode_index_png, read_bytes
+from annoloop.masks import LabelMap, Region, coverage, from_cvat_runs, paint
+from annoloop.progress import Track
+from annoloop.project import Project
+from annoloop.schema import FrameRow, IssueRow, TaskRow
+from annoloop.shapes import Drawing, draw, read_regions
+
+Counts = npt.NDArray[np.int64]
+"""int64 (256,): pixels by class index."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Correction:
+    """One frame as it is in CVAT now; its mask lies in the history as ``stored_sha256``.
+
+    ``edited_px``: pixels that differ from the last time; ``gained`` and ``lost`` count them by class, and
+    ``file_gained`` and ``file_lost`` what would change in the mask file.  ``settled``: issues whose area
+    was changed.
+    """
+
+    row: FrameRow
+    digests: tuple[str, ...]
+    on_disk: str | None
+    stored_sha256: str
+    overlap_px: int
+    uncovered_px: int
+    gained: Counts
+    lost: Counts
+    file_gained: Counts
+    file_lost: Counts
+    settled: tuple[IssueRow, ...]
+
+    @property
+    def touched(self) -> bool:
+        """Whether somebody edited it in CVAT since the last time."""
+        return self.digests != self.row.shapes
+
+    @property
+    def edited_px(self) -> int:
+        return int(self.gained.sum())
+
+    @property
+    def in_conflict(self) -> bool:
+        """Whether its mask was changed here, too; one that was kept once stays in conflict."""
+        return self.row.state == "kept" or self.on_disk != self.row.base_sha256
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TaskReading:
+    """A task as it is in CVAT now. Corrections are of finished jobs, or of touched frames where that was asked."""
+
+    task: TaskRow
+    jobs: Sequence[JobInfo]
+    rows: Sequence[FrameRow]
+    frames: Mapping[str, Frame]
+    corrections: Sequence[Correction]
+
+    def job_of(self, row: FrameRow) -> JobInfo:
+        """The job that holds a frame."""
+        index = self.frames[row.name].index
+        return next(job for job in self.jobs if index in job.frames)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """What reading one frame needs to know of its task; ``pending`` are masks that will be on disk by then."""
+
+    project: Project
+    task: TaskRow
+    labels: Mapping[int, str]
+    issues: Sequence[IssueRow]
+    pending: Mapping[str, str]
+
+
+def read_task(
+    project: Project,
+    server: CvatServer,
+    task: TaskRow,
+    *,
+    include_unfinished: bool,
+    again: bool,
+    pending: Mapping[str, str],
+    track: Track,
+) -> TaskReading:
+    """Read a task and check all of it.
+
+    Args:
+        again: also frames that were kept from disk and not touched since.
+        pending: masks by sample id that an earlier task of the same pull will have written.
+
+    Raises:
+        CvatError: labels were changed, a shape cannot be read, frames are missing, the server failed.
+    """
+    assert task.cvat_id is not None
+    labels = {label.id: label.name for label in server.task_labels(task.cvat_id, project.classes)}
+    jobs = server.jobs(task.cvat_id)
+    frames = {frame.name: frame for frame in server.frames(task.cvat_id)}
+    rows = project.ledger.frames(task.id)
+    _check_frames(rows, frames, jobs, server.task_url(task.cvat_id))
+    reader = _Reader(project, task, labels, project.ledger.issues(task.id), pending)
+    wanted = [job for job in jobs if job.finished or include_unfinished]
+    found = [
+        one
+        for job in track(wanted, f"reading task {task.cvat_id}", len(wanted))
+        for one in _read_job(reader, server, job, [row for row in rows if frames[row.name].index in job.frames], frames)
+        if again or one.touched or one.row.state != "kept"
+    ]
+    return TaskReading(task, jobs, rows, frames, found)
+
+
+def class_pixels(project: Project, rows: Sequence[FrameRow]) -> Counts:
+    """Pixels by class in the masks of frames as they were last in step."""
+    counts: Counts = np.zeros(256, np.int64)
+    for row in rows:
+        counts += np.bincount(project.object_label_map(row.pushed_sha256).ravel(), minlength=256)
+    return counts
+
+
+def _check_frames(rows: Sequence[FrameRow], frames: Mapping[str, Frame], jobs: Sequence[JobInfo], where: str) -> None:
+    lost = [row.name for row in rows if row.name not in frames]
+    if lost:
+        raise CvatError(f"{len(lost)} pushed frames are not in the task, first {lost[0]}", where=where)
+    homeless = [row.name for row in rows if not any(frames[row.name].index in job.frames for job in jobs)]
+    if homeless:
+        raise CvatError(f"{len(homeless)} frames are in no job, first {homeless[0]}", where=where)
+
+
+def _read_job(
+    reader: _Reader, server: CvatServer, job: JobInfo, rows: Sequence[FrameRow], frames: Mapping[str, Frame]
+) -> list[Correction]:
+    shapes: dict[int, list[Shape]] = {}
+    for shape in server.job_shapes(job.id):
+        shapes.setdefault(shape.frame, []).append(shape)
+    present = [(row, frames[row.name]) for row in rows if not frames[row.name].deleted]
+    found = [_read_frame(reader, row, frame, shapes.get(frame.index, [])) for row, frame in present]
+    # In a job that goes on, a frame as it was pushed has not been looked at yet.
+    return [one for one in found if job.finished or one.touched]
+
+
+def _read_frame(reader: _Reader, row: FrameRow, frame: Frame, shapes: Sequence[Shape]) -> Correction:
+    unknown = {shape.label_id for shape in shapes} - set(reader.labels)
+    if unknown:
+        raise CvatError(f"a shape has the unknown label id {min(unknown)}", where=f"frame {frame.name}")
+    digests = tuple(sorted(shape_digest(s, reader.labels[s.label_id]) for s in shapes))
+    last = reader.project.object_label_map(row.pushed_sha256)
+    label_map, overlap_px, uncovered_px = last, 0, 0
+    if digests != row.shapes:
+        label_map, overlap_px, uncovered_px = _painted(reader, row, frame, shapes)
+    on_disk, stored_sha256, before = _stored(reader, row, label_map)
+    gained, lost = _differences(last, label_map)
+    file_gained, file_lost = _differences(before, label_map)
+    return Correction(
+        row, digests, on_disk, stored_sha256, overlap_px, uncovered_px, gained, lost, file_gained, file_lost,
+        _settled(reader, row, label_map, before),
+    )  # fmt: skip
+
+
+def _painted(reader: _Reader, row: FrameRow, frame: Frame, shapes: Sequence[Shape]) -> tuple[LabelMap, int, int]:
+    """The mask that shapes make, and how many pixels several of them and none of them cover."""
+    project, classes = reader.project, reader.project.classes
+    parts = read_regions(
+        shapes,
+        reader.labels,
+        classes,
+        frame.size_hw,
+        originals=_originals(reader, row),
+        before=set(row.shapes),
+        where=f"frame {frame.name}",
+    )
+    onto = None
+    if classes.keeps_uncovered:
+        onto = project.object_label_map(row.base_sha256 or row.pushed_sha256)
+    covered = coverage(parts, frame.size_hw)
+    uncovered_px = int(np.count_nonzero(covered == 0)) if classes.background_index is None else 0
+    label_map = paint(parts, frame.size_hw, fill=classes.fill_index, onto=onto)
+    return label_map, int(np.count_nonzero(covered > 1)), uncovered_px
+
+
+def _originals(reader: _Reader, row: FrameRow) -> dict[str, Region]:
+    """The pixels that the polygons of the push stand for as long as nobody touches them."""
+    if reader.task.shape == "mask":
+        return {}
+    how = Drawing("polygon", reader.task.tolerance_px, reader.task.min_region_px)
+    sent = reader.project.object_label_map(row.sent_sha256)
+    return {one.digest: one.region for one in draw(sent, reader.project.classes, how, row.name)}
+
+
+def _stored(reader: _Reader, row: FrameRow, label_map: LabelMap) -> tuple[str | None, str, LabelMap | None]:
+    """The file's present version, the version that belongs there, both in the history; and the present label map.
+
+    Where no pixel differs the present bytes are the ones that belong there.
+    """
+    project, data = reader.project, reader.project.config.data
+    path = project.mask_path(row.sample_id)
+    pending = reader.pending.get(row.sample_id)
+    if pending is None and not path.exists():
+        return None, project.keep_object(encode_index_png(to_stored(label_map, data, None))), None
+    present_bytes = read_bytes(path) if pending is None else project.object_bytes(pending)
+    on_disk = project.keep_object(present_bytes)
+    present = decode_index_png(present_bytes, path)
+    before = project.object_label_map(on_disk)
+    if before.shape != label_map.shape:
+        return on_disk, project.keep_object(encode_index_png(to_stored(label_map, data, None))), None
+    stored = to_stored(label_map, data, present)
+    if np.array_equal(stored.values, present.values):
+        return on_disk, on_disk, before
+    return on_disk, project.keep_object(encode_index_png(stored)), before
+
+
+def _differences(before: LabelMap | None, after: LabelMap) -> tuple[Counts, Counts]:
+    """Pixels gained and lost by class."""
+    if before is None or before is after or before.shape != after.shape:
+        return np.zeros(256, np.int64), np.zeros(256, np.int64)
+    differs = before != after
+    return np.bincount(after[differs], minlength=256), np.bincount(before[differs], minlength=256)
+
+
+def _settled(reader: _Reader, row: FrameRow, label_map: LabelMap, before: LabelMap | None) -> tuple[IssueRow, ...]:
+    """Issues of a frame whose area is no longer as it was sent, or no longer as the mask file has it."""
+    mine = [i for i in reader.issues if i.sample_id == row.sample_id and i.state == "open" and i.cvat_id is not None]
+    if not mine:
+        return ()
+    differs = reader.project.object_label_map(row.sent_sha256) != label_map
+    if before is not None:
+        differs |= before != label_map
+    return tuple(issue for issue in mine if _overlaps(issue, differs))
+
+
+def _overlaps(issue: IssueRow, differs: npt.NDArray[np.bool_]) -> bool:
+    region = from_cvat_runs(issue.runs, 0, differs.shape)
+    if region is None:
+        return False
+    left, top, right, bottom = region.box_ltrb
+    return bool((differs[top:bottom, left:right] & region.bits).any())

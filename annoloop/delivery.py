@@ -1,0 +1,288 @@
+"""A planned task to CVAT, step by step, each noted in the ledger: created, uploaded, annotated, verified, open.
+
+Not here: which images and which masks (``push.py``).  The fact to know: every step looks first at what an
+earlier try has done, by the task's name, which is nobody else's; so it does not matter where that try was
+killed, and nothing is ever made twice (law 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import cycle, islice
+from pathlib import PurePosixPath
+
+from annoloop.archive import Picture
+from annoloop.context import context_pictures
+from annoloop.cvat import CvatServer
+from annoloop.cvat_wire import Issue, JobInfo, shape_digest
+from annoloop.errors import CvatError, DataError
+from annoloop.guide import MARK, annotation_guide
+from annoloop.images import image_size_hw, read_image
+from annoloop.progress import Say, Track
+from annoloop.project import Project
+from annoloop.schema import FrameRow, IssueRow, TaskRow
+from annoloop.shapes import Drawing, draw
+
+_UPLOADS = 3
+_BATCH = 8
+"""Frames whose context pictures are in memory at the same time."""
+
+CONTEXT_FOLDER = "related_images"
+"""CVAT takes images below it for context of the frame beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handling:
+    """How a task is cut and dressed; may differ between the try that was cut off and the one that finishes it."""
+
+    segment_size: int
+    assignees: tuple[str, ...]
+    context: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivery:
+    """One task on its way."""
+
+    project: Project
+    server: CvatServer
+    task: TaskRow
+    frames: Sequence[FrameRow]
+    handling: Handling
+    say: Say
+    track: Track
+
+    def note(self, state: str, cvat_id: int) -> None:
+        """Write down how far it has come."""
+        self.project.ledger.set_task(self.task.id, state, cvat_id)
+
+
+def deliver(project: Project, server: CvatServer, task: TaskRow, handling: Handling, *, say: Say, track: Track) -> int:
+    """Bring a task to CVAT, or finish bringing it; returns its number there.
+
+    Raises:
+        DataError: an image cannot be read, or no room for the upload.
+        CvatError: the server refused, failed, or holds something else than was sent.
+    """
+    way = _Delivery(project, server, task, project.ledger.frames(task.id), handling, say, track)
+    users = server.user_ids(handling.assignees)  # before anything is made
+    project_id = _project(way)
+    cvat_id = _uploaded(way, project_id)
+    way.note("uploaded", cvat_id)
+    jobs = server.jobs(cvat_id)
+    _assign(server, jobs, [users[name] for name in handling.assignees])
+    index_of = _frame_indices(way, cvat_id)
+    filled = _annotate(way, cvat_id, jobs, index_of)
+    way.note("annotated", cvat_id)
+    _verify(way, cvat_id, jobs, index_of, filled)
+    way.note("verified", cvat_id)
+    _pin_issues(way, cvat_id, index_of)
+    way.note("open", cvat_id)
+    return cvat_id
+
+
+def give_up(project: Project, server: CvatServer, task: TaskRow, say: Say) -> None:
+    """Forget a half-made task that no command can finish; what somebody may have worked on is not deleted."""
+    name = project.config.cvat.project or project.config.project
+    kept = []
+    for found in server.find_named_tasks(name, task.name):
+        if found.size and any(server.job_shapes(job.id) for job in server.jobs(found.id)):
+            kept.append(server.task_url(found.id))
+        else:
+            server.delete_task(found.id)
+    project.ledger.set_task(task.id, "lost", task.cvat_id)
+    rest = f"; delete it in CVAT if nobody needs it: {', '.join(kept)}" if kept else ""
+    say(f"gave up the half-made task {task.name!r}: model or classes have changed since{rest}")
+
+
+def _project(way: _Delivery) -> int:
+    settings = way.project.config
+    name = settings.cvat.project or settings.project
+    project_id = way.server.ensure_project(name, way.project.classes)
+    try:
+        if not way.server.write_guide(project_id, annotation_guide(way.project.classes), mark=MARK):
+            way.say(f"project {name!r} has a guide of its own, which stays")
+    except CvatError as error:
+        # A guide is a help, not the work: its failure is told and stops nothing.
+        way.say(f"the annotation guide was not written: {error.message}")
+    return project_id
+
+
+# images
+
+
+def _uploaded(way: _Delivery, project_id: int) -> int:
+    """The task with all its frames: of an earlier try if its upload is whole, else made anew."""
+    failure: CvatError | None = None
+    for _ in range(_UPLOADS + 1):
+        usable = _usable_task(way, project_id)
+        if usable is not None:
+            return usable
+        if failure is not None:
+            way.say(f"CVAT: the upload broke, sending it again: {failure.message}")
+        try:
+            cvat_id = way.server.create_task(project_id, way.task.name, segment_size=way.handling.segment_size)
+            way.note("created", cvat_id)
+            _upload(way, cvat_id)
+        except CvatError as error:
+            if error.status is not None and 400 <= error.status < 500 and error.status not in (404, 409, 429):
+                raise  # refused: the same would be refused again
+            failure = error
+    raise failure or CvatError("the uploaded frames are not all there", where=way.task.name)
+
+
+def _usable_task(way: _Delivery, project_id: int) -> int | None:
+    """The one task of this name whose upload is whole; half-made ones are deleted."""
+    usable = None
+    for found in way.server.find_tasks(project_id, way.task.name):
+        if found.size == len(way.frames) and usable is None:
+            usable = found.id
+        else:
+            way.server.delete_task(found.id)
+    return usable
+
+
+def _upload(way: _Delivery, cvat_id: int) -> None:
+    images = [(frame.name, way.project.image_path(frame.sample_id)) for frame in way.frames]
+    try:
+        size_bytes = sum(path.stat().st_size for _, path in images)
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})", where=error.filename) from error
+    pictures: Iterator[Picture] = iter(images)
+    if way.handling.context and way.task.run_id is not None:
+        pictures = _with_context(way, images)
+    way.server.upload_images(
+        cvat_id, pictures, size_bytes=size_bytes, scratch=way.project.scratch_dir(), track=way.track
+    )
+
+
+def _with_context(way: _Delivery, images: Sequence[Picture]) -> Iterator[Picture]:
+    """Every image, and beside it its pictures of labels, prediction and errors."""
+    hashes = way.project.ledger.images()
+    rows = dict(zip(images, way.frames, strict=True))
+
+    def pictures(image: Picture) -> list[Picture]:
+        return [image, *_context(way, rows[image], hashes[rows[image].sample_id].image_sha256)]
+
+    with ThreadPoolExecutor() as pool:
+        steps = way.track(range(0, len(images), _BATCH), "drawing context", -(-len(images) // _BATCH))
+        for start in steps:
+            for drawn in pool.map(pictures, images[start : start + _BATCH]):
+                yield from drawn
+
+
+def _context(way: _Delivery, frame: FrameRow, image_sha256: str) -> list[Picture]:
+    assert frame.base_sha256 is not None
+    assert way.task.run_id is not None
+    found = context_pictures(
+        read_image(way.project.image_path(frame.sample_id)),
+        way.project.object_label_map(frame.base_sha256),
+        way.project.prediction(way.task.run_id, image_sha256),
+        way.project.classes,
+    )
+    name = PurePosixPath(frame.name)
+    folder = name.parent / CONTEXT_FOLDER / f"{name.stem}_{name.suffix[1:]}"
+    return [(str(folder / picture.name), picture.jpeg) for picture in found]
+
+
+def _frame_indices(way: _Delivery, cvat_id: int) -> dict[str, int]:
+    """Frame index by name, after the server's names and sizes were compared with ours."""
+    found = {frame.name: frame for frame in way.server.frames(cvat_id)}
+    where = way.server.task_url(cvat_id)
+    if set(found) != {f.name for f in way.frames}:
+        odd = sorted(set(found) ^ {f.name for f in way.frames})
+        raise CvatError(f"the server's frames are not those that were sent: {odd[0]!r}", where=where)
+    for frame in way.frames:
+        size_hw = image_size_hw(way.project.image_path(frame.sample_id))
+        if found[frame.name].size_hw != size_hw:
+            raise CvatError(
+                f"frame {frame.name} is {found[frame.name].size_hw} (h, w) on the server, {size_hw} here", where=where
+            )
+    return {name: frame.index for name, frame in found.items()}
+
+
+# jobs and masks
+
+
+def _assign(server: CvatServer, jobs: Sequence[JobInfo], user_ids: Sequence[int]) -> None:
+    """Round robin; a job that somebody has already keeps its annotator."""
+    for job, user_id in zip(jobs, islice(cycle(user_ids), len(jobs)), strict=False):
+        if job.assignee is None:
+            server.assign_job(job.id, user_id)
+
+
+def _annotate(way: _Delivery, cvat_id: int, jobs: Sequence[JobInfo], index_of: Mapping[str, int]) -> set[int]:
+    """Fill every job that is still empty and new; returns the numbers of those that were filled.
+
+    A job with shapes was filled by an earlier try, and somebody may have begun to correct it since.
+    """
+    if way.task.state in ("annotated", "verified"):
+        return set()
+    label_ids = {label.name: label.id for label in way.server.task_labels(cvat_id, way.project.classes)}
+    how = Drawing("mask" if way.task.shape == "mask" else "polygon", way.task.tolerance_px, way.task.min_region_px)
+    resumed = way.task.state not in ("planned", "created")
+    filled = set()
+    for job in way.track(jobs, "sending masks", len(jobs)):
+        if resumed and (job.state != "new" or way.server.job_shapes(job.id)):
+            continue
+        shapes = [
+            replace(one.shape, frame=index_of[frame.name], label_id=label_ids[one.label], source="auto")
+            for frame in way.frames
+            if index_of[frame.name] in job.frames
+            for one in draw(way.project.object_label_map(frame.sent_sha256), way.project.classes, how, frame.name)
+        ]
+        way.server.replace_job_shapes(job.id, shapes)
+        filled.add(job.id)
+    return filled
+
+
+def _verify(
+    way: _Delivery, cvat_id: int, jobs: Sequence[JobInfo], index_of: Mapping[str, int], filled: set[int]
+) -> None:
+    """Read everything back and compare it with the plan, shape by shape.
+
+    Raises:
+        CvatError: the server holds something else than was sent a moment ago; the task is deleted then.
+    """
+    names = {label.id: label.name for label in way.server.task_labels(cvat_id, way.project.classes)}
+    for job in way.track(jobs, "reading masks back", len(jobs)):
+        found: dict[int, list[str]] = {}
+        for shape in way.server.job_shapes(job.id):
+            found.setdefault(shape.frame, []).append(shape_digest(shape, names[shape.label_id]))
+        wrong = [
+            frame.name
+            for frame in way.frames
+            if (index := index_of[frame.name]) in job.frames and tuple(sorted(found.get(index, []))) != frame.shapes
+        ]
+        if wrong and job.id in filled:
+            way.server.delete_task(cvat_id)
+            way.note("planned", cvat_id)
+            raise CvatError(
+                f"frame {wrong[0]} came back with other shapes than were sent; the task was deleted",
+                where=f"{way.server.url}/jobs/{job.id}",
+                hint="the same command makes it anew",
+            )
+        if wrong:
+            way.say(f"job {job.id}: {len(wrong)} frames are being corrected already")
+
+
+# issues
+
+
+def _pin_issues(way: _Delivery, cvat_id: int, index_of: Mapping[str, int]) -> None:
+    rows = way.project.ledger.issues(way.task.id)
+    if not rows:
+        return
+    name_of = {frame.sample_id: frame.name for frame in way.frames}
+    issue_of = {row: _issue(row, index_of[name_of[row.sample_id]]) for row in rows}
+    numbers = way.server.pin_issues(cvat_id, list(dict.fromkeys(issue_of.values())), way.track)
+    way.project.ledger.put_issues(
+        way.task.id, [replace(row, cvat_id=numbers[issue]) for row, issue in issue_of.items()]
+    )
+
+
+def _issue(row: IssueRow, frame: int) -> Issue:
+    left, top, right, bottom = row.runs[-4:]
+    return Issue(frame, tuple(map(float, (left, top, right + 1, bottom + 1))), row.message)

@@ -1,0 +1,60 @@
+"""The annotation guide of a CVAT project, written from the class table.
+
+Markdown as CVAT shows it behind its "Guide" button.  The fact to know: ``MARK`` tells a guide of ours from
+one that people wrote, which is never replaced.
+"""
+
+from __future__ import annotations
+
+from annoloop.classes import IGNORE_LABEL, ClassTable
+
+MARK = "[//]: # (written by annoloop)"
+"""A line that Markdown does not show."""
+
+
+def annotation_guide(classes: ClassTable) -> str:
+    """What an annotator has to know: the labels, what is left uncovered, what the pictures mean, how to finish."""
+    return "\n".join([
+        MARK, "", "# How to correct these masks", "",
+        *_labels(classes), "", *_uncovered(classes), "",
+        "## What you see", "",
+        "- Every mask was drawn by annoloop. Those marked *AUTO* come from a model or from the present labels: correct"
+        " them, relabel them, delete them, or draw new ones. What you do not touch comes back exactly as it is.",
+        "- The pictures beside a frame: `1 labels` are the present labels, `2 prediction` is what the model says, and"
+        " `3 errors` is where the two differ: *missed* (labelled, not found), *invented* (found, not labelled) and"
+        " *confused* (another class).",
+        "- An issue marks an area where they differ most and names both classes. Decide which one is right; it is"
+        " resolved by itself when the area was changed.",
+        "- Where two masks overlap, the upper one counts (`z-order`).", "",
+        "## When you are done", "",
+        "- Draw with *Shape*, not with *Track*. Masks, polygons, rectangles and ellipses are all read.",
+        "- Set the job to **completed**. Only completed jobs are taken over; a frame that you left as it was"
+        " then counts as accepted.",
+        "- Delete a frame only if it must not be used at all.",
+        "",
+    ])  # fmt: skip
+
+
+def _labels(classes: ClassTable) -> list[str]:
+    rows = [
+        f"| {_cell(c.name)} | {c.index} | `{c.color}` |" for c in classes.classes if c.index in classes.drawn_indices
+    ]
+    return [
+        "## Labels", "", "| label | index | colour |", "|---|---|---|", *rows,
+        f"| {IGNORE_LABEL} | {classes.ignore_index} | `#ffffff` |", "",
+        f"`{IGNORE_LABEL}` is for pixels that nobody can decide: they are left out of training and of the score.",
+    ]  # fmt: skip
+
+
+def _uncovered(classes: ClassTable) -> list[str]:
+    if classes.keeps_uncovered:
+        rule = "keep the class that they had before"
+    elif classes.background_index is None:
+        rule = "are ignored: draw every class"
+    else:
+        rule = f"are **{_cell(str(classes.background))}**: it has no label and is never drawn"
+    return [f"Pixels that no mask covers {rule}."]
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -1,0 +1,69 @@
+"""A training process as a person watches it: a live bar on stderr, and one line per validation.
+
+Not here: reports (``console.py``); this is shown while the child process is at work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from annoloop.training import Event
+
+
+class TrainingView:
+    """Live progress of a training process from its events; one line per validation."""
+
+    def __init__(self, console: Console, *, quiet: bool, verbose: bool) -> None:
+        self._console, self._verbose = console, verbose
+        self._last = "-"
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[facts]}"),
+            TimeElapsedColumn(), TimeRemainingColumn(),
+            console=console, transient=True, disable=quiet or not console.is_terminal,
+        )  # fmt: skip
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> TrainingView:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Show an event."""
+        fields = event.fields
+        if event.kind == "started" and fields.get("iterations"):
+            self._console.print(f"training on {fields.get('device')}: {fields['iterations']} iterations")
+            self._task = self._bar.add_task("training", total=fields["iterations"], facts="")
+        elif event.kind == "iteration" and self._task is not None:
+            facts = f"loss {fields['loss']:.3f}  val mDice {self._last}"
+            self._bar.update(self._task, completed=fields["iteration"], facts=facts)
+            if self._verbose:
+                self._console.print(f"[dim]iteration {fields['iteration']}: {facts}[/]")
+        elif event.kind == "validation":
+            self._last = f"{fields['mdice']:.3f}"
+            best = "  best so far" if fields.get("best") else ""
+            self._console.print(f"iteration {fields['iteration']}: validation mDice {self._last}{best}")
+        elif event.kind == "prediction":
+            self._predicting(fields)
+        elif event.kind == "warning":
+            self._console.print(f"[yellow]warning:[/] {escape(str(fields['message']))}")
+
+    def _predicting(self, fields: Mapping[str, Any]) -> None:
+        if fields["done"] == 1 or self._task is None:
+            self._task = self._bar.add_task("predicting", total=fields["total"], facts="")
+        self._bar.update(self._task, completed=fields["done"])
