@@ -199,27 +199,32 @@ class Session:
             raise
         except ApiException as error:
             raise _refusal(error, where) from None
-        except urllib3.exceptions.ReadTimeoutError:
-            raise CvatError(
-                f"no answer within {self._timeout_s:g} s",
-                where=where,
-                hint="is the server overloaded? cvat.timeout_s in annoloop.yaml waits longer",
-                transient=True,
-            ) from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise CvatError(
-                f"cannot be reached ({_reason(error)})",
-                where=where,
-                hint="is the server up, and cvat.url in annoloop.yaml right?",
-                # Nobody waits for a server that never answered: its address is wrong, or it is down.
-                transient=self._answered,
-            ) from None
+            raise self._unreached(error, where) from None
         except (CvatSdkException, AssertionError, KeyError, TypeError, ValueError) as error:
             raise CvatError(
                 f"unexpected answer ({first_line(str(error)) or type(error).__name__})",
                 where=where,
                 hint="is cvat.url in annoloop.yaml the address of a CVAT server?",
             ) from None
+
+    def _unreached(self, error: Exception, where: str) -> CvatError:
+        from urllib3.exceptions import ReadTimeoutError
+
+        if isinstance(getattr(error, "reason", error), ReadTimeoutError):
+            return CvatError(
+                f"no answer within {self._timeout_s:g} s",
+                where=where,
+                hint="is the server overloaded? cvat.timeout_s in annoloop.yaml waits longer",
+                transient=True,
+            )
+        return CvatError(
+            f"cannot be reached ({_reason(error)})",
+            where=where,
+            hint="is the server up, and cvat.url in annoloop.yaml right?",
+            # Nobody waits for a server that never answered: its address is wrong, or it is down.
+            transient=self._answered,
+        )
 
 
 class _Meter:

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeAlias
+from uuid import uuid4
 
 import pytest
 from hypothesis import settings
+from loop import Loop, add_model, make_project, opened
 
 from annoloop.config import FILE_NAME
 from annoloop.demo import Server, running_sandbox
@@ -84,6 +86,15 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The embedded CVAT in a child process: where it listens, and its token."""
     with running_sandbox(tmp_path_factory.mktemp("sandbox")) as server:
         yield server
+
+
+@pytest.fixture
+def loop(tmp_path: Path, sandbox: Server) -> Iterator[Loop]:
+    """A project with a model of known mistakes, and a session with the sandbox."""
+    made = make_project(tmp_path, sandbox.url, name=f"test-{uuid4().hex[:8]}", segment_size=3)
+    with opened(tmp_path, sandbox) as (project, cvat):
+        add_model(project, made.truth)
+        yield Loop(tmp_path, made.truth, sandbox, project, cvat)
 
 
 def _refuse(host: object) -> None:

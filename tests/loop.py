@@ -6,8 +6,9 @@ The model is real state, not a mock: a run in the ledger with predictions on dis
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +16,25 @@ import numpy as np
 from annoloop.config import FILE_NAME, CvatConfig, load, render
 from annoloop.credentials import Credentials
 from annoloop.cvat import CvatServer, connect
+from annoloop.cvat_wire import JobInfo, Shape
 from annoloop.dataset import read_label_map
 from annoloop.demo import Server
 from annoloop.images import IndexImage, encode_index_png, write_atomic
 from annoloop.init import init
 from annoloop.made_data import COLORS, NAMES, MadeData, make_data
+from annoloop.masks import LabelMap, Region, to_cvat_runs
 from annoloop.project import Project
+from annoloop.pull import PullReport, pull
+from annoloop.push import PushReport, PushRequest, push
 
 COUNTS = {"train": 8, "val": 3}
 
 
-def make_project(folder: Path, server_url: str, *, name: str, segment_size: int = 0) -> MadeData:
+def make_project(
+    folder: Path, server_url: str, *, name: str, segment_size: int = 0, counts: Mapping[str, int] = COUNTS
+) -> MadeData:
     """A small data set with an annoloop.yaml that points at a server; ``name`` must be the test's own."""
-    made = make_data(folder, COUNTS, size_hw=(48, 64), damaged_share=0.9, seed=3)
+    made = make_data(folder, counts, size_hw=(48, 64), damaged_share=0.9, seed=3)
     file = init(made.root, folder, classes=NAMES, palette=COLORS).file
     config = load(file)
     settings = {
@@ -72,3 +79,57 @@ def opened(folder: Path, server: Server) -> Iterator[tuple[Project, CvatServer]]
 def mask_bytes(project: Project) -> dict[str, bytes]:
     """The bytes of every mask file, by sample id."""
     return {s.id: s.mask.read_bytes() for s in project.samples() if s.mask is not None}
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A project with a model, a session with its server, and what an annotator does there."""
+
+    folder: Path
+    truth: Path
+    server: Server
+    project: Project
+    cvat: CvatServer
+
+    def push(self, worst: int = 4, **details: object) -> PushReport:
+        """Push with three images per job."""
+        return push(self.project, self.cvat, PushRequest(worst=worst, **({"segment_size": 3} | details)))  # type: ignore[arg-type]
+
+    def pull(self, task: int | None, **details: object) -> PullReport:
+        """Pull one task."""
+        return pull(self.project, self.cvat, task=task, **details)[0]  # type: ignore[arg-type]
+
+    def jobs(self, task: int | None) -> list[JobInfo]:
+        """The jobs of a task."""
+        assert task is not None
+        return self.cvat.jobs(task)
+
+    def complete(self, task: int | None, state: str = "completed") -> None:
+        """Set all jobs of a task to a state."""
+        for job in self.jobs(task):
+            self.cvat.set_job(job.id, state=state)
+
+    def tasks(self) -> list[str]:
+        """The names of all tasks of the project in CVAT."""
+        project_id = self.cvat.ensure_project(self.project.config.project, self.project.classes)
+        return [task["name"] for task in self.cvat.session.listed("tasks", project_id=project_id)]
+
+    def frame_of(self, task: int | None, sample_id: str) -> int:
+        """The frame that shows a sample."""
+        assert task is not None
+        return next(f.index for f in self.cvat.frames(task) if f.name.startswith(f"{sample_id}."))
+
+    def draw(self, task: int | None, frame: int, label: str, region: Region) -> None:
+        """Draw a mask as an annotator does."""
+        labels = {x.name: x.id for x in self.cvat.labels(task_id=int(task or 0))}
+        job = next(j for j in self.cvat.jobs(int(task or 0)) if frame in j.frames)
+        shape = Shape(frame, labels[label], "mask", tuple(map(float, to_cvat_runs(region))))
+        self.cvat.change_job_shapes(job.id, create=[shape])
+
+    def label_map(self, sample_id: str) -> LabelMap:
+        """The mask of a sample as it is on disk."""
+        return read_label_map(self.project.mask_path(sample_id), self.project.config.data)
+
+    def true_map(self, sample_id: str) -> LabelMap:
+        """The mask that it should have."""
+        return read_label_map(self.truth / f"{sample_id}.png", self.project.config.data)

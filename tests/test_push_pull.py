@@ -7,15 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import pytest
-from loop import add_model, make_project, mask_bytes, opened
+from loop import Loop, make_project, mask_bytes, opened
 
 from annoloop.annotate import annotate
 from annoloop.config import CvatConfig
@@ -26,43 +24,12 @@ from annoloop.dataset import read_label_map
 from annoloop.demo import Server
 from annoloop.errors import ConfigError, CvatError, DataError, LedgerError
 from annoloop.images import IndexImage, encode_index_png
-from annoloop.masks import Region, to_cvat_runs
+from annoloop.masks import Region
 from annoloop.project import Project
-from annoloop.pull import PullReport, pull
-from annoloop.push import PushReport, PushRequest, push
+from annoloop.pull import pull
+from annoloop.push import PushRequest, push
 from annoloop.status import status
 from annoloop.undo import undo
-
-
-@dataclass(frozen=True)
-class Loop:
-    folder: Path
-    truth: Path
-    server: Server
-    project: Project
-    cvat: CvatServer
-
-    def push(self, worst: int = 4, **details: object) -> PushReport:
-        return push(self.project, self.cvat, PushRequest(worst=worst, segment_size=3, **details))  # type: ignore[arg-type]
-
-    def pull(self, task: int | None, **details: object) -> PullReport:
-        return pull(self.project, self.cvat, task=task, **details)[0]  # type: ignore[arg-type]
-
-    def complete(self, task: int) -> None:
-        for job in self.cvat.jobs(task):
-            self.cvat.set_job(job.id, state="completed")
-
-    def tasks(self) -> list[str]:
-        project_id = self.cvat.ensure_project(self.project.config.project, self.project.classes)
-        return [task["name"] for task in self.cvat.session.listed("tasks", project_id=project_id)]
-
-
-@pytest.fixture
-def loop(tmp_path: Path, sandbox: Server) -> Iterator[Loop]:
-    made = make_project(tmp_path, sandbox.url, name=f"test-{uuid4().hex[:8]}", segment_size=3)
-    with opened(tmp_path, sandbox) as (project, cvat):
-        add_model(project, made.truth)
-        yield Loop(tmp_path, made.truth, sandbox, project, cvat)
 
 
 def test_pushed_labels_that_nobody_touches_come_back_byte_for_byte(loop: Loop) -> None:
@@ -115,7 +82,7 @@ def test_only_the_pixels_that_an_annotator_drew_change(loop: Loop) -> None:
     others = {k: v for k, v in mask_bytes(loop.project).items() if k != sample_id}
     frame = next(f for f in loop.cvat.frames(pushed.task) if f.name.startswith(sample_id))
     drawn = Region(2, 5, 7, np.array([[1, 1, 0], [0, 1, 1]], bool))
-    _draw(loop, pushed.task, frame.index, "square", drawn)
+    loop.draw(pushed.task, frame.index, "square", drawn)
     loop.complete(pushed.task)
     report = loop.pull(pushed.task)
     after = read_label_map(loop.project.mask_path(sample_id), loop.project.config.data)
@@ -164,7 +131,7 @@ def test_unfinished_jobs_stay_out_and_can_be_pulled_later(loop: Loop) -> None:
 
 def test_frames_that_were_never_opened_stay_out_even_with_include_unfinished(loop: Loop) -> None:
     pushed = loop.push(source="ground-truth")
-    _draw(loop, pushed.task, 0, "disc", Region(1, 0, 0, np.ones((3, 3), bool)))
+    loop.draw(pushed.task, 0, "disc", Region(1, 0, 0, np.ones((3, 3), bool)))
     report = loop.pull(pushed.task, include_unfinished=True)
     assert (len(report.changed), len(report.accepted), len(report.unopened)) == (1, 0, 3)
 
@@ -434,10 +401,3 @@ def test_one_class_and_missed_pixels_can_be_the_criterion(loop: Loop) -> None:
     by_missed = push(loop.project, None, PushRequest(worst=3, by="missed", dry_run=True)).frames
     assert [f.score for f in by_class] == sorted(f.score for f in by_class)
     assert [f.score for f in by_missed] == sorted(f.score for f in by_missed)
-
-
-def _draw(loop: Loop, task: int, frame: int, label: str, region: Region) -> None:
-    labels = {x.name: x.id for x in loop.cvat.labels(task_id=task)}
-    job = next(j for j in loop.cvat.jobs(task) if frame in j.frames)
-    shape = Shape(frame, labels[label], "mask", tuple(map(float, to_cvat_runs(region))))
-    loop.cvat.change_job_shapes(job.id, create=[shape])
