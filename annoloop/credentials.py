@@ -48,7 +48,7 @@ def credentials_for(url: str, environment: Mapping[str, str] = os.environ) -> Cr
     if username and password:
         return Credentials(username=username, password=password)
     stored = _read(credentials_file(environment)).get(url)
-    if stored is None:
+    if not stored:
         raise ConfigError("no CVAT credentials", where=url, hint=ACCOUNT_HINT)
     return Credentials(**stored)
 
@@ -85,7 +85,7 @@ def _read(path: Path) -> dict[str, dict[str, str]]:
         raise ConfigError("other users can read these credentials", where=path, hint=f"chmod 600 {path}")
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
-        return {str(url): {key: str(entry[key]) for key in _KEYS if key in entry} for url, entry in entries.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+        return {url: {key: entry[key] for key in _KEYS if entry.get(key)} for url, entry in entries.items()}
+    except (OSError, ValueError, AttributeError):
         # Not the parser's words: they may quote the secret.
         raise ConfigError("cannot be read", where=path, hint="delete it, then annoloop login") from None

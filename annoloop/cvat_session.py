@@ -209,9 +209,12 @@ class Session:
             ) from None
 
     def _unreached(self, error: Exception, where: str) -> CvatError:
-        from urllib3.exceptions import ReadTimeoutError
+        from urllib3.exceptions import ReadTimeoutError, SSLError
 
-        if isinstance(getattr(error, "reason", error), ReadTimeoutError):
+        cause = getattr(error, "reason", error)
+        if isinstance(cause, SSLError):
+            return _unsafe(cause, where)
+        if isinstance(cause, ReadTimeoutError):
             return CvatError(
                 f"no answer within {self._timeout_s:g} s",
                 where=where,
@@ -287,8 +290,7 @@ def _refusal(error: Any, where: str) -> CvatError:
     status = int(error.status or 0)
     words = said(error.body)
     if status == 0:
-        return CvatError(f"cannot be reached safely ({first_line(str(error.reason))})", where=where,
-                         hint="for a private certificate authority set cvat.ca_file")  # fmt: skip
+        return _unsafe(error.reason, where)
     hint = _HINTS.get(status, "the server failed; its log knows why" if status >= 500 else None)
     return CvatError(
         f"HTTP {status}{': ' + words if words else ''}",
@@ -297,6 +299,14 @@ def _refusal(error: Any, where: str) -> CvatError:
         status=status,
         transient=status >= 500,
         retry_after_s=_retry_after_s(error.headers),
+    )
+
+
+def _unsafe(reason: object, where: str) -> CvatError:
+    return CvatError(
+        f"cannot be reached safely ({first_line(str(reason))})",
+        where=where,
+        hint="for a private certificate authority set cvat.ca_file; annoloop has no way to skip the check",
     )
 
 
