@@ -62,7 +62,7 @@ def _asked_for(username: str | None) -> Credentials:
 @click.option("--source", type=click.Choice(["prediction", "ground-truth"]), help="Which masks to correct.")
 @click.option("--random-share", type=click.FloatRange(0, 1), help="Share of images drawn by chance.")
 @click.option("--shape", type=click.Choice(["mask", "polygon"]), help="Exact masks, or polygons, which lose pixels.")
-@click.option("--tolerance-px", type=click.FloatRange(0), help="How far a polygon may stray from the mask.")
+@click.option("--tolerance-px", type=click.FloatRange(0), help="How coarse polygons may be; 0: exact.")
 @click.option("--segment-size", type=click.IntRange(0), help="Images per job; 0: one job.")
 @click.option("--assignee", "assignees", help="User names, comma separated; jobs go round robin.")
 @click.option("--context/--no-context", default=None, help="Pictures of labels, prediction and errors beside frames.")

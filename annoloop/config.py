@@ -213,7 +213,7 @@ train:
 push:
   source: {push.source}  # prediction: correct the model; ground-truth: correct the labels
   shape: {push.shape}  # mask: exact; polygon: loses pixels where somebody edits
-  tolerance_px: {push.tolerance_px}  # how far a polygon may stray from the mask
+  tolerance_px: {push.tolerance_px}  # polygons: corners go whose triangle is smaller than this, squared
   min_region_px: {push.min_region_px}  # smaller specks of a class travel as one shape
   context: {_scalar(push.context)}  # pictures of labels, prediction and errors beside each frame in CVAT
   issues_per_frame: {push.issues_per_frame}  # at most so many of the largest errors are pinned as issues

@@ -63,7 +63,8 @@ def error_map(truth: LabelMap, prediction: LabelMap, classes: ClassTable, image:
     background = classes.background_index
     missed = wrong & (prediction == background) if background is not None else np.zeros_like(wrong)
     invented = wrong & (truth == background) if background is not None else np.zeros_like(wrong)
-    canvas = np.repeat((image.mean(axis=2, keepdims=True) * 0.5 + 20).astype(np.uint8), 3, axis=2)
+    grey = (image[..., 0].astype(np.uint16) + image[..., 1] + image[..., 2]) // 6 + 20  # half of the channels' mean
+    canvas = np.repeat(grey[..., None].astype(np.uint8), 3, axis=2)
     for name, where in (
         ("missed", missed),
         ("invented", invented),
@@ -71,6 +72,13 @@ def error_map(truth: LabelMap, prediction: LabelMap, classes: ClassTable, image:
     ):
         canvas[where] = ERROR_COLORS[name]
     return canvas
+
+
+def font_path() -> Path:
+    """DejaVu Sans, which comes with matplotlib: Latin, Greek and Cyrillic, wherever annoloop is installed."""
+    import matplotlib
+
+    return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 
 
 def save_panels(folder: Path, panels: Sequence[Panel], classes: ClassTable, track: Track = silent) -> tuple[Path, ...]:

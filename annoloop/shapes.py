@@ -24,7 +24,7 @@ Kind = Literal["mask", "polygon"]
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """How masks become shapes: exact masks, or polygons that stray at most ``tolerance_px`` from them."""
+    """How masks become shapes: exact masks, or outlines simplified by ``polygons.pieces``' ``tolerance_px``."""
 
     kind: Kind
     tolerance_px: float
@@ -47,7 +47,7 @@ def draw(label_map: LabelMap, classes: ClassTable, how: Drawing, where: object) 
     Raises:
         DataError: the shapes would not give the mask back, which must never happen.
     """
-    drawn = [_drawn(piece, classes) for piece in _pieces(label_map, classes, how)]
+    drawn = [_drawn(piece, classes, how) for piece in _pieces(label_map, classes, how)]
     exact = [_exact(one, label_map.shape) for one in drawn]
     whole = paint([region for region in exact if region is not None], label_map.shape, fill=classes.fill_index)
     if None in exact or not np.array_equal(whole, label_map):
@@ -98,10 +98,12 @@ def _pieces(label_map: LabelMap, classes: ClassTable, how: Drawing) -> list[Piec
     return [Piece(region, None) for region in regions(label_map, skip=skip, min_region_px=how.min_region_px)]
 
 
-def _drawn(piece: Piece, classes: ClassTable) -> Drawn:
+def _drawn(piece: Piece, classes: ClassTable, how: Drawing) -> Drawn:
     label = classes.label_of(piece.region.class_index)
     if piece.outline is None:
-        shape = Shape(0, 0, "mask", tuple(map(float, to_cvat_runs(piece.region))))
+        # An outline leaves no room for the specks in it: they lie above.
+        z_order = 1 if how.kind == "polygon" else 0
+        shape = Shape(0, 0, "mask", tuple(map(float, to_cvat_runs(piece.region))), z_order)
     else:
         shape = Shape(0, 0, "polygon", tuple(round(number, 2) for number in piece.outline))
     return Drawn(label, shape, shape_digest(shape, label), piece.region)

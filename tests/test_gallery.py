@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from PIL import ImageFont
 
 from annoloop.classes import class_table
-from annoloop.gallery import ERROR_COLORS, Panel, colorize, error_map, overlay, save_panels
+from annoloop.gallery import ERROR_COLORS, Panel, colorize, error_map, font_path, overlay, save_panels
 from annoloop.images import read_image
 
 CLASSES = class_table(["background", "car", "tree"], ["#000000", "#ff0000", "#00ff00"], background="background")
@@ -40,6 +41,12 @@ def test_missed_invented_and_confused_have_their_colours_and_ignore_none() -> No
 def test_without_background_every_error_is_confused() -> None:
     picture = error_map(TRUTH, PREDICTION, NO_BACKGROUND, IMAGE)
     assert {tuple(p) for p in picture[0, 1:4].tolist()} == {ERROR_COLORS["confused"]}
+
+
+def test_the_font_knows_names_in_other_scripts() -> None:
+    font = ImageFont.truetype(str(font_path()), 20)
+    unknown = bytes(font.getmask("\U0010fffd"))
+    assert all(bytes(font.getmask(letter)) != unknown for letter in "éøłΩжš…")
 
 
 def test_panels_are_written_and_older_ones_go(tmp_path: Path) -> None:
