@@ -24,7 +24,7 @@ from annoloop.masks import LabelMap
 from annoloop.metrics import confusion, dice
 
 LONGEST_PX = 1024
-NARROWEST_PX = 480
+NARROWEST_PX = 400
 
 _NEAREST = Image.Resampling.NEAREST
 _FILL = 90  # of 255: the image stays readable under a class; its outline is opaque
@@ -67,7 +67,7 @@ _Placed: TypeAlias = tuple[float, _Entry]
 def context_pictures(image: Rgb, truth: LabelMap, prediction: LabelMap, classes: ClassTable) -> tuple[Picture, ...]:
     """Current labels, prediction and errors over the image RGB uint8 (H, W, 3), each with its legend.
 
-    The image is shrunk to 1024 px on its longer side, or enlarged in whole steps to 480 px of width as long
+    The image is shrunk to 1024 px on its longer side, or enlarged in whole steps to 400 px of width as long
     as it stays within that; Dice per class, the worst first, is counted on the full maps (H, W).
 
     Raises:

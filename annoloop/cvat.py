@@ -39,7 +39,7 @@ from annoloop.progress import Say, Track, silent, unsaid
 
 T = TypeVar("T")
 
-_AT_ONCE = 4
+_AT_ONCE = 8
 """Small requests that are on their way at the same time."""
 
 

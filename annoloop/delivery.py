@@ -8,10 +8,9 @@ killed, and nothing is ever made twice (law 4).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from annoloop.archive import Picture
 from annoloop.context import context_pictures
@@ -26,8 +25,6 @@ from annoloop.schema import FrameRow, IssueRow, TaskRow
 from annoloop.shapes import Drawing, draw
 
 _UPLOADS = 3
-_BATCH = 8
-"""Frames whose context pictures are in memory at the same time."""
 
 CONTEXT_FOLDER = "related_images"
 """CVAT takes images below it for context of the frame beside it."""
@@ -158,19 +155,13 @@ def _upload(way: _Delivery, cvat_id: int) -> None:
     )
 
 
-def _with_context(way: _Delivery, images: Sequence[Picture]) -> Iterator[Picture]:
-    """Every image, and beside it its pictures of labels, prediction and errors."""
+def _with_context(way: _Delivery, images: Sequence[tuple[str, Path]]) -> Iterator[Picture]:
+    """Every image, and beside it its pictures of labels, prediction and errors; one frame's at a time in memory."""
     hashes = way.project.ledger.images()
-    rows = dict(zip(images, way.frames, strict=True))
-
-    def pictures(image: Picture) -> list[Picture]:
-        return [image, *_context(way, rows[image], hashes[rows[image].sample_id].image_sha256)]
-
-    with ThreadPoolExecutor() as pool:
-        steps = way.track(range(0, len(images), _BATCH), "drawing context", -(-len(images) // _BATCH))
-        for start in steps:
-            for drawn in pool.map(pictures, images[start : start + _BATCH]):
-                yield from drawn
+    pairs = list(zip(images, way.frames, strict=True))
+    for image, frame in way.track(pairs, "drawing context", len(pairs)):
+        yield image
+        yield from _context(way, frame, hashes[frame.sample_id].image_sha256)
 
 
 def _context(way: _Delivery, frame: FrameRow, image_sha256: str) -> list[Picture]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,17 @@ import pytest
 
 from annoloop.errors import LedgerError
 from annoloop.ledger import Ledger
-from annoloop.schema import MIGRATIONS, FrameRow, ImageRow, MaskChange, ScoreRow
+from annoloop.schema import MIGRATIONS, FrameRow, ImageRow, IssueRow, MaskChange, ScoreRow
 
 IMAGES = [ImageRow(f"train/{name}", "1" * 64, "10:20:30", "2" * 64, "1:2:3") for name in "abc"]
-FRAMES = [FrameRow("train/a", "a.png", 0.25, "2" * 64, "3" * 64, ("car:12", "tree:34")),
-          FrameRow("train/b", "b.png", None, None, "3" * 64, ())]  # fmt: skip
+FRAMES = [FrameRow("train/a", "a.png", 0.25, "2" * 64, "3" * 64, "3" * 64, ("car:12", "tree:34")),
+          FrameRow("train/b", "b.png", None, None, "3" * 64, "4" * 64, ())]  # fmt: skip
+ISSUES = [
+    IssueRow("train/a", 0, "car missed: …", (0, 4, 1, 2, 2, 3)),
+    IssueRow("train/a", 1, "tree or car: …", (0, 1, 0, 0, 0, 0)),
+]
 TASK = {"name": "worst 2", "plan_digest": "p", "source": "prediction", "run_id": None, "class_digest": "c",
-        "server": "http://localhost:8080"}  # fmt: skip
+        "server": "http://localhost:8080", "shape": "polygon", "tolerance_px": 1.5, "min_region_px": 16}  # fmt: skip
 
 
 @pytest.fixture
@@ -46,7 +51,7 @@ def test_a_new_file_gets_every_migration(path: Path) -> None:
     db = sqlite3.connect(path)
     assert db.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS)
     tables = dict(db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall())
-    assert set(tables) == {"image", "run", "score", "task", "frame", "change", "mask_change"}
+    assert set(tables) == {"image", "run", "score", "task", "frame", "issue", "change", "mask_change"}
     assert all("STRICT" in sql for sql in tables.values())
 
 
@@ -111,7 +116,7 @@ def test_a_transaction_holds_the_write_lock_from_its_beginning(ledger: Ledger, p
 
 def test_half_a_list_is_not_kept(ledger: Ledger) -> None:
     with pytest.raises(LedgerError):
-        ledger.plan_task(TASK, [*FRAMES, FrameRow("train/unknown", "u.png", None, None, "3" * 64, ())])
+        ledger.plan_task(TASK, [*FRAMES, FrameRow("train/unknown", "u.png", None, None, "3" * 64, "3" * 64, ())])
     assert ledger.tasks() == []
 
 
@@ -237,12 +242,14 @@ def test_a_task_is_planned_pushed_and_pulled(ledger: Ledger) -> None:
     assert ledger.frames(task) == FRAMES
     (row,) = ledger.tasks()
     assert (row.id, row.state, row.cvat_id, row.name) == (task, "planned", None, "worst 2")
-    assert ledger.half_pushed_task("p") == row
+    assert (row.shape, row.tolerance_px, row.min_region_px) == ("polygon", 1.5, 16)
+    assert ledger.half_pushed_tasks() == [row]
     assert ledger.samples_in_open_tasks() == {"train/a", "train/b"}
+    assert ledger.samples_in_open_tasks(other_than=task) == set()
 
     ledger.set_task(task, "open", 12)
-    assert ledger.half_pushed_task("p") is None
-    changed = FrameRow("train/a", "a.png", 0.25, "5" * 64, "5" * 64, ("car:99",), "changed")
+    assert ledger.half_pushed_tasks() == []
+    changed = FrameRow("train/a", "a.png", 0.25, "5" * 64, "5" * 64, "3" * 64, ("car:99",), "changed")
     ledger.put_frames(task, [changed])
     assert ledger.frames(task) == [changed, FRAMES[1]]
     assert ledger.samples_in_open_tasks() == {"train/b"}
@@ -252,14 +259,53 @@ def test_a_task_is_planned_pushed_and_pulled(ledger: Ledger) -> None:
     assert ledger.tasks()[0].cvat_id == 12
 
 
-@pytest.mark.parametrize("state", ["planned", "created", "uploaded"])
-def test_a_push_that_was_cut_off_is_found_by_its_plan(ledger: Ledger, state: str) -> None:
+@pytest.mark.parametrize("state", ["planned", "created", "uploaded", "annotated", "verified", "open", "done", "lost"])
+def test_a_push_that_was_cut_off_is_known_as_half_made(ledger: Ledger, state: str) -> None:
     task = ledger.plan_task(TASK, FRAMES)
     ledger.set_task(task, state, None)
-    found = ledger.half_pushed_task("p")
-    assert found is not None
-    assert found.id == task
-    assert ledger.half_pushed_task("another plan") is None
+    assert [t.id for t in ledger.half_pushed_tasks()] == ([] if state in ("open", "done", "lost") else [task])
+
+
+def test_issues_are_planned_pinned_and_resolved(ledger: Ledger) -> None:
+    task = ledger.plan_task(TASK, FRAMES, ISSUES)
+    assert ledger.issues(task) == ISSUES
+    pinned = [replace(issue, cvat_id=number, state="settled") for number, issue in enumerate(ISSUES, 7)]
+    ledger.put_issues(task, pinned)
+    assert ledger.issues(task) == pinned
+    with pytest.raises(LedgerError, match="CHECK constraint failed"):
+        ledger.put_issues(task, [replace(ISSUES[0], state="forgotten")])
+
+
+def test_the_task_that_brought_a_mask_is_known(ledger: Ledger) -> None:
+    task = ledger.plan_task(TASK, FRAMES)
+    ledger.set_task(task, "open", 12)
+    ledger.add_change("pull", task, [MaskChange("train/a", "2" * 64, "4" * 64)])
+    assert ledger.task_that_wrote("train/a", "4" * 64) == 12
+    assert ledger.task_that_wrote("train/a", "2" * 64) is None
+    assert ledger.task_that_wrote("train/b", "4" * 64) is None
+
+
+def test_a_ledger_of_the_first_schema_keeps_its_rows(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    old = sqlite3.connect(path, isolation_level=None)
+    for statement in MIGRATIONS[0]:
+        old.execute(statement)
+    old.execute("PRAGMA user_version = 1")
+    old.execute("INSERT INTO image VALUES ('train/a', 'i', 's', 'm', 't')")
+    old.execute("INSERT INTO task VALUES (3, 'worst 1', 'p', 'open', 'prediction', NULL, 'c', 'http://x', 12, '2026')")
+    old.execute("INSERT INTO frame VALUES (3, 'train/a', 'a.png', 0.5, 'base', 'pushed', '[\"car:1\"]', 'open')")
+    old.execute("INSERT INTO change VALUES (1, 'pull', 3, NULL, '2026')")
+    old.close()
+    with Ledger(path) as ledger:
+        (task,) = ledger.tasks()
+        assert (task.id, task.cvat_id, task.state, task.shape) == (3, 12, "open", "mask")
+        (frame,) = ledger.frames(3)
+        assert frame == FrameRow("train/a", "a.png", 0.5, "base", "pushed", "pushed", ("car:1",))
+        assert [change.task_id for change in ledger.changes()] == [3]
+        assert ledger.issues(3) == []
+        ledger.set_task(3, "annotated", 12)
+        with pytest.raises(LedgerError, match="FOREIGN KEY"):
+            ledger.add_change("pull", 4, [])
 
 
 def test_a_change_is_unwritten_until_it_is_marked(ledger: Ledger) -> None:
