@@ -13,16 +13,24 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
+from loop import add_model, make_project, mask_bytes
 from PIL import Image
 
+from annoloop.annotate import annotate
 from annoloop.classes import ClassTable, class_table
-from annoloop.config import CvatConfig
+from annoloop.config import FILE_NAME, CvatConfig
 from annoloop.credentials import Credentials, credentials_for
 from annoloop.cvat import CvatServer, connect
-from annoloop.cvat_wire import Shape, shape_digest
+from annoloop.cvat_wire import Issue, Shape, shape_digest
+from annoloop.dataset import read_label_map
 from annoloop.demo import Server
 from annoloop.errors import CvatError
+from annoloop.guide import MARK, annotation_guide
 from annoloop.masks import LabelMap, from_cvat_runs, paint, regions, to_cvat_runs
+from annoloop.project import Project
+from annoloop.pull import pull
+from annoloop.push import PushRequest, push
+from annoloop.tasks import tasks
 
 REAL_URL = os.environ.get("ANNOLOOP_TEST_CVAT_URL")
 SIZES_HW = {"train/a.png": (37, 53), "train/sub/a.png": (20, 64), "train/zz é b.png": (1, 1)}
@@ -169,6 +177,111 @@ def test_deleted_frames_are_marked(cvat: CvatServer, task_id: int) -> None:
     cvat.session.call("PATCH", f"tasks/{task_id}/data/meta", {"deleted_frames": [1]})
     assert [f.deleted for f in cvat.frames(task_id)] == [False, True, False]
     cvat.session.call("PATCH", f"tasks/{task_id}/data/meta", {"deleted_frames": []})
+
+
+def test_polygons_and_their_z_order_come_back_as_they_were_sent(
+    cvat: CvatServer, task_id: int, classes: ClassTable
+) -> None:
+    label_ids = {label.name: label.id for label in cvat.task_labels(task_id, classes)}
+    job = cvat.jobs(task_id)[0]
+    points = (1.25, 2.0, 9.03, 2.0, 9.0, 11.99, 3.33, 12.0)
+    shape = Shape(0, label_ids["dog"], "polygon", points, 1, source="auto")
+    cvat.replace_job_shapes(job.id, [shape])
+    (found,) = cvat.job_shapes(job.id)
+    assert shape_digest(found, "dog") == shape_digest(shape, "dog")
+    assert found.source == "auto"
+    cvat.replace_job_shapes(job.id, [])
+
+
+def test_issues_are_pinned_once_listed_and_resolved(cvat: CvatServer, task_id: int) -> None:
+    wanted = [
+        Issue(0, (3.0, 4.0, 10.0, 12.0), "cat missed: 56 px"),
+        Issue(2, (0.0, 0.0, 1.0, 1.0), "dog invented: 1 px"),
+    ]
+    numbers = cvat.pin_issues(task_id, wanted)
+    assert cvat.pin_issues(task_id, wanted) == numbers, "the same again makes no second"
+    assert {(i.id, i.frame, i.position, i.resolved) for i in cvat.issues(task_id)} == {
+        (number, issue.frame, issue.position, False) for issue, number in numbers.items()
+    }
+    assert cvat.resolve_issue(numbers[wanted[0]])
+    assert {i.id: i.resolved for i in cvat.issues(task_id)} == {numbers[wanted[0]]: True, numbers[wanted[1]]: False}
+    cvat.session.call("DELETE", f"issues/{numbers[wanted[1]]}")
+    assert not cvat.resolve_issue(numbers[wanted[1]])
+
+
+def test_a_project_takes_a_guide_and_keeps_one_of_people(
+    cvat: CvatServer, project_id: int, classes: ClassTable
+) -> None:
+    text = annotation_guide(classes)
+    assert cvat.write_guide(project_id, text, mark=MARK)
+    assert cvat.write_guide(project_id, text + "more", mark=MARK)
+    guide_id = cvat.session.get(f"projects/{project_id}")["guide_id"]
+    assert cvat.session.get(f"guides/{guide_id}")["markdown"] == text + "more"
+    cvat.session.call("PATCH", f"guides/{guide_id}", {"markdown": "# ours"})
+    assert not cvat.write_guide(project_id, text, mark=MARK)
+    assert cvat.session.get(f"guides/{guide_id}")["markdown"] == "# ours"
+
+
+def test_a_job_is_given_to_a_user_by_name(cvat: CvatServer, task_id: int) -> None:
+    me = cvat.about().username
+    job = cvat.jobs(task_id)[0]
+    assert job.assignee is None
+    cvat.assign_job(job.id, cvat.user_ids([me])[me])
+    assert cvat.jobs(task_id)[0].assignee == me
+    with pytest.raises(CvatError, match="no user 'nobody-of-this-name'"):
+        cvat.user_ids([me, "nobody-of-this-name"])
+
+
+def test_this_account_may_write(cvat: CvatServer) -> None:
+    cvat.require_writing()
+
+
+def test_context_pictures_are_no_frames(cvat: CvatServer, project_id: int, images: list[tuple[str, Path]]) -> None:
+    task = cvat.create_task(project_id, "context")
+    beside = [("train/related_images/a_png/1 labels.png", images[0][1].read_bytes())]
+    cvat.upload_images(task, [images[0], *beside])
+    assert [frame.name for frame in cvat.frames(task)] == ["train/a.png"]
+    assert cvat.session.get(f"tasks/{task}/data/meta")["frames"][0]["related_files"] == 1
+    cvat.delete_task(task)
+
+
+def test_a_task_is_made_once_however_often_it_is_asked_for(cvat: CvatServer, project_id: int) -> None:
+    task = cvat.create_task(project_id, "only one")
+    assert cvat.create_task(project_id, "only one") == task
+    cvat.delete_task(task)
+    with pytest.raises(CvatError, match="HTTP 404"):
+        cvat.task(task)
+
+
+@pytest.mark.parametrize("shape", ["mask", "polygon"])
+def test_the_whole_exchange_changes_what_was_corrected_and_nothing_else(
+    cvat: CvatServer, tmp_path: Path, shape: str
+) -> None:
+    name = f"annoloop-contract-{uuid4().hex}"
+    made = make_project(tmp_path, cvat.url, name=name)
+    try:
+        with Project(tmp_path / FILE_NAME) as project:
+            add_model(project, made.truth)
+            before = mask_bytes(project)
+            request = PushRequest(worst=4, segment_size=2, shape=shape, source="ground-truth")  # type: ignore[arg-type]
+            report = push(project, cvat, request)
+            assert report.task is not None
+            first, second = cvat.jobs(report.task)
+            cvat.set_job(first.id, state="completed")
+            (pulled,) = pull(project, cvat)
+            assert (pulled.edited_px, len(pulled.accepted), len(pulled.unopened), pulled.written) == (0, 2, 2, ())
+            assert mask_bytes(project) == before
+            annotate(project, cvat, report.task, made.truth)
+            (pulled,) = pull(project, cvat)
+            assert set(pulled.changed) == {frame.sample_id for frame in report.frames}
+            for frame in report.frames:
+                truth = read_label_map(made.truth / f"{frame.sample_id}.png", project.config.data)
+                assert np.array_equal(read_label_map(project.mask_path(frame.sample_id), project.config.data), truth)
+            assert all(issue.resolved for issue in cvat.issues(report.task))
+            assert tasks(project, cvat, every=True).tasks[0].finished == 4
+    finally:
+        for found in cvat.session.listed("projects", name=name):
+            cvat.session.call("DELETE", f"projects/{found['id']}")
 
 
 def test_what_is_not_there_is_a_404_with_its_url(cvat: CvatServer) -> None:
