@@ -198,8 +198,6 @@ class Screen:
             issues = ", ".join(issue.partition(":")[0] for issue in frame.issues)
             table.add_row(escape(frame.sample_id), score, escape(shapes), escape(issues))
         self._out.print(table)
-        if report.polygon_loss_px is not None:
-            self._out.print(f"polygons: at most {report.polygon_loss_px} px would change if all were edited")
         if report.task is None:
             self._out.print(f"dry run: nothing was sent; the task would be [bold]{escape(report.name)}[/]")
             return
@@ -238,19 +236,21 @@ class Screen:
             )
         if report.written:
             self._next("annoloop retrain", "trains on the corrected masks; annoloop undo takes them back")
+        elif report.waiting or report.unopened or report.reopened:
+            self._next("annoloop tasks", "shows whose job is how far")
 
     @show.register
     def _(self, report: TasksReport) -> None:
         for task in report.tasks:
             self._out.print(
                 f"[bold]task {task.task}[/] {escape(task.state)}: {task.finished} of {task.frames} frames in completed"
-                f" jobs, {task.pulled} pulled  {escape(task.name)}"
+                f" jobs, {task.pulled} pulled  {escape(task.name)}\n{task.url}"
             )
             if task.jobs:
                 self._out.print(_job_table(task))
         for name in report.half_made:
             self._out.print(f"[yellow]half-made:[/] {escape(name)}; the same push command finishes it")
-        done = [task for task in report.tasks if task.finished]
+        done = [task for task in report.tasks if task.finished > task.pulled]
         if done:
             self._next(f"annoloop pull --task {done[0].task}", "brings its finished jobs back")
         elif not report.tasks:
@@ -354,11 +354,11 @@ def _class_table(report: PullReport) -> Table:
 
 
 def _job_table(task: TaskProgress) -> Table:
-    table = Table("  job", "frames", "stage", "state", "assignee", "", box=None, pad_edge=False)
+    table = Table("  job", "frames", "stage", "state", "assignee", box=None, pad_edge=False)
     for job in task.jobs:
         color = {"completed": "green", "rejected": "red", "in progress": "yellow"}.get(job.state, "dim")
         whose = "[dim]nobody[/]" if job.assignee is None else escape(job.assignee)
-        table.add_row(f"  {job.job}", str(job.frames), job.stage, f"[{color}]{job.state}[/]", whose, escape(job.url))
+        table.add_row(f"  {job.job}", str(job.frames), job.stage, f"[{color}]{job.state}[/]", whose)
     return table
 
 

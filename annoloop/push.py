@@ -117,6 +117,7 @@ def push(
     task = _cut_off(project, plan_digest)
     if server is not None:
         server.require_writing()
+        server.user_ids(request.assignees)  # an unknown one is better known before anything is planned
     if task is not None:
         return _send(project, server, request, task, say, track, resumed=True)
     if server is not None:

@@ -14,10 +14,9 @@ from annoloop.schema import TaskRow
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """One job: its frames, its stage and state in CVAT, and whose it is."""
+    """One job: its number, how many frames, its stage and state in CVAT, and whose it is."""
 
     job: int
-    url: str
     frames: int
     stage: str
     state: str
@@ -73,7 +72,7 @@ def _progress(project: Project, server: CvatServer, task: TaskRow) -> TaskProgre
         len(frames),
         sum(len(job.frames) for job in jobs if job.finished),
         pulled,
-        tuple(_job(server, task.cvat_id, job) for job in jobs),
+        tuple(JobProgress(job.id, len(job.frames), job.stage, job.state, job.assignee) for job in jobs),
     )
 
 
@@ -89,8 +88,3 @@ def _jobs(server: CvatServer, task_id: int) -> list[JobInfo] | None:
             return None
         raise
     return []
-
-
-def _job(server: CvatServer, task_id: int, job: JobInfo) -> JobProgress:
-    url = f"{server.task_url(task_id)}/jobs/{job.id}"
-    return JobProgress(job.id, url, len(job.frames), job.stage, job.state, job.assignee)
