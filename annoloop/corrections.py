@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from annoloop.cvat import CvatServer
 from annoloop.cvat_wire import Frame, JobInfo, Shape, shape_digest
-from annoloop.dataset import to_stored
+from annoloop.dataset import to_label_map, to_stored
 from annoloop.errors import CvatError
 from annoloop.images import decode_index_png, encode_index_png, read_bytes
 from annoloop.masks import LabelMap, Region, coverage, from_cvat_runs, paint
@@ -32,9 +32,9 @@ Counts = npt.NDArray[np.int64]
 class Correction:
     """One frame as it is in CVAT now; its mask lies in the history as ``stored_sha256``.
 
-    ``edited_px``: pixels that differ from the last time; ``gained`` and ``lost`` count them by class, and
-    ``file_gained`` and ``file_lost`` what would change in the mask file.  ``settled``: issues whose area
-    was changed.
+    ``pixels`` counts its classes.  ``edited_px``: pixels that differ from the last time; ``gained`` and
+    ``lost`` count them by class, and ``file_gained`` and ``file_lost`` what would change in the mask file.
+    ``settled``: issues whose area was changed.
     """
 
     row: FrameRow
@@ -43,6 +43,7 @@ class Correction:
     stored_sha256: str
     overlap_px: int
     uncovered_px: int
+    pixels: Counts
     gained: Counts
     lost: Counts
     file_gained: Counts
@@ -131,8 +132,12 @@ def class_pixels(project: Project, rows: Sequence[FrameRow]) -> Counts:
     """Pixels by class in the masks of frames as they were last in step."""
     counts: Counts = np.zeros(256, np.int64)
     for row in rows:
-        counts += np.bincount(project.object_label_map(row.pushed_sha256).ravel(), minlength=256)
+        counts += _counts(project.object_label_map(row.pushed_sha256))
     return counts
+
+
+def _counts(label_map: LabelMap) -> Counts:
+    return np.bincount(label_map.ravel(), minlength=256)
 
 
 def _check_frames(rows: Sequence[FrameRow], frames: Mapping[str, Frame], jobs: Sequence[JobInfo], where: str) -> None:
@@ -165,12 +170,12 @@ def _read_frame(reader: _Reader, row: FrameRow, frame: Frame, shapes: Sequence[S
     label_map, overlap_px, uncovered_px = last, 0, 0
     if digests != row.shapes:
         label_map, overlap_px, uncovered_px = _painted(reader, row, frame, shapes)
-    on_disk, stored_sha256, before = _stored(reader, row, label_map)
+    on_disk, stored_sha256, before = _stored(reader, row, last, label_map)
     gained, lost = _differences(last, label_map)
     file_gained, file_lost = _differences(before, label_map)
     return Correction(
-        row, digests, on_disk, stored_sha256, overlap_px, uncovered_px, gained, lost, file_gained, file_lost,
-        _settled(reader, row, label_map, before),
+        row, digests, on_disk, stored_sha256, overlap_px, uncovered_px, _counts(label_map), gained, lost,
+        file_gained, file_lost, _settled(reader, row, label_map, before),
     )  # fmt: skip
 
 
@@ -204,7 +209,9 @@ def _originals(reader: _Reader, row: FrameRow) -> dict[str, Region]:
     return {one.digest: one.region for one in draw(sent, reader.project.classes, how, row.name)}
 
 
-def _stored(reader: _Reader, row: FrameRow, label_map: LabelMap) -> tuple[str | None, str, LabelMap | None]:
+def _stored(
+    reader: _Reader, row: FrameRow, last: LabelMap, label_map: LabelMap
+) -> tuple[str | None, str, LabelMap | None]:
     """The file's present version, the version that belongs there, both in the history; and the present label map.
 
     Where no pixel differs the present bytes are the ones that belong there.
@@ -216,8 +223,10 @@ def _stored(reader: _Reader, row: FrameRow, label_map: LabelMap) -> tuple[str | 
         return None, project.keep_object(encode_index_png(to_stored(label_map, data, None))), None
     present_bytes = read_bytes(path) if pending is None else project.object_bytes(pending)
     on_disk = project.keep_object(present_bytes)
+    if label_map is last and on_disk == row.pushed_sha256:
+        return on_disk, on_disk, last
     present = decode_index_png(present_bytes, path)
-    before = project.object_label_map(on_disk)
+    before = to_label_map(present, data)
     if before.shape != label_map.shape:
         return on_disk, project.keep_object(encode_index_png(to_stored(label_map, data, None))), None
     stored = to_stored(label_map, data, present)

@@ -261,7 +261,7 @@ def _pauses() -> Iterator[None]:
     while True:
         yield
         time.sleep(pause_s)
-        pause_s = min(pause_s * 1.5, _LONGEST_POLL_S)
+        pause_s = min(pause_s * 1.2, _LONGEST_POLL_S)
 
 
 def _sdk_client(url: str, ca_file: Path | None, timeout_s: float) -> Any:

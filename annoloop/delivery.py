@@ -15,10 +15,10 @@ from pathlib import Path, PurePosixPath
 from annoloop.archive import Picture
 from annoloop.context import context_pictures
 from annoloop.cvat import CvatServer
-from annoloop.cvat_wire import Issue, JobInfo, shape_digest
+from annoloop.cvat_wire import Frame, Issue, JobInfo, Shape, shape_digest
 from annoloop.errors import CvatError, DataError
 from annoloop.guide import MARK, annotation_guide
-from annoloop.images import image_size_hw, read_image
+from annoloop.images import read_image
 from annoloop.progress import Say, Track
 from annoloop.project import Project
 from annoloop.schema import FrameRow, IssueRow, TaskRow
@@ -70,12 +70,12 @@ def deliver(project: Project, server: CvatServer, task: TaskRow, handling: Handl
     way.note("uploaded", cvat_id)
     jobs = server.jobs(cvat_id)
     _assign(server, jobs, [users[name] for name in handling.assignees])
-    index_of = _frame_indices(way, cvat_id)
-    filled = _annotate(way, cvat_id, jobs, index_of)
+    on_server = _frames_by_name(way, cvat_id)
+    filled = _annotate(way, cvat_id, jobs, on_server)
     way.note("annotated", cvat_id)
-    _verify(way, cvat_id, jobs, index_of, filled)
+    _verify(way, cvat_id, jobs, on_server, filled)
     way.note("verified", cvat_id)
-    _pin_issues(way, cvat_id, index_of)
+    _pin_issues(way, cvat_id, on_server)
     way.note("open", cvat_id)
     return cvat_id
 
@@ -178,20 +178,14 @@ def _context(way: _Delivery, frame: FrameRow, image_sha256: str) -> list[Picture
     return [(str(folder / picture.name), picture.jpeg) for picture in found]
 
 
-def _frame_indices(way: _Delivery, cvat_id: int) -> dict[str, int]:
-    """Frame index by name, after the server's names and sizes were compared with ours."""
+def _frames_by_name(way: _Delivery, cvat_id: int) -> dict[str, Frame]:
+    """The server's frames, whose names must be ours."""
     found = {frame.name: frame for frame in way.server.frames(cvat_id)}
-    where = way.server.task_url(cvat_id)
-    if set(found) != {f.name for f in way.frames}:
-        odd = sorted(set(found) ^ {f.name for f in way.frames})
+    odd = sorted(set(found) ^ {f.name for f in way.frames})
+    if odd:
+        where = way.server.task_url(cvat_id)
         raise CvatError(f"the server's frames are not those that were sent: {odd[0]!r}", where=where)
-    for frame in way.frames:
-        size_hw = image_size_hw(way.project.image_path(frame.sample_id))
-        if found[frame.name].size_hw != size_hw:
-            raise CvatError(
-                f"frame {frame.name} is {found[frame.name].size_hw} (h, w) on the server, {size_hw} here", where=where
-            )
-    return {name: frame.index for name, frame in found.items()}
+    return found
 
 
 # jobs and masks
@@ -204,7 +198,7 @@ def _assign(server: CvatServer, jobs: Sequence[JobInfo], user_ids: Sequence[int]
             server.assign_job(job.id, user_id)
 
 
-def _annotate(way: _Delivery, cvat_id: int, jobs: Sequence[JobInfo], index_of: Mapping[str, int]) -> set[int]:
+def _annotate(way: _Delivery, cvat_id: int, jobs: Sequence[JobInfo], on_server: Mapping[str, Frame]) -> set[int]:
     """Fill every job that is still empty and new; returns the numbers of those that were filled.
 
     A job with shapes was filled by an earlier try, and somebody may have begun to correct it since.
@@ -212,25 +206,38 @@ def _annotate(way: _Delivery, cvat_id: int, jobs: Sequence[JobInfo], index_of: M
     if way.task.state in ("annotated", "verified"):
         return set()
     label_ids = {label.name: label.id for label in way.server.task_labels(cvat_id, way.project.classes)}
-    how = Drawing("mask" if way.task.shape == "mask" else "polygon", way.task.tolerance_px, way.task.min_region_px)
     resumed = way.task.state not in ("planned", "created")
     filled = set()
     for job in way.track(jobs, "sending masks", len(jobs)):
         if resumed and (job.state != "new" or way.server.job_shapes(job.id)):
             continue
+        pairs = [(frame, on_server[frame.name]) for frame in way.frames]
         shapes = [
-            replace(one.shape, frame=index_of[frame.name], label_id=label_ids[one.label], source="auto")
-            for frame in way.frames
-            if index_of[frame.name] in job.frames
-            for one in draw(way.project.object_label_map(frame.sent_sha256), way.project.classes, how, frame.name)
+            shape for row, frame in pairs if frame.index in job.frames for shape in _shapes(way, row, frame, label_ids)
         ]
         way.server.replace_job_shapes(job.id, shapes)
         filled.add(job.id)
     return filled
 
 
+def _shapes(way: _Delivery, row: FrameRow, frame: Frame, label_ids: Mapping[str, int]) -> list[Shape]:
+    """The shapes of one frame, whose size must be that of its mask."""
+    how = Drawing("mask" if way.task.shape == "mask" else "polygon", way.task.tolerance_px, way.task.min_region_px)
+    label_map = way.project.object_label_map(row.sent_sha256)
+    if frame.size_hw != label_map.shape:
+        raise CvatError(
+            f"frame {frame.name} is {frame.size_hw} (h, w) on the server, its mask {label_map.shape}",
+            where=way.server.url,
+            hint="does the server turn the image by its EXIF orientation, and the mask was made without?",
+        )
+    return [
+        replace(one.shape, frame=frame.index, label_id=label_ids[one.label], source="auto")
+        for one in draw(label_map, way.project.classes, how, row.name)
+    ]
+
+
 def _verify(
-    way: _Delivery, cvat_id: int, jobs: Sequence[JobInfo], index_of: Mapping[str, int], filled: set[int]
+    way: _Delivery, cvat_id: int, jobs: Sequence[JobInfo], on_server: Mapping[str, Frame], filled: set[int]
 ) -> None:
     """Read everything back and compare it with the plan, shape by shape.
 
@@ -242,11 +249,9 @@ def _verify(
         found: dict[int, list[str]] = {}
         for shape in way.server.job_shapes(job.id):
             found.setdefault(shape.frame, []).append(shape_digest(shape, names[shape.label_id]))
-        wrong = [
-            frame.name
-            for frame in way.frames
-            if (index := index_of[frame.name]) in job.frames and tuple(sorted(found.get(index, []))) != frame.shapes
-        ]
+        pairs = [(frame, on_server[frame.name].index) for frame in way.frames]
+        inside = [(frame, index) for frame, index in pairs if index in job.frames]
+        wrong = [frame.name for frame, index in inside if tuple(sorted(found.get(index, []))) != frame.shapes]
         if wrong and job.id in filled:
             way.server.delete_task(cvat_id)
             way.note("planned", cvat_id)
@@ -262,12 +267,12 @@ def _verify(
 # issues
 
 
-def _pin_issues(way: _Delivery, cvat_id: int, index_of: Mapping[str, int]) -> None:
+def _pin_issues(way: _Delivery, cvat_id: int, on_server: Mapping[str, Frame]) -> None:
     rows = way.project.ledger.issues(way.task.id)
     if not rows:
         return
     name_of = {frame.sample_id: frame.name for frame in way.frames}
-    issue_of = {row: _issue(row, index_of[name_of[row.sample_id]]) for row in rows}
+    issue_of = {row: _issue(row, on_server[name_of[row.sample_id]].index) for row in rows}
     numbers = way.server.pin_issues(cvat_id, list(dict.fromkeys(issue_of.values())), way.track)
     way.project.ledger.put_issues(
         way.task.id, [replace(row, cvat_id=numbers[issue]) for row, issue in issue_of.items()]

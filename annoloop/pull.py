@@ -265,7 +265,7 @@ def _report(
     cvat_id = reading.task.cvat_id
     assert cvat_id is not None
     came_before = {r.sample_id for r in reading.rows if r.state in ("changed", "accepted")}
-    accepted = [c.row for c in taken if not c.touched and c.row.sample_id not in came_before]
+    accepted = [c for c in taken if not c.touched and c.row.sample_id not in came_before]
     deleted = [r for r in reading.rows if reading.frames[r.name].deleted]
     kept_ids = {c.row.sample_id for c in kept} | {r.sample_id for r in reading.rows if r.state == "kept"}
     kept_ids -= {c.row.sample_id for c in taken}
@@ -281,7 +281,7 @@ def _report(
         url=server.task_url(cvat_id),
         jobs=Counter(job.state for job in reading.jobs),
         changed=_ids(c.row for c in taken if c.touched),
-        accepted=_ids(accepted),
+        accepted=_ids(c.row for c in accepted),
         settled=_ids(c.row for c in taken if not c.touched and c.row.sample_id in came_before),
         waiting=_ids(waiting),
         unopened=_ids(unopened),
@@ -305,16 +305,19 @@ def _ids(rows: Iterable[FrameRow]) -> tuple[str, ...]:
 def _class_changes(
     project: Project,
     taken: Sequence[Correction],
-    accepted: Sequence[FrameRow],
+    accepted: Sequence[Correction],
     waiting: Sequence[FrameRow],
     deleted: Sequence[FrameRow],
 ) -> tuple[ClassChange, ...]:
-    columns: list[Counts] = [
-        sum((c.gained for c in taken), np.zeros(256, np.int64)),
-        sum((c.lost for c in taken), np.zeros(256, np.int64)),
-        *(class_pixels(project, rows) for rows in (accepted, waiting, deleted)),
-        sum((c.file_gained for c in taken), np.zeros(256, np.int64)),
-        sum((c.file_lost for c in taken), np.zeros(256, np.int64)),
+    nothing: Counts = np.zeros(256, np.int64)
+    columns = [
+        sum((c.gained for c in taken), nothing),
+        sum((c.lost for c in taken), nothing),
+        sum((c.pixels for c in accepted), nothing),
+        class_pixels(project, waiting),
+        class_pixels(project, deleted),
+        sum((c.file_gained for c in taken), nothing),
+        sum((c.file_lost for c in taken), nothing),
     ]
     table = np.stack(columns)
     present = np.flatnonzero(table.any(axis=0))

@@ -31,10 +31,16 @@ COUNTS = {"train": 8, "val": 3}
 
 
 def make_project(
-    folder: Path, server_url: str, *, name: str, segment_size: int = 0, counts: Mapping[str, int] = COUNTS
+    folder: Path,
+    server_url: str,
+    *,
+    name: str,
+    segment_size: int = 0,
+    counts: Mapping[str, int] = COUNTS,
+    size_hw: tuple[int, int] = (48, 64),
 ) -> MadeData:
     """A small data set with an annoloop.yaml that points at a server; ``name`` must be the test's own."""
-    made = make_data(folder, counts, size_hw=(48, 64), damaged_share=0.9, seed=3)
+    made = make_data(folder, counts, size_hw=size_hw, damaged_share=0.9, seed=3)
     file = init(made.root, folder, classes=NAMES, palette=COLORS).file
     config = load(file)
     settings = {

@@ -30,7 +30,9 @@ LEVELS = {
     3: (
         "dataset", "made_data", "schema", "training", "gallery", "mmseg_checkpoint", "shapes", "cvat_session",
     ),  # one kind of thing on disk or on the wire
-    4: ("ledger", "cvat", "fiftyone_app", "mmseg_parts", "mmseg_recipe", "context", "training_view"),  # one outside system each
+    4: (
+        "ledger", "cvat", "fiftyone_app", "mmseg_parts", "mmseg_recipe", "context", "training_view",
+    ),  # one outside system each
     5: ("project", "mmseg_worker"),  # opened together: a project here, a training there
     6: ("scoring", "delivery", "corrections"),  # what several operations need, or the half of one that talks to CVAT
     7: (

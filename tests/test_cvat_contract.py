@@ -266,7 +266,7 @@ def test_the_whole_exchange_changes_what_was_corrected_and_nothing_else(
             request = PushRequest(worst=4, segment_size=2, shape=shape, source="ground-truth")  # type: ignore[arg-type]
             report = push(project, cvat, request)
             assert report.task is not None
-            first, second = cvat.jobs(report.task)
+            first, _ = cvat.jobs(report.task)
             cvat.set_job(first.id, state="completed")
             (pulled,) = pull(project, cvat)
             assert (pulled.edited_px, len(pulled.accepted), len(pulled.unopened), pulled.written) == (0, 2, 2, ())
