@@ -201,7 +201,9 @@ class Session:
             raise _refusal(error, where) from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise self._unreached(error, where) from None
-        except (CvatSdkException, AssertionError, KeyError, TypeError, ValueError) as error:
+        except CvatSdkException as error:  # an upload that it could not resume
+            raise CvatError(first_line(str(error)), where=where, transient=True) from None
+        except (AssertionError, KeyError, TypeError, ValueError) as error:
             raise CvatError(
                 f"unexpected answer ({first_line(str(error)) or type(error).__name__})",
                 where=where,

@@ -7,7 +7,9 @@ killed, and nothing is ever made twice (law 4).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path, PurePosixPath
@@ -25,6 +27,9 @@ from annoloop.schema import FrameRow, IssueRow, TaskRow
 from annoloop.shapes import Drawing, draw
 
 _UPLOADS = 3
+_PAUSE_S = 1.0
+_MAY_PASS = (404, 409, 429)
+"""Refusals of an upload that another try may not meet: a piece got lost, the server is busy or throttled."""
 
 CONTEXT_FOLDER = "related_images"
 """CVAT takes images below it for context of the frame beside it."""
@@ -118,14 +123,18 @@ def _uploaded(way: _Delivery, project_id: int) -> int:
         if usable is not None:
             return usable
         if failure is not None:
-            way.say(f"CVAT: the upload broke, sending it again: {failure.message}")
+            pause_s = failure.retry_after_s or _PAUSE_S
+            way.say(f"CVAT: {failure.message}; the upload broke and is sent again in {pause_s:.0f} s")
+            time.sleep(pause_s)
         try:
             cvat_id = way.server.create_task(project_id, way.task.name, segment_size=way.handling.segment_size)
             way.note("created", cvat_id)
             _upload(way, cvat_id)
         except CvatError as error:
-            if error.status is not None and 400 <= error.status < 500 and error.status not in (404, 409, 429):
-                raise  # refused: the same would be refused again
+            if not (error.transient or error.status in _MAY_PASS):
+                with suppress(CvatError):
+                    _usable_task(way, project_id)  # nothing half-made is left behind
+                raise
             failure = error
     raise failure or CvatError("the uploaded frames are not all there", where=way.task.name)
 

@@ -127,6 +127,19 @@ def test_an_image_that_the_server_cannot_read_is_an_error_with_its_words(tmp_pat
     assert "cut.png" in str(caught.value)
 
 
+def test_a_file_that_only_the_server_finds_broken_leaves_no_task_behind(tmp_path: Path, sandbox: Server) -> None:
+    def save(path: Path) -> None:
+        picture(300, 400)(path)
+        path.write_bytes(path.read_bytes()[:-9000])  # its header is whole, and nothing more is looked at here
+
+    with pytest.raises(CvatError, match=r"could not finish.*cut\.jpg"):
+        there_and_back(tmp_path, sandbox, {"cut.jpg": (save, noise(300, 400))}, context=False)
+    with connect(CvatConfig(url=sandbox.url), Credentials(token=sandbox.token)) as cvat:
+        name = load(tmp_path / "annoloop.yaml").project
+        (project,) = cvat.session.listed("projects", name=name)
+        assert cvat.session.listed("tasks", project_id=project["id"]) == []
+
+
 def test_an_upload_needs_the_same_memory_however_many_images(sandbox: Server, tmp_path: Path) -> None:
     pictures = []
     for number in range(12):  # 120 MB
