@@ -18,7 +18,6 @@ from annoloop.images import IndexImage, encode_index_png
 from annoloop.masks import Region
 from annoloop.pull import pull
 from annoloop.push import PushRequest, push
-from annoloop.tasks import tasks
 from annoloop.undo import undo
 
 BLOT = Region(2, 5, 7, np.ones((6, 9), bool))
@@ -79,21 +78,6 @@ def test_a_task_deleted_in_cvat_does_not_stop_the_others_and_frees_its_images(lo
     assert (pulled.task, len(pulled.changed)) == (second.task, 2)
     again = {frame.sample_id for frame in loop.push(worst=8).frames}
     assert {frame.sample_id for frame in first.frames} <= again
-
-
-def test_tasks_shows_whose_job_is_how_far_and_a_deleted_task(loop: Loop) -> None:
-    first, second = loop.push(worst=4), loop.push(worst=1)
-    loop.cvat.set_job(loop.jobs(first.task)[0].id, state="completed")
-    loop.cvat.delete_task(int(second.task or 0))
-    report = tasks(loop.project, loop.cvat)
-    assert [(t.task, t.state, t.frames, t.finished) for t in report.tasks] == [
-        (first.task, "open", 4, 3),
-        (second.task, "deleted in CVAT", 1, 0),
-    ]
-    assert [(job.frames, job.state, job.assignee) for job in report.tasks[0].jobs] == [
-        (3, "completed", None),
-        (1, "new", None),
-    ]
 
 
 def test_a_job_reopened_after_the_pull_is_reported_and_pulled_again_when_it_is_done(loop: Loop) -> None:
