@@ -17,7 +17,7 @@ from annoloop.archive import Picture, packed
 from annoloop.classes import ClassTable
 from annoloop.config import CvatConfig
 from annoloop.credentials import Credentials, credentials_for
-from annoloop.cvat_session import TRIES, Session
+from annoloop.cvat_session import TRIES, Session, pauses
 from annoloop.cvat_wire import (
     About,
     Frame,
@@ -41,6 +41,9 @@ T = TypeVar("T")
 
 _AT_ONCE = 8
 """Small requests that are on their way at the same time."""
+
+_FORGOTTEN_S = 20.0
+"""How long the frames of an upload are waited for whose request the server does not know."""
 
 
 class CvatServer:
@@ -215,7 +218,11 @@ class CvatServer:
             answer = self.session.send_file(f"tasks/{task_id}/data", archive, params, track)
         if not answer.get("rq_id"):
             raise CvatError("unexpected answer to the upload: no rq_id", where=self.task_url(task_id))
-        self.session.wait_for(str(answer["rq_id"]), track)
+        if not self.session.wait_for(str(answer["rq_id"]), track):
+            # Its id has expired, or is not known yet: what comes of it shows in the task.
+            for _ in pauses(_FORGOTTEN_S):
+                if self.task(task_id).size:
+                    return
 
     def frames(self, task_id: int) -> list[Frame]:
         """All frames of a task."""

@@ -124,25 +124,26 @@ class Session:
             response = uploader.upload_files(f"{self.url}/api/{path}/", [file], pbar=meter, **params)
             return json.loads(response.data)
 
-    def wait_for(self, request_id: str, track: Track = silent) -> None:
-        """Wait until a background request has ended, or the server has forgotten it.
+    def wait_for(self, request_id: str, track: Track = silent) -> bool:
+        """Wait until a background request has ended; False if the server does not know it, or no longer.
 
         Raises:
             CvatError: it failed; with the last line of what the server says.
         """
         path = f"requests/{urllib.parse.quote(request_id, safe='')}"
-        for _ in track(_pauses(), "the server is at work"):
+        for _ in track(pauses(), "the server is at work"):
             try:
                 answer = self.get(path)
             except CvatError as error:
                 if error.status == 404:
-                    return  # its id has expired: what came of it shows in what it made
+                    return False
                 raise
             if answer["status"] == "failed":
                 message = first_line(str(answer.get("message") or "")) or "it does not say why"
                 raise CvatError(f"the server could not finish: {message}", where=f"{self.url}/api/{path}")
             if answer["status"] == "finished":
-                return
+                break
+        return True
 
     # the border
 
@@ -257,10 +258,10 @@ class _Meter:
             self._shown += 1
 
 
-def _pauses() -> Iterator[None]:
-    """Longer and longer ones, for polling."""
-    pause_s = _FIRST_POLL_S
-    while True:
+def pauses(longest_s: float = float("inf")) -> Iterator[None]:
+    """Longer and longer ones, for polling, until ``longest_s`` have passed."""
+    pause_s, deadline = _FIRST_POLL_S, time.monotonic() + longest_s
+    while time.monotonic() < deadline:
         yield
         time.sleep(pause_s)
         pause_s = min(pause_s * 1.2, _LONGEST_POLL_S)

@@ -69,6 +69,7 @@ def deliver(project: Project, server: CvatServer, task: TaskRow, handling: Handl
         CvatError: the server refused, failed, or holds something else than was sent.
     """
     way = _Delivery(project, server, task, project.ledger.frames(task.id), handling, say, track)
+    project.scratch_dir()  # a try that was killed may have left its upload there
     users = server.user_ids(handling.assignees)  # before anything is made
     project_id = _project(way)
     cvat_id = _uploaded(way, project_id)

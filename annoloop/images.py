@@ -7,6 +7,7 @@ its EXIF orientation applied, because mmcv and CVAT both apply it.
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import io
 import os
@@ -158,6 +159,12 @@ def write_atomic(path: Path, data: bytes) -> None:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
         raise unwritable(path, error) from error
+
+
+def drop_partial(path: Path) -> None:
+    """Remove what a ``write_atomic`` of this file left beside it when it was killed."""
+    for rest in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        rest.unlink(missing_ok=True)
 
 
 def unreadable(where: object, error: Exception) -> DataError:

@@ -25,7 +25,7 @@ from annoloop.classes import ClassTable
 from annoloop.config import Config
 from annoloop.dataset import Sample, decode_label_map, list_samples
 from annoloop.errors import ConfigError, DataError, LedgerError
-from annoloop.images import decode_index_png, file_sha256, read_bytes, sha256, unreadable, write_atomic
+from annoloop.images import decode_index_png, drop_partial, file_sha256, read_bytes, sha256, unreadable, write_atomic
 from annoloop.ledger import Ledger
 from annoloop.masks import LabelMap
 from annoloop.progress import Track, silent
@@ -274,6 +274,7 @@ class Project:
         written, conflicts = [], []
         for change_id, change in self.ledger.unwritten():
             path = self.mask_path(change.sample_id)
+            drop_partial(path)
             on_disk = file_sha256(path) if path.exists() else None
             if on_disk not in (change.old_sha256, change.new_sha256):
                 conflicts.append(change.sample_id)  # somebody edited it meanwhile: theirs stays

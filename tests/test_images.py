@@ -22,6 +22,7 @@ from annoloop.errors import DataError
 from annoloop.images import (
     IndexImage,
     decode_index_png,
+    drop_partial,
     encode_index_png,
     file_sha256,
     image_size_hw,
@@ -211,3 +212,11 @@ def test_an_array_read_from_a_file_is_uint8(tmp_path: Path) -> None:
     values: npt.NDArray[np.uint8] = read_index_png(tmp_path / "mask.png").values
     assert values.dtype == np.uint8
     assert values.tolist() == VALUES.tolist()
+
+
+def test_what_a_killed_write_left_beside_a_file_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    left, other, whole = (tmp_path / name for name in (".a[1].png.x1y2.part", ".b.png.x1y2.part", "a[1].png"))
+    for path in (left, other, whole):
+        path.write_bytes(b"x")
+    drop_partial(whole)
+    assert sorted(tmp_path.iterdir()) == sorted([other, whole])
