@@ -155,8 +155,9 @@ def from_coco_command(file: Path, out: Path, images: Path | None, own_classes: b
     screen.result(report)
 
 
-@commands.command("retrain", epilog=example("annoloop retrain", "annoloop retrain --recipe unet --iterations 2000"))
+@commands.command("retrain", epilog=example("annoloop retrain --budget 30m", "annoloop retrain --recipe unet"))
 @click.option("--recipe", help="deeplabv3plus_r50, unet, unet_small, unet_tiny, or an mmseg config.")
+@click.option("--budget", help="How long it may take, scoring included: 90s, 15m, 2h, 1h30m.")
 @click.option("--iterations", type=click.IntRange(1), help="Training iterations; default: the recipe's.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to train.")
 @click.option("--seed", type=int, help="Random seed.")
@@ -164,6 +165,7 @@ def from_coco_command(file: Path, out: Path, images: Path | None, own_classes: b
 @common
 def retrain_command(
     recipe: str | None,
+    budget: str | None,
     iterations: int | None,
     device: Any,
     seed: int | None,
@@ -173,9 +175,12 @@ def retrain_command(
     """Train on the current masks; promote the model if it is better. ^C keeps the last checkpoint."""
     from annoloop.retrain import RetrainRequest, retrain
 
+    if budget is not None and iterations is not None:
+        raise click.UsageError("--budget or --iterations, not both")
+    budget_s = _seconds(budget)
     screen = open_screen(options)
     with opened_project(options, screen, changes="retrain") as project, screen.watch() as watch:
-        request = RetrainRequest(recipe, iterations, device, seed, from_scratch)
+        request = RetrainRequest(recipe, iterations, budget_s, device, seed, from_scratch)
         report = retrain(project, request, track=screen.track, watch=watch)
     screen.result(report)
 
@@ -261,6 +266,15 @@ def demo_command(folder: Path, **options: Any) -> None:
         screen.result(report)
     else:
         click.echo(describe(report))
+
+
+def _seconds(budget: str | None) -> float | None:
+    from annoloop.durations import seconds_of
+
+    try:
+        return None if budget is None else seconds_of(budget)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--budget") from None
 
 
 for command in (login_command, push_command, pull_command, tasks_command, sandbox_group):

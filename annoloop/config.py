@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from annoloop.classes import MAX_CLASSES, ClassTable, class_table
+from annoloop.durations import seconds_of
 from annoloop.errors import AnnoloopError, ConfigError
 
 FILE_NAME = "annoloop.yaml"
@@ -72,8 +73,22 @@ class TrainConfig(_Section):
     recipe: str = "unet_small"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     iterations: int | None = Field(default=None, ge=1)
+    budget: str | None = None
     batch_size: int | None = Field(default=None, ge=1)
     seed: int = 0
+
+    @field_validator("budget")
+    @classmethod
+    def _a_duration(cls, budget: str | None) -> str | None:
+        if budget is not None:
+            seconds_of(budget)
+        return budget
+
+    @model_validator(mode="after")
+    def _one_length(self) -> TrainConfig:
+        if self.iterations is not None and self.budget is not None:
+            raise ValueError("iterations or budget, not both")
+        return self
 
 
 class PushConfig(_Section):
@@ -206,6 +221,7 @@ cvat:
 train:
   recipe: {_scalar(train.recipe)}  # deeplabv3plus_r50, unet, unet_small, unet_tiny, or a file
   device: {train.device}  # auto, cpu, cuda
+  budget: {_scalar(train.budget)}  # how long a training may take, as in 30m; null: as many iterations as follow
   iterations: {_scalar(train.iterations)}  # null: as the recipe says
   batch_size: {_scalar(train.batch_size)}  # null: as the recipe says
   seed: {train.seed}

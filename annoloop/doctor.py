@@ -15,6 +15,7 @@ from typing import Literal
 
 from annoloop.cvat import open_server
 from annoloop.dataset import check_samples, list_samples
+from annoloop.durations import in_words
 from annoloop.errors import AnnoloopError
 from annoloop.fiftyone_app import mongod_path
 from annoloop.progress import Track, silent
@@ -177,12 +178,5 @@ def _training_time(project: Project) -> Check:
         "training time",
         "ok",
         f"{name} on {result.device}: {seconds:.2f} s an iteration, {iterations} iterations ="
-        f" {_duration(seconds * iterations)}",
+        f" {in_words(seconds * iterations)}",
     )
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"

@@ -31,6 +31,9 @@ from annoloop.training import Job
 SAVE_EVERY_SECONDS = 60.0
 """How much work a kill -9 can cost at most, one iteration and one validation aside."""
 
+MEASURED_ITERATIONS = 6
+"""After so many it is said how long a training will take; the first one warms up."""
+
 Emit = Callable[..., None]
 
 
@@ -44,12 +47,14 @@ class StopRequested(Exception):
 
 @dataclass(slots=True)
 class Progress:
-    """How far the run is; shared by the hooks."""
+    """How far the run is; shared by the hooks. ``spent_s`` counts all time of a run with a budget."""
 
     iteration: int = 0
     validated_at: int = 0
     best: dict[str, Any] | None = None
     durations: list[float] = field(default_factory=list)
+    trained_s: float = 0.0
+    spent_s: float = 0.0
 
     @property
     def seconds_per_iteration(self) -> float | None:
@@ -146,10 +151,17 @@ class ReportHook(Hook):  # type: ignore[misc]
         self._progress.durations.append(seconds)
         rate = runner.optim_wrapper.get_lr()["lr"][-1]
         self._emit("iteration", iteration=iteration, loss=loss, lr=rate, seconds=round(seconds, 4))
+        if len(self._progress.durations) == MEASURED_ITERATIONS and self._facts["iterations"]:
+            self._announce()
         self._since = time.perf_counter()
 
     def after_val_epoch(self, *_: Any, **__: Any) -> None:
         self._since = time.perf_counter()
+
+    def _announce(self) -> None:
+        """How long all of it will take, as soon as that can be told."""
+        each, total = self._progress.seconds_per_iteration or 0.0, self._facts["iterations"]
+        self._emit("planned", iterations=total, seconds_per_iteration=each, seconds=each * total)
 
 
 class TimeLimitHook(Hook):  # type: ignore[misc]
@@ -252,6 +264,8 @@ class ResumeHook(Hook):  # type: ignore[misc]
             "iterations": runner.max_iters,
             "validated_at": self._progress.validated_at,
             "best": self._progress.best,
+            "trained_s": self._progress.trained_s,
+            "spent_s": self._progress.spent_s,
             "state_dict": runner.model.state_dict(),
             "optimizer": runner.optim_wrapper.state_dict(),
             "schedulers": [scheduler.state_dict() for scheduler in runner.param_schedulers],
@@ -278,6 +292,7 @@ class ResumeHook(Hook):  # type: ignore[misc]
         runner.train_loop._iter = state["iteration"]
         self._progress.iteration = state["iteration"]
         self._progress.validated_at, self._progress.best = state["validated_at"], state["best"]
+        self._progress.trained_s, self._progress.spent_s = state.get("trained_s", 0.0), state.get("spent_s", 0.0)
         restore_random_state(state["random"])
         self._torch_random = state["random"]["torch"]
 

@@ -19,6 +19,9 @@ from mmengine.runner.checkpoint import get_external_models
 from annoloop.errors import ConfigError, DataError
 from annoloop.training import Job
 
+NEVER = 10_000_000
+"""An iteration that no run reaches: mmengine wants a number where the clock decides."""
+
 VALIDATIONS = 6
 """How often a run validates, at equal distances; the last time at its end."""
 
@@ -219,6 +222,9 @@ def _set_schedule(config: Config, job: Job) -> None:
     own = recipe.get("max_iters") or recipe.get("max_epochs", 0) * batches_per_epoch
     if not own:
         raise ConfigError("the recipe has no train_cfg.max_iters", where=job.recipe)
+    if job.budget_s is not None and job.kind == "train":
+        _follow_the_clock(config)
+        return
     iterations = job.iterations or own
     for scheduler in _dicts(config.get("param_scheduler")):
         _stretch(scheduler, unit * iterations / own)
@@ -226,6 +232,17 @@ def _set_schedule(config: Config, job: Job) -> None:
         "type": "IterBasedTrainLoop",
         "max_iters": iterations,
         "val_interval": math.ceil(iterations / VALIDATIONS),
+    }
+
+
+def _follow_the_clock(config: Config) -> None:
+    """Rates, validations and the end are set by ``mmseg_budget``; a resumed run does not read its past again."""
+    config.param_scheduler = []
+    config.train_cfg = {
+        "type": "IterBasedTrainLoop",
+        "max_iters": NEVER,
+        "val_interval": NEVER,
+        "fast_forward_on_resume": True,
     }
 
 

@@ -170,12 +170,15 @@ def usable_cores() -> int:
 
 
 def _train(job: Job, device: str, border: Border) -> Result:
+    from annoloop.mmseg_budget import BudgetHook
     from annoloop.mmseg_checkpoint import load_weights
     from annoloop.mmseg_parts import BestHook, Progress, ResumeHook
 
     progress = Progress()
     runner = _runner(job, device, border, progress)
     runner.register_hook(BestHook(job, progress, border.emit))
+    if job.budget_s is not None:
+        runner.register_hook(BudgetHook(job, progress, border.emit))
     runner.register_hook(ResumeHook(job, progress, border.stopping))
     border.stop_orderly()
     runner.train()
@@ -249,7 +252,7 @@ def _runner(job: Job, device: str, border: Border, progress: Progress) -> Runner
     _placed(runner.model, device)
     facts = {
         "device": device,
-        "iterations": config.train_cfg.max_iters,
+        "iterations": None if job.budget_s is not None else config.train_cfg.max_iters,
         "batch_size": config.train_dataloader.batch_size,
         "train_images": len(job.train),
         "val_images": len(job.val),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -15,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from annoloop.dataset import Sample, check_label_map, read_label_map
+from annoloop.durations import seconds_of
 from annoloop.errors import AnnoloopError, ConfigError, DataError, Interrupted
 from annoloop.images import file_sha256, image_size_hw
 from annoloop.metrics import Comparison, class_weights, compare, dice, scores
@@ -22,7 +24,7 @@ from annoloop.progress import Track, silent
 from annoloop.project import Project
 from annoloop.schema import ImageRow, RunRow
 from annoloop.scoring import Scored, Watch, missing_predictions, score, stacked, total, unwatched
-from annoloop.training import Event, Result, run_job
+from annoloop.training import Event, Job, Result, run_job
 
 PROMOTE_SHARE = 0.95
 """A candidate must be better in this share of the bootstrap's resamples."""
@@ -33,10 +35,15 @@ COLLAPSE = 0.10
 
 @dataclass(frozen=True, slots=True)
 class RetrainRequest:
-    """None means: as annoloop.yaml or the recipe says."""
+    """None means: as annoloop.yaml or the recipe says.
+
+    ``budget_s``: how many seconds all of it may take, data checks, training and scoring included;
+    it goes before ``iterations`` of annoloop.yaml, and ``iterations`` before its budget.
+    """
 
     recipe: str | None = None
     iterations: int | None = None
+    budget_s: float | None = None
     device: Literal["auto", "cpu", "cuda"] | None = None
     seed: int | None = None
     from_scratch: bool = False
@@ -80,6 +87,7 @@ def retrain(
         TrainingError: the training process failed.
         Interrupted: ^C; the last checkpoint is kept and the same command goes on from it.
     """
+    began_at = time.time()
     train, val = _labelled(project, "train"), _labelled(project, "val")
     rows = project.scan([*train, *val], track)
     weights = _check_and_weigh(project, train, val, track)
@@ -88,7 +96,8 @@ def retrain(
     parent = None if request.from_scratch else _start(champion, recipe, watch)
     digest = _digest(project, request, parent, recipe, rows)
     run, resumed = _begin(project, digest, recipe, parent)
-    result = _train(project, request, run, parent, recipe, train, [(s, rows[s.id]) for s in val], weights, watch)
+    job = _job(project, request, run, parent, recipe, train, [(s, rows[s.id]) for s in val], weights, began_at)
+    result = _train(project, run, job, watch)
     candidate = score(project, run, val, track=track, watch=watch)
     current = None if champion is None else score(project, champion, val, track=track, watch=watch)
     return _judge(project, run, parent, result, candidate, current, resumed=resumed, train_images=len(train))
@@ -148,7 +157,7 @@ def _digest(
     asked = [
         file_sha256(project.recipe(recipe)),
         project.config.train.model_dump(mode="json"),
-        [request.iterations, request.device, request.seed],
+        [request.iterations, request.budget_s, request.device, request.seed],
         None if parent is None else parent.id,
         project.classes.digest,
         sorted((r.sample_id, r.image_sha256, r.mask_sha256) for r in rows.values()),
@@ -169,7 +178,7 @@ def _begin(project: Project, digest: str, recipe: str, parent: RunRow | None) ->
     return project.ledger.run(number), False
 
 
-def _train(
+def _job(
     project: Project,
     request: RetrainRequest,
     run: RunRow,
@@ -178,16 +187,19 @@ def _train(
     train: Sequence[Sample],
     val: Sequence[tuple[Sample, ImageRow]],
     weights: tuple[float, ...],
-    watch: Watch,
-) -> Result:
+    began_at: float,
+) -> Job:
     settings, run_dir = project.config.train, project.run_dir(run.id)
-    job = project.job(
+    iterations, budget_s = _length(project, request)
+    return project.job(
         "train",
         run_dir,
         recipe=project.recipe(recipe),
         train=tuple((s.image, s.mask) for s in train),
         val=tuple((s.image, s.mask) for s, _ in val),
-        iterations=request.iterations or settings.iterations,
+        iterations=iterations,
+        budget_s=budget_s,
+        began_at=None if budget_s is None else began_at,
         device=request.device or settings.device,
         seed=settings.seed if request.seed is None else request.seed,
         init_checkpoint=None if parent is None else project.best_checkpoint(parent.id),
@@ -195,6 +207,17 @@ def _train(
         predictions=missing_predictions(project, run.id, val),
         class_weights=weights,
     )
+
+
+def _length(project: Project, request: RetrainRequest) -> tuple[int | None, float | None]:
+    """Iterations or seconds: what was asked for, or else what annoloop.yaml says; at most one of the two."""
+    settings = project.config.train
+    if request.iterations is not None or request.budget_s is not None:
+        return request.iterations, None if request.iterations is not None else request.budget_s
+    return settings.iterations, None if settings.budget is None else seconds_of(settings.budget)
+
+
+def _train(project: Project, run: RunRow, job: Job, watch: Watch) -> Result:
     try:
         return run_job(job, watch)
     except Interrupted:

@@ -44,7 +44,9 @@ class Job:
     when ``kind`` is "predict". ``ignore_index`` is the value in the mask files of pixels that do not
     count; ``reduce_zero_label`` is mmseg's: 0 in a file is ignored and n means class n - 1.
     ``iterations`` and ``batch_size`` of None mean the recipe's own; ``class_weights`` of None leaves
-    the recipe's losses as they are, else they go into the cross entropy of every head.
+    the recipe's losses as they are, else they go into the cross entropy of every head.  ``budget_s``
+    in place of ``iterations``: training, validation and predictions end so many seconds after
+    ``began_at`` (a Unix time).
     """
 
     kind: Kind
@@ -59,6 +61,8 @@ class Job:
     train: tuple[tuple[Path, Path], ...] = ()
     val: tuple[tuple[Path, Path], ...] = ()
     iterations: int | None = None
+    budget_s: float | None = None
+    began_at: float | None = None
     batch_size: int | None = None
     init_checkpoint: Path | None = None
     resume: bool = False
@@ -91,8 +95,9 @@ class Job:
 class Event:
     """One line of ``events.jsonl``: what the child did just now.
 
-    The kinds and their main fields: ``started`` (device, iterations, resumed_from), ``iteration``
-    (iteration, loss, lr, seconds), ``validation`` (iteration, mdice, miou, dice_per_class, best),
+    The kinds and their main fields: ``started`` (device, iterations, resumed_from), ``planned``
+    (iterations, seconds_per_iteration, seconds: how long it will take), ``iteration`` (iteration,
+    loss, lr, seconds), ``validation`` (iteration, mdice, miou, dice_per_class, best),
     ``prediction`` (image, done, total), ``warning`` (message), ``error`` (message, hint),
     ``missing`` (package) and ``stopped`` (iteration, kept).
     """

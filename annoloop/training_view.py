@@ -20,6 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from annoloop.durations import in_words
 from annoloop.training import Event
 
 
@@ -29,6 +30,8 @@ class TrainingView:
     def __init__(self, console: Console, *, quiet: bool, verbose: bool) -> None:
         self._console, self._verbose = console, verbose
         self._last = "-"
+        self._facts: Mapping[str, Any] = {}
+        self._told_length = False
         self._bar = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[facts]}"),
             TimeElapsedColumn(), TimeRemainingColumn(),
@@ -46,9 +49,14 @@ class TrainingView:
     def __call__(self, event: Event) -> None:
         """Show an event."""
         fields = event.fields
-        if event.kind == "started" and fields.get("iterations"):
-            self._console.print(f"training on {fields.get('device')}: {fields['iterations']} iterations")
+        if event.kind == "started" and "iterations" in fields:
+            self._facts = fields
+            self._console.print(
+                f"training on {fields.get('device')}: {fields['iterations'] or 'measuring the'} iterations"
+            )
             self._task = self._bar.add_task("training", total=fields["iterations"], facts="")
+        elif event.kind == "planned" and self._task is not None:
+            self._planned(fields)
         elif event.kind == "iteration" and self._task is not None:
             facts = f"loss {fields['loss']:.3f}  val mDice {self._last}"
             self._bar.update(self._task, completed=fields["iteration"], facts=facts)
@@ -62,6 +70,19 @@ class TrainingView:
             self._predicting(fields)
         elif event.kind == "warning":
             self._console.print(f"[yellow]warning:[/] {escape(str(fields['message']))}")
+
+    def _planned(self, fields: Mapping[str, Any]) -> None:
+        """How long it will take; said once, the bar follows whatever is learned later."""
+        total, each = fields["iterations"], fields["seconds_per_iteration"]
+        assert self._task is not None
+        self._bar.update(self._task, total=total)
+        if self._told_length:
+            return
+        self._told_length = True
+        epochs = total * self._facts["batch_size"] / max(1, self._facts["train_images"])
+        self._console.print(
+            f"{each:.2f} s an iteration: {total} iterations, {epochs:.0f} epochs, in {in_words(fields['seconds'])}"
+        )
 
     def _predicting(self, fields: Mapping[str, Any]) -> None:
         if fields["done"] == 1 or self._task is None:

@@ -23,7 +23,7 @@ ROOT = PACKAGE.parent
 # A module imports strictly lower levels; a level is what its modules may build on.
 LEVELS = {
     0: ("__init__", "errors", "progress"),  # words for what happens, everyone's
-    1: ("classes", "credentials", "masks", "metrics", "selection"),  # values and numbers, no files
+    1: ("classes", "credentials", "masks", "metrics", "selection", "durations"),  # values and numbers, no files
     2: (
         "images", "coco", "config", "cvat_wire", "polygons", "mistakes", "guide", "archive",
     ),  # formats: bytes, JSON, YAML, Markdown to values and back
@@ -33,8 +33,8 @@ LEVELS = {
     4: (
         "ledger", "cvat", "fiftyone_app", "mmseg_parts", "mmseg_recipe", "context", "training_view",
     ),  # one outside system each
-    5: ("project", "mmseg_worker"),  # opened together: a project here, a training there
-    6: ("scoring", "delivery", "corrections"),  # what several operations need, or the half of one that talks to CVAT
+    5: ("project", "mmseg_budget"),  # opened together: a project here, a training there
+    6: ("scoring", "delivery", "corrections", "mmseg_worker"),  # what several operations need, or half of one
     7: (
         "push", "pull", "retrain", "evaluate", "convert", "init", "browse", "doctor", "status", "log", "undo",
         "annotate", "tasks", "login",
@@ -51,7 +51,7 @@ EVERYONE_MAY_IMPORT = {"__init__", "errors", "progress"}
 
 HIGHEST_LEVEL_OF_SANDBOX = 2
 
-MMSEG = {"mmseg_worker", "mmseg_parts", "mmseg_recipe", "mmseg_checkpoint"}
+MMSEG = {"mmseg_worker", "mmseg_budget", "mmseg_parts", "mmseg_recipe", "mmseg_checkpoint"}
 
 HOMES = {
     "torch": MMSEG,
