@@ -162,6 +162,7 @@ def from_coco_command(file: Path, out: Path, images: Path | None, own_classes: b
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to train.")
 @click.option("--seed", type=int, help="Random seed.")
 @click.option("--from-scratch", is_flag=True, help="Do not start from the current model.")
+@click.option("--allow-test-images", is_flag=True, help="Train even on images that are in the test split, too.")
 @common
 def retrain_command(
     recipe: str | None,
@@ -170,6 +171,7 @@ def retrain_command(
     device: Any,
     seed: int | None,
     from_scratch: bool,
+    allow_test_images: bool,
     **options: Any,
 ) -> None:
     """Train on the current masks; promote the model if it is better. ^C keeps the last checkpoint."""
@@ -180,7 +182,7 @@ def retrain_command(
     budget_s = _seconds(budget)
     screen = open_screen(options)
     with opened_project(options, screen, changes="retrain") as project, screen.watch() as watch:
-        request = RetrainRequest(recipe, iterations, budget_s, device, seed, from_scratch)
+        request = RetrainRequest(recipe, iterations, budget_s, device, seed, from_scratch, allow_test_images)
         report = retrain(project, request, track=screen.track, watch=watch)
     screen.result(report)
 

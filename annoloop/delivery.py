@@ -77,7 +77,9 @@ def deliver(project: Project, server: CvatServer, task: TaskRow, handling: Handl
     jobs = server.jobs(cvat_id)
     _assign(server, jobs, [users[name] for name in handling.assignees])
     on_server = _frames_by_name(way, cvat_id)
-    filled = _annotate(way, cvat_id, jobs, on_server)
+    # A task that had to be made anew, because somebody deleted it meanwhile, has nothing of the earlier try.
+    state = task.state if cvat_id == task.cvat_id else "created"
+    filled = _annotate(way, cvat_id, jobs, on_server, state)
     way.note("annotated", cvat_id)
     _verify(way, cvat_id, jobs, on_server, filled)
     way.note("verified", cvat_id)
@@ -208,15 +210,17 @@ def _assign(server: CvatServer, jobs: Sequence[JobInfo], user_ids: Sequence[int]
             server.assign_job(job.id, user_id)
 
 
-def _annotate(way: _Delivery, cvat_id: int, jobs: Sequence[JobInfo], on_server: Mapping[str, Frame]) -> set[int]:
+def _annotate(
+    way: _Delivery, cvat_id: int, jobs: Sequence[JobInfo], on_server: Mapping[str, Frame], state: str
+) -> set[int]:
     """Fill every job that is still empty and new; returns the numbers of those that were filled.
 
     A job with shapes was filled by an earlier try, and somebody may have begun to correct it since.
     """
-    if way.task.state in ("annotated", "verified"):
+    if state in ("annotated", "verified"):
         return set()
     label_ids = {label.name: label.id for label in way.server.task_labels(cvat_id, way.project.classes)}
-    resumed = way.task.state not in ("planned", "created")
+    resumed = state not in ("planned", "created")
     filled = set()
     for job in way.track(jobs, "sending masks", len(jobs)):
         if resumed and (job.state != "new" or way.server.job_shapes(job.id)):

@@ -66,13 +66,6 @@ train_pipeline = [
     dict(type="LoadAnnotations"),
     dict(type="RandomCrop", crop_size=crop_size, cat_max_ratio=0.9),
     dict(type="RandomFlip", prob=0.5),
-    dict(
-        type="PhotoMetricDistortion",
-        brightness_delta=16,
-        contrast_range=(0.8, 1.2),
-        saturation_range=(0.8, 1.2),
-        hue_delta=9,
-    ),
     dict(type="PackSegInputs"),
 ]
 test_pipeline = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations"), dict(type="PackSegInputs")]

@@ -190,6 +190,26 @@ def test_a_half_made_task_of_another_model_is_given_up_and_nobodys_work_deleted(
     assert any("gave up the half-made task" in line for line in said)
 
 
+def test_a_half_made_task_that_somebody_deleted_is_made_anew_with_its_masks(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CvatServer, "pin_issues", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            loop.push(worst=2)
+    (task,) = loop.project.ledger.tasks()
+    assert task.state == "verified"
+    loop.cvat.delete_task(int(task.cvat_id or 0))
+    report = loop.push(worst=2)
+    assert report.resumed
+    assert report.task != task.cvat_id
+    shapes = sum(len(loop.cvat.job_shapes(job.id)) for job in loop.jobs(report.task))
+    assert shapes == sum(sum(frame.shapes.values()) for frame in report.frames) > 0
+
+
 # assignees
 
 

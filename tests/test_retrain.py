@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -130,6 +131,20 @@ def test_masks_that_cannot_be_used_are_all_named_before_training_starts(folder: 
         with pytest.raises(DataError, match="2 images or masks cannot be used") as caught:
             retrain(project, RetrainRequest(iterations=5))
         assert all(str(mask) in str(caught.value) for mask in masks[:2])
+        assert project.ledger.runs() == []
+
+
+def test_an_image_of_the_test_split_is_not_trained_on(folder: Path) -> None:
+    for kind in ("img_dir", "ann_dir"):
+        source = sorted((folder / "data" / kind / "train").iterdir())[3]
+        (folder / "data" / kind / "test").mkdir()
+        shutil.copy(source, folder / "data" / kind / "test" / f"copy{source.suffix}")
+    file = folder / FILE_NAME
+    file.write_text(file.read_text().replace("splits: {", "splits: {test: test, "))
+    with Project(file) as project:
+        with pytest.raises(DataError, match=r"1 images of train or val .*train/0003 = test/copy") as caught:
+            retrain(project, RetrainRequest(iterations=5))
+        assert "--allow-test-images" in str(caught.value.hint)
         assert project.ledger.runs() == []
 
 
