@@ -114,15 +114,15 @@ def wrong_px(counts: Confusion) -> int:
 def class_weights(pixels: npt.NDArray[np.int64]) -> tuple[float, ...]:
     """Cross-entropy weights per class from the training split's pixel counts (K,).
 
-    The cube root of inverse frequency, (1 / (K x share)) ** (1/3), held between 0.1 and 10: without it
-    small networks settle on "all background" and never find a rare class; with the full inverse, and
-    still with its square root, they see rare classes everywhere.  A class without a pixel weighs 1.
+    The square root of inverse frequency, sqrt(1 / (K x share)), held between 0.1 and 10: without it
+    small networks settle on "all background" and never find a rare class, with the full inverse they
+    see rare classes everywhere.  A class without a pixel weighs 1.
     """
     present = pixels > 0
     weights = np.ones(pixels.size)
     if present.any():
         shares = pixels[present] / pixels.sum()
-        weights[present] = np.clip(np.cbrt(1 / (present.sum() * shares)), 0.1, 10.0)
+        weights[present] = np.clip(np.sqrt(1 / (present.sum() * shares)), 0.1, 10.0)
     return tuple(float(w) for w in weights)
 
 
