@@ -169,7 +169,8 @@ class Session:
         seconds = error.retry_after_s if error.retry_after_s is not None else 0.25 * 2**attempt
         if seconds > _LONGEST_WAIT_S:
             raise error
-        self._say(f"CVAT: {error.message}; trying again in {seconds:.0f} s ({attempt + 1} of {TRIES}) {error.where}")
+        again = f"trying again in {seconds:.0f} s ({attempt + 1} of {TRIES})"
+        self._say(f"CVAT: {error.message.rstrip('.')}; {again} {error.where}")
         time.sleep(seconds)
 
     def _call_once(self, method: str, path: str, body: Json, query: Mapping[str, object]) -> Json:
