@@ -15,7 +15,7 @@ from PIL import Image
 from annoloop.errors import Interrupted
 from annoloop.training import Event, Job, recipe_path, run_job
 
-BUDGET_S = 30.0
+BUDGET_S = 40.0
 PALETTE = ((0, 0, 0), (220, 30, 30))
 
 
