@@ -7,16 +7,17 @@ missing ones drawn.  ``annoloop sandbox annotate`` and the demo use it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from annoloop.cvat import CvatServer
 from annoloop.cvat_wire import Frame, JobInfo, Shape, shape_digest
 from annoloop.dataset import check_label_map, read_label_map
 from annoloop.errors import DataError
-from annoloop.masks import LabelMap, regions, to_cvat_runs
+from annoloop.masks import LabelMap
 from annoloop.progress import Track, silent
 from annoloop.project import Project
+from annoloop.shapes import Drawing, draw
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +94,11 @@ def _correct_job(
 
 
 def _wanted_shapes(project: Project, truth: LabelMap, frame: int, label_ids: Mapping[str, int]) -> dict[str, Shape]:
-    classes = project.classes
-    found = regions(truth, skip=classes.undrawn_indices, min_region_px=project.config.push.min_region_px)
-    shapes = {}
-    for region in found:
-        label = classes.label_of(region.class_index)
-        shape = Shape(frame, label_ids[label], "mask", tuple(map(float, to_cvat_runs(region))))
-        shapes[shape_digest(shape, label)] = shape
-    return shapes
+    how = Drawing("mask", 0.0, project.config.push.min_region_px)
+    return {
+        one.digest: replace(one.shape, frame=frame, label_id=label_ids[one.label])
+        for one in draw(truth, project.classes, how, f"frame {frame}")
+    }
 
 
 def _save(server: CvatServer, job: JobInfo, create: Sequence[Shape], delete: Sequence[Shape]) -> None:

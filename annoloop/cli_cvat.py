@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,12 +77,8 @@ def push_command(worst: int, splits: tuple[str, ...], by: str, dry_run: bool, **
     screen = open_screen(options)
     with opened_project(options, screen, changes="push") as project:
         request = _push_request(project.config, worst, splits, by, dry_run, options)
-        if dry_run:
-            with screen.watch() as watch:
-                report = push(project, None, request, say=screen.note, track=screen.track, watch=watch)
-        else:
-            with open_session(project, screen) as server, screen.watch() as watch:
-                report = push(project, server, request, say=screen.note, track=screen.track, watch=watch)
+        with nullcontext() if dry_run else open_session(project, screen) as server, screen.watch() as watch:
+            report = push(project, server, request, say=screen.note, track=screen.track, watch=watch)
     screen.result(report)
 
 

@@ -127,6 +127,11 @@ class Config(_Section):
             raise ValueError(str(error)) from None
         return self
 
+    @property
+    def cvat_project(self) -> str:
+        """The name of the project in CVAT."""
+        return self.cvat.project or self.project
+
     def table(self) -> ClassTable:
         """The class contract."""
         return class_table(

@@ -204,7 +204,7 @@ def _originals(reader: _Reader, row: FrameRow) -> dict[str, Region]:
     """The pixels that the polygons of the push stand for as long as nobody touches them."""
     if reader.task.shape == "mask":
         return {}
-    how = Drawing("polygon", reader.task.tolerance_px, reader.task.min_region_px)
+    how = Drawing(reader.task.shape, reader.task.tolerance_px, reader.task.min_region_px)
     sent = reader.project.object_label_map(row.sent_sha256)
     return {one.digest: one.region for one in draw(sent, reader.project.classes, how, row.name)}
 

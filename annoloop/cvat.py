@@ -117,17 +117,16 @@ class CvatServer:
             CvatError: it exists with other labels (law 6).
         """
 
-        def find() -> int | None:
-            found = [int(p["id"]) for p in self.session.listed("projects", name=name) if p["name"] == name]
-            return min(found, default=None)
-
         def make() -> int:
             spec = {"name": name, "labels": label_specs(classes)}
             return int(self.session.call("POST", "projects", spec)["id"])
 
-        project_id = self._once(find, make)
+        project_id = self._once(lambda: min(self._project_ids(name), default=None), make)
         self._check_labels(self.labels(project_id=project_id), classes, f"{self.url}/projects/{project_id}")
         return project_id
+
+    def _project_ids(self, name: str) -> list[int]:
+        return [int(p["id"]) for p in self.session.listed("projects", name=name) if p["name"] == name]
 
     def write_guide(self, project_id: int, markdown: str, *, mark: str) -> bool:
         """Give a project its annotation guide; one without our ``mark`` was written by people and stays.
@@ -172,8 +171,7 @@ class CvatServer:
 
     def find_named_tasks(self, project: str, name: str) -> list[TaskInfo]:
         """The same in the project of a name, which need not exist."""
-        found = [p for p in self.session.listed("projects", name=project) if p["name"] == project]
-        return [task for p in found for task in self.find_tasks(int(p["id"]), name)]
+        return [task for number in self._project_ids(project) for task in self.find_tasks(number, name)]
 
     def task(self, task_id: int) -> TaskInfo:
         """A task by its number."""

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from annoloop.archive import Picture
 from annoloop.context import context_pictures
 from annoloop.cvat import CvatServer
-from annoloop.cvat_wire import Frame, Issue, JobInfo, Shape, shape_digest
+from annoloop.cvat_wire import Frame, Issue, JobInfo, Label, Shape, shape_digest
 from annoloop.errors import CvatError, DataError
 from annoloop.guide import MARK, annotation_guide
 from annoloop.images import read_image
@@ -37,10 +37,13 @@ CONTEXT_FOLDER = "related_images"
 
 @dataclass(frozen=True, slots=True)
 class Handling:
-    """How a task is cut and dressed; may differ between the try that was cut off and the one that finishes it."""
+    """How a task is cut and dressed; may differ between the try that was cut off and the one that finishes it.
+
+    ``assignees`` are numbers of users, by ``CvatServer.user_ids``.
+    """
 
     segment_size: int
-    assignees: tuple[str, ...]
+    assignees: tuple[int, ...]
     context: bool
 
 
@@ -70,18 +73,18 @@ def deliver(project: Project, server: CvatServer, task: TaskRow, handling: Handl
     """
     way = _Delivery(project, server, task, project.ledger.frames(task.id), handling, say, track)
     project.scratch_dir()  # a try that was killed may have left its upload there
-    users = server.user_ids(handling.assignees)  # before anything is made
     project_id = _project(way)
     cvat_id = _uploaded(way, project_id)
     way.note("uploaded", cvat_id)
     jobs = server.jobs(cvat_id)
-    _assign(server, jobs, [users[name] for name in handling.assignees])
+    _assign(server, jobs, handling.assignees)
+    labels = server.task_labels(cvat_id, project.classes)
     on_server = _frames_by_name(way, cvat_id)
     # A task that had to be made anew, because somebody deleted it meanwhile, has nothing of the earlier try.
     state = task.state if cvat_id == task.cvat_id else "created"
-    filled = _annotate(way, cvat_id, jobs, on_server, state)
+    filled = _annotate(way, jobs, labels, on_server, state)
     way.note("annotated", cvat_id)
-    _verify(way, cvat_id, jobs, on_server, filled)
+    _verify(way, cvat_id, jobs, labels, on_server, filled)
     way.note("verified", cvat_id)
     _pin_issues(way, cvat_id, on_server)
     way.note("open", cvat_id)
@@ -90,9 +93,8 @@ def deliver(project: Project, server: CvatServer, task: TaskRow, handling: Handl
 
 def give_up(project: Project, server: CvatServer, task: TaskRow, say: Say) -> None:
     """Forget a half-made task that no command can finish; what somebody may have worked on is not deleted."""
-    name = project.config.cvat.project or project.config.project
     kept = []
-    for found in server.find_named_tasks(name, task.name):
+    for found in server.find_named_tasks(project.config.cvat_project, task.name):
         if found.size and any(server.job_shapes(job.id) for job in server.jobs(found.id)):
             kept.append(server.task_url(found.id))
         else:
@@ -103,8 +105,7 @@ def give_up(project: Project, server: CvatServer, task: TaskRow, say: Say) -> No
 
 
 def _project(way: _Delivery) -> int:
-    settings = way.project.config
-    name = settings.cvat.project or settings.project
+    name = way.project.config.cvat_project
     project_id = way.server.ensure_project(name, way.project.classes)
     try:
         if not way.server.write_guide(project_id, annotation_guide(way.project.classes), mark=MARK):
@@ -211,7 +212,7 @@ def _assign(server: CvatServer, jobs: Sequence[JobInfo], user_ids: Sequence[int]
 
 
 def _annotate(
-    way: _Delivery, cvat_id: int, jobs: Sequence[JobInfo], on_server: Mapping[str, Frame], state: str
+    way: _Delivery, jobs: Sequence[JobInfo], labels: Sequence[Label], on_server: Mapping[str, Frame], state: str
 ) -> set[int]:
     """Fill every job that is still empty and new; returns the numbers of those that were filled.
 
@@ -219,7 +220,7 @@ def _annotate(
     """
     if state in ("annotated", "verified"):
         return set()
-    label_ids = {label.name: label.id for label in way.server.task_labels(cvat_id, way.project.classes)}
+    label_ids = {label.name: label.id for label in labels}
     resumed = state not in ("planned", "created")
     filled = set()
     for job in way.track(jobs, "sending masks", len(jobs)):
@@ -236,7 +237,7 @@ def _annotate(
 
 def _shapes(way: _Delivery, row: FrameRow, frame: Frame, label_ids: Mapping[str, int]) -> list[Shape]:
     """The shapes of one frame, whose size must be that of its mask."""
-    how = Drawing("mask" if way.task.shape == "mask" else "polygon", way.task.tolerance_px, way.task.min_region_px)
+    how = Drawing(way.task.shape, way.task.tolerance_px, way.task.min_region_px)
     label_map = way.project.object_label_map(row.sent_sha256)
     if frame.size_hw != label_map.shape:
         raise CvatError(
@@ -251,14 +252,19 @@ def _shapes(way: _Delivery, row: FrameRow, frame: Frame, label_ids: Mapping[str,
 
 
 def _verify(
-    way: _Delivery, cvat_id: int, jobs: Sequence[JobInfo], on_server: Mapping[str, Frame], filled: set[int]
+    way: _Delivery,
+    cvat_id: int,
+    jobs: Sequence[JobInfo],
+    labels: Sequence[Label],
+    on_server: Mapping[str, Frame],
+    filled: set[int],
 ) -> None:
     """Read everything back and compare it with the plan, shape by shape.
 
     Raises:
         CvatError: the server holds something else than was sent a moment ago; the task is deleted then.
     """
-    names = {label.id: label.name for label in way.server.task_labels(cvat_id, way.project.classes)}
+    names = {label.id: label.name for label in labels}
     for job in way.track(jobs, "reading masks back", len(jobs)):
         found: dict[int, list[str]] = {}
         for shape in way.server.job_shapes(job.id):

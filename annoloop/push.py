@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Literal
 from uuid import uuid4
@@ -115,11 +115,13 @@ def push(
         raise ConfigError("there is no model yet to find the worst images with", hint="annoloop retrain")
     plan_digest = _plan_digest(project, request, run)
     task = _cut_off(project, plan_digest)
+    handling = Handling(request.segment_size, (), request.context)
     if server is not None:
         server.require_writing()
-        server.user_ids(request.assignees)  # an unknown one is better known before anything is planned
+        users = server.user_ids(request.assignees)  # an unknown one is better known before anything is planned
+        handling = replace(handling, assignees=tuple(users[name] for name in request.assignees))
     if task is not None:
-        return _send(project, server, request, task, say, track, resumed=True)
+        return _send(project, server, request, handling, task, say, track, resumed=True)
     if server is not None:
         _give_up_stale(project, server, run, say)
     chosen = _choose(project, run, request, track, watch)
@@ -130,7 +132,7 @@ def push(
     task = _write_plan(project, run, request, plan_digest, planned) if server is not None else None
     if task is None:
         return _report(request, run.id, _task_name(project, request), planned, loss_px)
-    return _send(project, server, request, task, say, track, loss_px=loss_px)
+    return _send(project, server, request, handling, task, say, track, loss_px=loss_px)
 
 
 # the plan
@@ -209,10 +211,11 @@ def _plan(project: Project, run: RunRow, one: Scored, candidate: Candidate, requ
         stored = to_stored(label_map, project.config.data, decode_index_png(base_bytes, mask))
         sent = project.keep_object(encode_index_png(stored))
     how, name = _drawing(project, request), _frame_name(project, one.sample.id)
-    digests = tuple(sorted(drawn.digest for drawn in draw(label_map, project.classes, how, name)))
+    drawn = draw(label_map, project.classes, how, name)
+    digests = tuple(sorted(one.digest for one in drawn))
     frame = FrameRow(one.sample.id, name, candidate.score, base, sent, sent, digests)
     issues = _issues(project, run, one, truth, prediction, request)
-    return _Planned(frame, issues, polygon_loss_px(label_map, project.classes, how))
+    return _Planned(frame, issues, polygon_loss_px(drawn, label_map, project.classes))
 
 
 def _drawing(project: Project, request: PushRequest) -> Drawing:
@@ -295,6 +298,7 @@ def _send(
     project: Project,
     server: CvatServer | None,
     request: PushRequest,
+    handling: Handling,
     task: TaskRow,
     say: Say,
     track: Track,
@@ -302,7 +306,6 @@ def _send(
     loss_px: int | None = None,
     resumed: bool = False,
 ) -> PushReport:
-    handling = Handling(request.segment_size, request.assignees, request.context)
     cvat_id = None if server is None else deliver(project, server, task, handling, say=say, track=track)
     issues = project.ledger.issues(task.id)
     planned = [

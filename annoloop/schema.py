@@ -6,6 +6,7 @@ The schema is one text with a version and a history; rows are what ``ledger.py``
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from annoloop.metrics import Confusion
 
@@ -177,7 +178,7 @@ class TaskRow:
     server: str
     cvat_id: int | None
     created_at: str
-    shape: str
+    shape: Literal["mask", "polygon"]
     tolerance_px: float
     min_region_px: int
 

@@ -55,9 +55,12 @@ def draw(label_map: LabelMap, classes: ClassTable, how: Drawing, where: object) 
     return drawn
 
 
-def polygon_loss_px(label_map: LabelMap, classes: ClassTable, how: Drawing) -> int:
-    """How many pixels would change if somebody touched every shape; 0 for masks."""
-    return 0 if how.kind == "mask" else loss_px(_pieces(label_map, classes, how), label_map, classes.fill_index)
+def polygon_loss_px(drawn: Sequence[Drawn], label_map: LabelMap, classes: ClassTable) -> int:
+    """How many pixels would change if somebody touched every shape that was drawn of a label map; 0 for masks."""
+    if all(one.shape.kind == "mask" for one in drawn):
+        return 0
+    sent = [Piece(one.region, one.shape.points if one.shape.kind == "polygon" else None) for one in drawn]
+    return loss_px(sent, label_map, classes.fill_index)
 
 
 def read_regions(

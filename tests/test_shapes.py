@@ -61,8 +61,8 @@ def test_the_loss_of_polygons_is_what_reading_them_without_originals_loses(label
     exact = Drawing("polygon", 2.0, 4)
     # Two decimals travel, and specks lie above: both as the loss counts them.
     lost = np.count_nonzero(read(sent(label_map, TABLES[0], exact), TABLES[0], label_map.shape) != label_map)
-    assert polygon_loss_px(label_map, TABLES[0], exact) == lost
-    assert polygon_loss_px(label_map, TABLES[0], MASK) == 0
+    assert polygon_loss_px(draw(label_map, TABLES[0], exact, "here"), label_map, TABLES[0]) == lost
+    assert polygon_loss_px(draw(label_map, TABLES[0], MASK, "here"), label_map, TABLES[0]) == 0
 
 
 def test_a_digest_is_of_the_content_not_of_the_id() -> None:
