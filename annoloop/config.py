@@ -75,6 +75,8 @@ class TrainConfig(_Section):
     iterations: int | None = Field(default=None, ge=1)
     budget: str | None = None
     batch_size: int | None = Field(default=None, ge=1)
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    pretrained: str = "auto"
     seed: int = 0
 
     @field_validator("budget")

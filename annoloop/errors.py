@@ -82,6 +82,14 @@ class TrainingError(AnnoloopError):
     exit_code = 7
 
 
+class OutOfMemoryError(TrainingError):
+    """The training process wanted more memory than there is, with batches of ``batch_size`` images."""
+
+    def __init__(self, message: str, batch_size: int, *, where: object = None, hint: str | None = None) -> None:
+        super().__init__(message, where=where, hint=hint)
+        self.batch_size = batch_size
+
+
 class MissingExtraError(AnnoloopError):
     """An optional part is not installed; names the pip extra that brings it."""
 

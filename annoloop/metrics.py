@@ -111,18 +111,18 @@ def wrong_px(counts: Confusion) -> int:
     return int(counts.sum() - np.trace(counts))
 
 
-def class_weights(pixels: npt.NDArray[np.int64]) -> tuple[float, ...]:
+def class_weights(pixels: npt.NDArray[np.int64], power: float = 0.5) -> tuple[float, ...]:
     """Cross-entropy weights per class from the training split's pixel counts (K,).
 
-    The square root of inverse frequency, sqrt(1 / (K x share)), held between 0.1 and 10: without it
-    small networks settle on "all background" and never find a rare class, with the full inverse they
+    Inverse frequency to a power below 1, (1 / (K x share)) ** power, held between 0.1 and 10: with 0
+    small networks settle on "all background" and never find a rare class, with the full inverse (1) they
     see rare classes everywhere.  A class without a pixel weighs 1.
     """
     present = pixels > 0
     weights = np.ones(pixels.size)
     if present.any():
         shares = pixels[present] / pixels.sum()
-        weights[present] = np.clip(np.sqrt(1 / (present.sum() * shares)), 0.1, 10.0)
+        weights[present] = np.clip((present.sum() * shares) ** -power, 0.1, 10.0)
     return tuple(float(w) for w in weights)
 
 

@@ -15,6 +15,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from annoloop.mmseg_parts import MEASURED_ITERATIONS, Emit, Progress
+from annoloop.mmseg_ranks import WORLD, from_first
 from annoloop.mmseg_recipe import NEVER
 from annoloop.training import Job
 
@@ -47,6 +48,7 @@ class BudgetHook(Hook):  # type: ignore[misc]
         self._job, self._progress, self._emit = job, progress, emit
         self._budget_s, self._began_at = job.budget_s, job.began_at
         self._trained_s = 0.0
+        self._counted = 0
         self._share = 0.0
         self._validation_s: float | None = None
         self._validation_began = 0.0
@@ -70,17 +72,21 @@ class BudgetHook(Hook):  # type: ignore[misc]
             group["lr"] = rate * factor
 
     def after_train_iter(self, runner: Runner, batch_idx: int, **_: Any) -> None:
-        self._trained_s += self._progress.durations[-1]
+        if not self._progress.looked:
+            return
+        self._trained_s += sum(self._progress.durations[self._counted :])
+        self._counted = len(self._progress.durations)
         self._progress.trained_s, self._progress.spent_s = self._trained_s, self._spent_s()
-        measured = len(self._progress.durations)
-        if measured == MEASURED_ITERATIONS and self._validations is None:
+        if self._counted >= MEASURED_ITERATIONS and self._validations is None:
             self._plan(runner)
         left_s = self._left_s(runner)
-        self._share = max(self._share, self._trained_s / (self._trained_s + max(left_s, 0.0)))
+        share = max(self._share, self._trained_s / (self._trained_s + max(left_s, 0.0)))
         ends = left_s <= self._mean_s() / 2
-        due = self._validations is not None and self._share >= (self._done + 1) / self._validations
-        self._validate_at(runner, batch_idx + 1 if ends or due else NEVER)
-        runner.train_loop.stop_training = ends
+        due = self._validations is not None and share >= (self._done + 1) / self._validations
+        # Every process has its own clock; the first one's counts.
+        self._share, ended, wanted = from_first([share, ends, ends or due])
+        self._validate_at(runner, batch_idx + 1 if wanted else NEVER)
+        runner.train_loop.stop_training = bool(ended)
 
     def before_val_epoch(self, _: Runner) -> None:
         self._validation_began = time.perf_counter()
@@ -127,5 +133,5 @@ class BudgetHook(Hook):  # type: ignore[misc]
         """As long as the last one took; before the first, a third of training on as many images."""
         if self._validation_s is not None:
             return self._validation_s
-        batch_size = int(runner.cfg.train_dataloader.batch_size)
+        batch_size = WORLD * int(runner.cfg.train_dataloader.batch_size)
         return len(self._job.val) * self._mean_s() / batch_size / 3

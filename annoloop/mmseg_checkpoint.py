@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -34,9 +35,42 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a checkpoint of tensors and plain types; a reader sees the old file or the new one."""
-    with replacing(path) as beside:
-        torch.save(dict(content), beside)
+    """Write a checkpoint of tensors and plain types; a reader sees the old file or the new one.
+
+    Raises:
+        TrainingError: the disk is full.
+    """
+    try:
+        with replacing(path) as beside:
+            torch.save(dict(content), beside)
+    except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError for a full disk
+        raise TrainingError(
+            f"cannot be saved ({_mib(shutil.disk_usage(path.parent).free)} free): {str(error).splitlines()[0]}",
+            where=path,
+            hint="make room; the same command goes on from the last checkpoint",
+        ) from error
+
+
+def check_room(folder: Path, model: torch.nn.Module, images: Iterable[Path]) -> None:
+    """Better before hours of training than after them: room for checkpoints and for predictions of ``images``.
+
+    Raises:
+        TrainingError: the disk has too little.
+    """
+    weights = 4 * sum(parameter.numel() for parameter in model.parameters())
+    # best.pth holds the weights, last.pth Adam's two moments too, and each is written beside the old one.
+    needed = 2 * weights + 2 * 3 * weights + sum(image.stat().st_size for image in images)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise TrainingError(
+            f"this training needs {_mib(needed)} of disk, {_mib(free)} are free",
+            where=folder,
+            hint="make room: predictions and last.pth of old runs in .annoloop can go",
+        )
+
+
+def _mib(size_bytes: int) -> str:
+    return f"{size_bytes / (1 << 20):.0f} MiB"
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -7,16 +7,18 @@ the data, the classes, the length of the run or the machine is replaced here and
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
-import torch
+import numpy as np
 from mmengine.config import Config
-from mmengine.runner.checkpoint import get_external_models
 
+from annoloop import mmseg_data, mmseg_losses  # noqa: F401 - what recipes name
 from annoloop.errors import ConfigError, DataError
+from annoloop.metrics import class_weights
+from annoloop.mmseg_pretrained import Warn, each_dict, forget_pretrained, settle_pretrained
 from annoloop.training import Job
 
 NEVER = 10_000_000
@@ -28,32 +30,47 @@ VALIDATIONS = 6
 _STRIDE = 32
 """Images are padded to a multiple of it for prediction: the largest stride of common backbones."""
 
+_CLASS_WEIGHT_POWER = 0.5
+"""Where a recipe says nothing: class weights are the square root of inverse frequency."""
+
 _IGNORE = 255
 """mmseg's ignore index: the one that its losses, padding and metrics agree on."""
+
+_FUSED = ("Adam", "AdamW", "SGD")
+"""torch's optimizers that have a fused step on every device."""
 
 _SOFTMAX = {"use_sigmoid": False, "loss_type": "multi_class"}
 """The options by which mmseg's losses expect one channel per class."""
 
-Warn = Callable[[str], None]
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a config has to know of where it runs; ``workers`` are data loading processes of each process."""
+
+    device: str = "cpu"
+    precision: str = "float32"
+    workers: int = 0
+    processes: int = 1
 
 
-def resolve(job: Job, *, workers: int, warn: Warn) -> Config:
+def resolve(job: Job, machine: Machine, warn: Warn) -> Config:
     """The whole config of ``job``: complete, printable, and buildable by mmengine's Runner.
 
-    ``workers`` is the number of data loading processes. ``warn`` hears of what the recipe wants and
-    cannot get.
+    ``warn`` hears of what the recipe wants and cannot get.
 
     Raises:
         ConfigError: the recipe is no mmseg config that this can train.
         DataError: there is nothing to train on.
     """
     config = _load(job.recipe)
+    config.precision = machine.precision
     if not job.train and job.kind != "predict":
         raise DataError("there are no labelled images to train on")
     _set_model(config, job, warn)
-    _set_data(config, job, workers)
-    _set_schedule(config, job)
-    _set_runtime(config, job)
+    _set_data(config, job, machine)
+    _set_schedule(config, job, machine)
+    _set_optimizer(config, job, machine)
+    _set_runtime(config, job, machine)
     return config
 
 
@@ -81,13 +98,15 @@ def _load(recipe: Path) -> Config:
 def _set_model(config: Config, job: Job, warn: Warn) -> None:
     model = config.model
     _replace_sync_bn(model)
+    weights = _weights(config, job)
     for head in [*_listed(model.decode_head), *_listed(model.get("auxiliary_head"))]:
-        _set_head(head, job, warn)
+        _set_head(head, job, weights, warn)
     _set_padding(model.setdefault("data_preprocessor", {"type": "SegDataPreProcessor"}))
     starts_fresh = job.init_checkpoint is None and not job.resume and job.kind == "train"
-    _drop_downloads(model, warn if starts_fresh else lambda _: None)
-    source = config.get("load_from")
-    config.load_from = source if starts_fresh and source and _at_hand(source, warn) else None
+    if starts_fresh:
+        settle_pretrained(config, job.pretrained, warn)
+    else:
+        forget_pretrained(config)
 
 
 def _set_padding(preprocessor: Any) -> None:
@@ -100,12 +119,12 @@ def _set_padding(preprocessor: Any) -> None:
 
 def _replace_sync_bn(node: Any) -> None:
     """SyncBN trains only in several processes; BN has the same weights."""
-    for part in _dicts(node):
+    for part in each_dict(node):
         if part.get("type") == "SyncBN":
             part["type"] = "BN"
 
 
-def _set_head(head: Any, job: Job, warn: Warn) -> None:
+def _set_head(head: Any, job: Job, weights: list[float] | None, warn: Warn) -> None:
     """As many outputs as classes; a binary head of one channel becomes a softmax over two."""
     head["num_classes"], head["ignore_index"] = len(job.class_names), _IGNORE
     single_channel = head.pop("out_channels", None) == 1
@@ -114,58 +133,41 @@ def _set_head(head: Any, job: Job, warn: Warn) -> None:
     for loss in _listed(head.setdefault("loss_decode", default)):
         if single_channel:
             loss.update({key: _SOFTMAX[key] for key in _SOFTMAX if key in loss})
-        _set_class_weight(loss, job, warn)
+        _set_class_weight(loss, job, weights, warn)
 
 
-def _set_class_weight(loss: Any, job: Job, warn: Warn) -> None:
-    if job.class_weights is not None and "CrossEntropy" in str(loss["type"]):
-        loss["class_weight"] = list(job.class_weights)
+def _weights(config: Config, job: Job) -> list[float] | None:
+    """Class weights from the counts of the training split, as steep as the recipe says."""
+    if job.train_pixels is None:
+        return None
+    power = config.get("annoloop", {}).get("class_weight_power", _CLASS_WEIGHT_POWER)
+    return list(class_weights(np.sum(job.train_pixels, axis=0, dtype=np.int64), power))
+
+
+def _set_class_weight(loss: Any, job: Job, weights: list[float] | None, warn: Warn) -> None:
+    """What the recipe itself gives goes first, as long as it fits."""
     given = loss.get("class_weight")
     if isinstance(given, (list, tuple)) and len(given) != len(job.class_names):
         warn(f"{loss['type']} has {len(given)} class weights for {len(job.class_names)} classes: not used")
-        loss["class_weight"] = None
+        given = None
+    if given is None and "CrossEntropy" in str(loss["type"]):
+        given = weights
+    if given is not None or "class_weight" in loss:
+        loss["class_weight"] = given
 
 
-def _drop_downloads(model: Any, warn: Warn) -> None:
-    """Keep pretrained weights that are on this machine; without the others train from scratch."""
-    for part in _dicts(model):
-        source = part.get("pretrained")
-        if isinstance(source, str) and not _at_hand(source, warn):
-            part["pretrained"] = None
-        init = part.get("init_cfg") or {}
-        pretrained = isinstance(init, dict) and init.get("type") == "Pretrained"
-        if pretrained and not _at_hand(init["checkpoint"], warn):
-            part["init_cfg"] = None
-
-
-def _at_hand(source: str, warn: Warn) -> bool:
-    url = _url(source)
-    cache = Path(torch.hub.get_dir()) / "checkpoints"
-    file = Path(source) if url is None else cache / Path(urlparse(url).path).name
-    if not file.is_file():
-        origin = "" if url is None else f" (download {url} to that place to use it)"
-        warn(f"training starts without the pretrained weights {source}: {file} is not there{origin}")
-    return file.is_file()
-
-
-def _url(source: str) -> str | None:
-    """Where mmengine would download ``source`` from; None for a file."""
-    scheme, found, name = source.partition("://")
-    if not found:
-        return None
-    models: dict[str, str] = get_external_models()
-    return models.get(name, source) if scheme in ("open-mmlab", "openmmlab") else source
-
-
-def _set_data(config: Config, job: Job, workers: int) -> None:
+def _set_data(config: Config, job: Job, machine: Machine) -> None:
     train = config.train_dataloader
+    loader = _loader(train, job, "train", machine)
     config.train_dataloader = {
-        **_loader(train, job, "train", workers),
-        "batch_size": job.batch_size or train.get("batch_size", 2),
+        **loader,
+        "dataset": _balanced(loader["dataset"], config, job),
+        # Processes share out a batch; with one image each it is at its smallest.
+        "batch_size": max(1, math.ceil((job.batch_size or train.get("batch_size", 2)) / machine.processes)),
         "sampler": {"type": "InfiniteSampler", "shuffle": True},
     }
     config.test_dataloader = {
-        **_loader(config.test_dataloader, job, "val", workers),
+        **_loader(config.test_dataloader, job, "val", machine),
         "batch_size": 1,
         "sampler": {"type": "DefaultSampler", "shuffle": False},
     }
@@ -177,27 +179,38 @@ def _set_data(config: Config, job: Job, workers: int) -> None:
     config.val_cfg = {"type": "ValLoop"} if validates else None
 
 
-def _loader(loader: Any, job: Job, split: str, workers: int) -> dict[str, Any]:
+def _loader(loader: Any, job: Job, split: str, machine: Machine) -> dict[str, Any]:
     replaced = ("batch_sampler", "collate_fn", "prefetch_factor")
     kept = {key: value for key, value in loader.items() if key not in replaced}
-    kept["num_workers"] = min(workers, loader.get("num_workers", 0))
+    kept["num_workers"] = min(machine.workers, loader.get("num_workers", 0))
     kept["persistent_workers"] = kept["num_workers"] > 0
-    kept["dataset"] = _with_pairs(loader["dataset"], job, split)
+    kept["pin_memory"] = machine.device == "cuda"
+    kept["dataset"] = _with_pairs(loader["dataset"], job, split, ahead=kept["num_workers"] > 0)
     return kept
 
 
-def _with_pairs(dataset: Any, job: Job, split: str) -> dict[str, Any]:
+def _with_pairs(dataset: Any, job: Job, split: str, *, ahead: bool) -> dict[str, Any]:
     """The recipe's dataset with the job's files in it; wrappers (repeat, mosaic) stay around it."""
     if "dataset" in dataset:
-        return {**dataset, "dataset": _with_pairs(dataset["dataset"], job, split)}
+        return {**dataset, "dataset": _with_pairs(dataset["dataset"], job, split, ahead=ahead)}
     if "datasets" in dataset:
-        return _with_pairs(dataset["datasets"][0], job, split)
+        return _with_pairs(dataset["datasets"][0], job, split, ahead=ahead)
     return {
         "type": "JobDataset",
         "job_file": str(job.run_dir / "job.json"),
         "split": split,
+        "cached": job.kind == "train",
+        "ahead": ahead,
         "pipeline": _steps(dataset["pipeline"]),
     }
+
+
+def _balanced(dataset: dict[str, Any], config: Config, job: Job) -> dict[str, Any]:
+    """Images of rare classes more often: repeat factor sampling (Gupta, Dollár, Girshick, "LVIS", CVPR 2019)."""
+    threshold = config.get("annoloop", {}).get("repeat_below", 0.0)
+    if not threshold or job.train_pixels is None:
+        return dataset
+    return {"type": "ClassBalancedDataset", "oversample_thr": threshold, "dataset": dataset}
 
 
 def _leaf(dataset: Any) -> Any:
@@ -214,10 +227,10 @@ def _step(step: dict[str, Any]) -> dict[str, Any]:
     return step
 
 
-def _set_schedule(config: Config, job: Job) -> None:
+def _set_schedule(config: Config, job: Job, machine: Machine) -> None:
     """The job's iterations; every schedule of the recipe is stretched to them."""
     recipe = config.train_cfg
-    batches_per_epoch = math.ceil(len(job.train) / config.train_dataloader["batch_size"]) or 1
+    batches_per_epoch = math.ceil(len(job.train) / (config.train_dataloader["batch_size"] * machine.processes)) or 1
     unit = 1 if "max_iters" in recipe else batches_per_epoch
     own = recipe.get("max_iters") or recipe.get("max_epochs", 0) * batches_per_epoch
     if not own:
@@ -225,8 +238,8 @@ def _set_schedule(config: Config, job: Job) -> None:
     if job.budget_s is not None and job.kind == "train":
         _follow_the_clock(config)
         return
-    iterations = job.iterations or own
-    for scheduler in _dicts(config.get("param_scheduler")):
+    iterations = (job.iterations or own) * job.accumulate
+    for scheduler in each_dict(config.get("param_scheduler")):
         _stretch(scheduler, unit * iterations / own)
     config.train_cfg = {
         "type": "IterBasedTrainLoop",
@@ -260,22 +273,33 @@ def _stretch(scheduler: Any, factor: float) -> None:
         scheduler["milestones"] = [round(milestone * factor) for milestone in scheduler["milestones"]]
 
 
-def _set_runtime(config: Config, job: Job) -> None:
+def _set_optimizer(config: Config, job: Job, machine: Machine) -> None:
+    """Batches are added up where a job says so, and steps are taken in one pass over the weights."""
+    wrapper = config.optim_wrapper
+    if machine.device == "cpu" and "Amp" in str(wrapper.get("type", "")):
+        wrapper["type"] = "OptimWrapper"  # mmengine's own needs a GPU; the worker sets the precision anyway
+        for key in ("dtype", "loss_scale", "use_fsdp"):
+            wrapper.pop(key, None)
+    wrapper["accumulative_counts"] = wrapper.get("accumulative_counts", 1) * job.accumulate
+    if wrapper["optimizer"]["type"] in _FUSED:
+        wrapper["optimizer"].setdefault("fused", True)
+
+
+def _set_runtime(config: Config, job: Job, machine: Machine) -> None:
     config.default_scope = "mmseg"
     config.work_dir = str(job.run_dir / "mmengine")
     config.randomness = {"seed": job.seed}
     config.resume = False  # last.pth is read by us, with weights_only
-    config.default_hooks = {**config.get("default_hooks", {}), "checkpoint": None}
+    # Ours does not ask the device for every loss of every iteration.
+    config.default_hooks = {
+        **config.get("default_hooks", {}), "checkpoint": None, "runtime_info": {"type": "SparseRuntimeInfoHook"},
+    }  # fmt: skip
     config.log_processor = {"by_epoch": False}
-
-
-def _dicts(node: Any) -> Iterator[Any]:
-    """Every dict in a config, outermost first."""
-    if isinstance(node, dict):
-        yield node
-    if isinstance(node, (dict, list, tuple)):
-        for child in list(node.values()) if isinstance(node, dict) else node:
-            yield from _dicts(child)
+    if machine.processes > 1:
+        config.launcher = "pytorch"
+        on_gpu = machine.device == "cuda"
+        config.sync_bn = "torch" if on_gpu else None
+        config.model_wrapper_cfg = None if on_gpu else {"type": "MMDistributedDataParallel", "device_ids": None}
 
 
 def _listed(value: Any) -> list[Any]:

@@ -16,7 +16,6 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import replace
 from importlib import import_module
@@ -33,10 +32,13 @@ if TYPE_CHECKING:
 
     from annoloop.mmseg_parts import Progress
 
-_PREDICTION_BATCH = 4
+_FIRST = os.environ.get("RANK", "0") == "0"
+"""Whether this is the process that speaks and writes for all that torchrun started."""
+
 _MEASURED_ITERATIONS = 6
 _MEASURED_SECONDS = 20.0
 _MEASURED_IMAGES = 4
+_EVERYONES = ("error", "missing", "out-of-memory")
 _KNOWN_CHATTER = "Could not import OneDL"
 
 
@@ -57,7 +59,9 @@ class Border:
             threading.Thread(target=self._watch_parent, daemon=True).start()
 
     def emit(self, kind: str, **fields: Any) -> None:
-        """Send an event; where nobody listens any more, stop."""
+        """Send an event; where nobody listens any more, stop.  Of several processes the first speaks for all."""
+        if not _FIRST and kind not in _EVERYONES:
+            return
         try:
             self._out.write(Event(kind, fields).to_json() + "\n")
             self._out.flush()
@@ -113,8 +117,9 @@ def main(job_file: Path) -> int:
         place = f"{error.where}: " if error.where else ""
         border.emit("error", message=f"{place}{error.message}", hint=error.hint)
         return error.exit_code
-    with replacing(job.run_dir / "result.json") as beside:
-        beside.write_text(result.to_json(), encoding="utf-8")
+    if _FIRST:
+        with replacing(job.run_dir / "result.json") as beside:
+            beside.write_text(result.to_json(), encoding="utf-8")
     return 0
 
 
@@ -131,48 +136,36 @@ def _import_framework() -> None:
 def _run(job: Job, border: Border) -> Result:
     import torch
 
+    from annoloop.mmseg_device import choose_device
+    from annoloop.mmseg_ranks import join
+
     began = time.perf_counter()
-    device = _choose_device(job)
+    device = choose_device(job)
+    join(device)
     operation = {"train": _train, "predict": _predict, "measure": _measure}[job.kind]
     try:
         result = operation(job, device, border)
-    except torch.OutOfMemoryError as error:
-        hint = "a smaller batch size or crop, or a smaller recipe"
-        raise TrainingError("the GPU has too little memory for this job", hint=hint) from error
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        # On a CPU torch raises a plain RuntimeError.
+        if type(error) is RuntimeError and "allocate memory" not in str(error):
+            raise
+        raise _out_of_memory(job, device, border) from error
     return replace(result, device=device, seconds=time.perf_counter() - began)
 
 
-def _choose_device(job: Job) -> str:
-    """The device by name; tells mmengine, and gives a CPU run the cores that it may use and no more."""
-    import mmengine.device.utils
-    import torch
-
-    found = torch.cuda.is_available()
-    if job.device == "cuda" and not found:
-        hint = f"use device cpu, or install a CUDA build of torch (this one is {torch.__version__})"
-        raise TrainingError("no CUDA device was found", hint=hint)
-    device = "cuda" if found and job.device != "cpu" else "cpu"
-    mmengine.device.utils.DEVICE = device
-    if device == "cpu":
-        torch.set_num_threads(usable_cores())
-    return device
-
-
-def usable_cores() -> int:
-    """The cores that this process may use: its affinity, and the quota of its container."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = Path("/sys/fs/cgroup/cpu.max")
-    if quota.is_file():
-        limit, period = quota.read_text().split()
-        if limit != "max":
-            cores = min(cores, max(1, int(limit) // int(period)))
-    return cores
+def _out_of_memory(job: Job, device: str, border: Border) -> TrainingError:
+    border.emit("out-of-memory", batch_size=job.batch_size or _config(job, device, border).train_dataloader.batch_size)
+    place = "the GPU" if device == "cuda" else "this machine"
+    hint = "a smaller train.batch_size, a smaller crop_size in the recipe, or a smaller recipe"
+    return TrainingError(f"{place} has too little memory for this job", hint=hint)
 
 
 def _train(job: Job, device: str, border: Border) -> Result:
     from annoloop.mmseg_budget import BudgetHook
     from annoloop.mmseg_checkpoint import load_weights
-    from annoloop.mmseg_parts import BestHook, Progress, ResumeHook
+    from annoloop.mmseg_keeping import BestHook, ResumeHook, bare, end_with_last_good
+    from annoloop.mmseg_parts import Diverged, Progress
+    from annoloop.mmseg_ranks import wait_for_all
 
     progress = Progress()
     runner = _runner(job, device, border, progress)
@@ -181,11 +174,16 @@ def _train(job: Job, device: str, border: Border) -> Result:
         runner.register_hook(BudgetHook(job, progress, border.emit))
     runner.register_hook(ResumeHook(job, progress, border.stopping))
     border.stop_orderly()
-    runner.train()
+    try:
+        runner.train()
+    except Diverged as diverged:
+        border.warn(end_with_last_good(runner, job, progress, diverged))
     best = progress.best or {}
+    wait_for_all()
     if job.predictions:
-        load_weights(runner.model, job.run_dir / "best.pth")
-        _write_predictions(runner.model, runner.cfg, job, border)
+        load_weights(bare(runner.model), job.run_dir / "best.pth")
+        _write_predictions(bare(runner.model), runner.cfg, job, border)
+    wait_for_all()
     return Result(
         best_checkpoint=job.run_dir / "best.pth",
         best_iteration=best["iteration"],
@@ -218,42 +216,50 @@ def _predict(job: Job, device: str, border: Border) -> Result:
     from mmseg.registry import MODELS
 
     from annoloop.mmseg_checkpoint import load_weights
+    from annoloop.mmseg_device import placed
 
     if job.init_checkpoint is None:
         raise TrainingError("a prediction needs a checkpoint", hint="set Job.init_checkpoint")
     config = _config(job, device, border)
     init_default_scope("mmseg")
-    model = MODELS.build(config.model)
+    model = placed(MODELS.build(config.model), device, config.precision)
     load_weights(model, job.init_checkpoint)
     border.emit("started", device=device, total=len(job.predictions))
     began = time.perf_counter()
-    _write_predictions(_placed(model.to(device), device), config, job, border)
+    _write_predictions(model, config, job, border)
     each = (time.perf_counter() - began) / max(1, len(job.predictions))
     return Result(predicted=len(job.predictions), seconds_per_image=each)
 
 
 def _config(job: Job, device: str, border: Border) -> Config:
     """The job's resolved config, also written to the run folder for people to read."""
-    from annoloop.mmseg_recipe import resolve
+    from annoloop.mmseg_device import precision, usable_cores
+    from annoloop.mmseg_ranks import LOCAL_WORLD, WORLD
+    from annoloop.mmseg_recipe import Machine, resolve
 
     # On a CPU a loading process would only take turns with the training on the same cores.
-    config = resolve(job, workers=0 if device == "cpu" else max(1, usable_cores() - 1), warn=border.warn)
-    config.dump(job.run_dir / "config.py")
+    workers = 0 if device == "cpu" else max(1, usable_cores() // LOCAL_WORLD - 1)
+    config = resolve(job, Machine(device, precision(device, job), workers, WORLD), border.warn)
+    if _FIRST:
+        config.dump(job.run_dir / "config.py")
     return config
 
 
 def _runner(job: Job, device: str, border: Border, progress: Progress) -> Runner:
-    from mmengine.runner import Runner
-
+    from annoloop.mmseg_checkpoint import check_room
+    from annoloop.mmseg_device import PlacedRunner
     from annoloop.mmseg_parts import ReportHook, versions
 
     config = _config(job, device, border)
-    runner = Runner.from_cfg(config)
-    _placed(runner.model, device)
+    runner = PlacedRunner.from_cfg(config)
+    if job.kind == "train":
+        check_room(job.run_dir, runner.model, [image for image, _, _ in job.predictions])
     facts = {
         "device": device,
+        "processes": job.processes * job.nodes,
+        "precision": config.precision,
         "iterations": None if job.budget_s is not None else config.train_cfg.max_iters,
-        "batch_size": config.train_dataloader.batch_size,
+        "batch_size": config.train_dataloader.batch_size * job.processes * job.nodes,
         "train_images": len(job.train),
         "val_images": len(job.val),
         "parameters": sum(parameter.numel() for parameter in runner.model.parameters()),
@@ -261,14 +267,6 @@ def _runner(job: Job, device: str, border: Border, progress: Progress) -> Runner
     }
     runner.register_hook(ReportHook(progress, border.emit, facts))
     return runner
-
-
-def _placed(model: torch.nn.Module, device: str) -> torch.nn.Module:
-    """The model in the memory layout that is fastest on its device."""
-    import torch
-
-    # Convolutions on a CPU are a fifth to a quarter faster this way.
-    return model.to(memory_format=torch.channels_last) if device == "cpu" else model  # type: ignore[call-overload]
 
 
 def _seconds_per_image(runner: Runner) -> float:
@@ -284,65 +282,22 @@ def _seconds_per_image(runner: Runner) -> float:
 
 
 def _write_predictions(model: torch.nn.Module, config: Config, job: Job, border: Border) -> None:
-    """Index and confidence PNGs for every image of ``job.predictions``, of the size of the image file."""
-    import torch
-
+    """This process's share of the predictions."""
     from annoloop.mmseg_parts import StopRequested
+    from annoloop.mmseg_predict import write_predictions
+    from annoloop.mmseg_ranks import RANK, WORLD
 
-    model.eval()
     border.stop_orderly()
     done = 0
-    for batch in _batches(config, job):
+
+    def wrote(target: tuple[Path, Path, Path]) -> None:
+        nonlocal done
+        done = min(done + WORLD, len(job.predictions))
+        border.emit("prediction", image=str(target[0]), done=done, total=len(job.predictions))
         if border.stopping():
             raise StopRequested(done)
-        packed = {key: [item[key] for _, item in batch] for key in ("inputs", "data_samples")}
-        with torch.no_grad():
-            samples = model.test_step(packed)  # type: ignore[operator]
-        for (target, _), sample in zip(batch, samples, strict=True):
-            _write_prediction(sample.seg_logits.data, target)
-            done += 1
-            border.emit("prediction", image=str(target[0]), done=done, total=len(job.predictions))
 
-
-def _batches(config: Config, job: Job) -> Iterator[list[tuple[tuple[Path, Path, Path], dict[str, Any]]]]:
-    """Neighbours of equal size in one batch; no more than one batch is in memory."""
-    from mmengine.dataset import Compose
-
-    from annoloop.mmseg_recipe import prediction_pipeline
-
-    pipeline = Compose(prediction_pipeline(config))
-    batch: list[tuple[tuple[Path, Path, Path], dict[str, Any]]] = []
-    for target in job.predictions:
-        item = _read(pipeline, target[0])
-        if batch and (len(batch) == _PREDICTION_BATCH or item["inputs"].shape != batch[0][1]["inputs"].shape):
-            yield batch
-            batch = []
-        batch.append((target, item))
-    if batch:
-        yield batch
-
-
-def _read(pipeline: Any, image: Path) -> dict[str, Any]:
-    try:
-        item: dict[str, Any] = pipeline({"img_path": str(image)})
-    except Exception as error:
-        raise TrainingError(f"cannot be read as an image: {error}", where=image) from error
-    return item
-
-
-def _write_prediction(logits: torch.Tensor, target: tuple[Path, Path, Path]) -> None:
-    """(K, H, W) logits as class indices and as round(255 * probability of that class), both (H, W)."""
-    from PIL import Image
-
-    from annoloop.mmseg_checkpoint import replacing
-
-    confidence, indices = logits.softmax(dim=0).max(dim=0)
-    _, index_png, confidence_png = target
-    # The index map comes last: where there is one, its confidence is there too.
-    for path, values in ((confidence_png, (255 * confidence).round()), (index_png, indices)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as beside:
-            Image.fromarray(values.byte().cpu().numpy()).save(beside, format="PNG")
+    write_predictions(model, config, job.predictions[RANK::WORLD], wrote)
 
 
 if __name__ == "__main__":

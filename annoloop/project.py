@@ -241,8 +241,16 @@ class Project:
             "device": train.device,
             "seed": train.seed,
             "batch_size": train.batch_size,
+            "background_index": self.classes.background_index,
+            "precision": train.precision,
+            "pretrained": self._pretrained(train.pretrained),
         }
         return Job(kind=kind, run_dir=run_dir, **(settled | details))
+
+    def _pretrained(self, choice: str) -> str:
+        """A file beside annoloop.yaml by its whole path; words and other paths as they are."""
+        beside = self.path.parent / choice
+        return str(beside) if beside.is_file() else choice
 
     def recipe(self, name: str) -> Path:
         """The mmseg config of a shipped recipe's name, or of a path beside annoloop.yaml or anywhere.

@@ -19,7 +19,7 @@ from annoloop.dataset import Sample, check_label_map, read_label_map
 from annoloop.durations import seconds_of
 from annoloop.errors import AnnoloopError, ConfigError, DataError, Interrupted
 from annoloop.images import file_sha256, image_size_hw
-from annoloop.metrics import Comparison, class_weights, compare, dice, scores
+from annoloop.metrics import Comparison, compare, dice, scores
 from annoloop.progress import Track, silent
 from annoloop.project import Project
 from annoloop.schema import ImageRow, RunRow
@@ -93,13 +93,13 @@ def retrain(
     rows = project.scan([*train, *val], track)
     if not request.allow_test_images:
         _refuse_test_images(project, rows, track)
-    weights = _check_and_weigh(project, train, val, track)
+    pixels = _check_and_count(project, train, val, track)
     champion = project.current_run()
     recipe = request.recipe or project.config.train.recipe
     parent = None if request.from_scratch else _start(champion, recipe, watch)
     digest = _digest(project, request, parent, recipe, rows)
     run, resumed = _begin(project, digest, recipe, parent)
-    job = _job(project, request, run, parent, recipe, train, [(s, rows[s.id]) for s in val], weights, began_at)
+    job = _job(project, request, run, parent, recipe, train, [(s, rows[s.id]) for s in val], pixels, began_at)
     result = _train(project, run, job, watch)
     candidate = score(project, run, val, track=track, watch=watch)
     current = None if champion is None else score(project, champion, val, track=track, watch=watch)
@@ -138,13 +138,12 @@ def _refuse_test_images(project: Project, rows: Mapping[str, ImageRow], track: T
         )
 
 
-def _check_and_weigh(
+def _check_and_count(
     project: Project, train: Sequence[Sample], val: Sequence[Sample], track: Track
-) -> tuple[float, ...]:
-    """Look at every mask before hours go into training; counts of the training split make the weights."""
-    pixels = np.zeros(256, np.int64)
+) -> tuple[tuple[int, ...], ...]:
+    """Look at every mask before hours go into training, and count the classes of each training mask."""
+    pixels: dict[str, tuple[int, ...]] = {}
     faults = []
-    training = {s.id for s in train}
     for sample in track([*train, *val], "checking masks", len(train) + len(val)):
         assert sample.mask is not None
         try:
@@ -153,14 +152,14 @@ def _check_and_weigh(
         except AnnoloopError as error:
             faults.append(f"\n  {error.where or sample.mask}: {error.message}")
             continue
-        if sample.id in training:
-            pixels += np.bincount(label_map.ravel(), minlength=256)
+        counts = np.bincount(label_map.ravel(), minlength=256)
+        pixels[sample.id] = tuple(counts[: len(project.classes)].tolist())
     if faults:
         raise DataError(
             f"{len(faults)} images or masks cannot be used:" + "".join(faults[:10]),
             hint="annoloop doctor lists all of them",
         )
-    return class_weights(pixels[: len(project.classes)])
+    return tuple(pixels[sample.id] for sample in train)
 
 
 def _digest(
@@ -203,7 +202,7 @@ def _job(
     recipe: str,
     train: Sequence[Sample],
     val: Sequence[tuple[Sample, ImageRow]],
-    weights: tuple[float, ...],
+    pixels: tuple[tuple[int, ...], ...],
     began_at: float,
 ) -> Job:
     settings, run_dir = project.config.train, project.run_dir(run.id)
@@ -222,7 +221,7 @@ def _job(
         init_checkpoint=None if parent is None else project.best_checkpoint(parent.id),
         resume=(run_dir / "last.pth").is_file(),
         predictions=missing_predictions(project, run.id, val),
-        class_weights=weights,
+        train_pixels=pixels,
     )
 
 

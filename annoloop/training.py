@@ -12,16 +12,18 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from annoloop.errors import ConfigError, Interrupted, MissingExtraError, TrainingError
+from annoloop.errors import ConfigError, Interrupted, MissingExtraError, OutOfMemoryError, TrainingError
+from annoloop.launch import launch
 
 Kind = Literal["train", "predict", "measure"]
 Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["auto", "bfloat16", "float32"]
 
 EXIT_MISSING_PACKAGE = 8
 """The child's exit code when torch or an mm* package cannot be imported."""
@@ -43,10 +45,12 @@ class Job:
     confidence PNG to write), made after training with the best model, or with ``init_checkpoint``
     when ``kind`` is "predict". ``ignore_index`` is the value in the mask files of pixels that do not
     count; ``reduce_zero_label`` is mmseg's: 0 in a file is ignored and n means class n - 1.
-    ``iterations`` and ``batch_size`` of None mean the recipe's own; ``class_weights`` of None leaves
-    the recipe's losses as they are, else they go into the cross entropy of every head.  ``budget_s``
-    in place of ``iterations``: training, validation and predictions end so many seconds after
-    ``began_at`` (a Unix time).
+    ``iterations`` and ``batch_size`` of None mean the recipe's own.  ``train_pixels`` counts the pixels
+    of every class in every mask of ``train`` (N, K): class weights and the choice of images come from it;
+    None leaves both as the recipe has them.  ``budget_s`` in place of ``iterations``: training, validation
+    and predictions end so many seconds after ``began_at`` (a Unix time).  ``accumulate``: a step of the
+    optimizer takes so many batches.  ``pretrained``: "auto", "none", or a file for the recipe's backbone.
+    ``processes`` on each of ``nodes`` machines train together, one for each GPU, and share out every batch.
     """
 
     kind: Kind
@@ -67,7 +71,13 @@ class Job:
     init_checkpoint: Path | None = None
     resume: bool = False
     predictions: tuple[tuple[Path, Path, Path], ...] = ()
-    class_weights: tuple[float, ...] | None = None
+    background_index: int | None = 0
+    train_pixels: tuple[tuple[int, ...], ...] | None = None
+    accumulate: int = 1
+    precision: Precision = "auto"
+    pretrained: str = "auto"
+    processes: int = 1
+    nodes: int = 1
 
     def to_json(self) -> str:
         """The job as JSON text; paths become strings."""
@@ -77,14 +87,14 @@ class Job:
     def from_json(cls, text: str) -> Job:
         """The exact inverse of ``to_json``."""
         raw = json.loads(text)
-        weights, checkpoint = raw["class_weights"], raw["init_checkpoint"]
+        pixels, checkpoint = raw["train_pixels"], raw["init_checkpoint"]
         typed = {
             "run_dir": Path(raw["run_dir"]),
             "recipe": Path(raw["recipe"]),
             "class_names": tuple(raw["class_names"]),
             "palette": tuple(tuple(color) for color in raw["palette"]),
             "init_checkpoint": None if checkpoint is None else Path(checkpoint),
-            "class_weights": None if weights is None else tuple(weights),
+            "train_pixels": None if pixels is None else tuple(map(tuple, pixels)),
         }
         files = ("train", "val", "predictions")
         lists = {key: tuple(tuple(map(Path, row)) for row in raw[key]) for key in files}
@@ -99,7 +109,7 @@ class Event:
     (iterations, seconds_per_iteration, seconds: how long it will take), ``iteration`` (iteration,
     loss, lr, seconds), ``validation`` (iteration, mdice, miou, dice_per_class, best),
     ``prediction`` (image, done, total), ``warning`` (message), ``error`` (message, hint),
-    ``missing`` (package) and ``stopped`` (iteration, kept).
+    ``out-of-memory`` (batch_size), ``missing`` (package) and ``stopped`` (iteration, kept).
     """
 
     kind: str
@@ -186,15 +196,34 @@ def recipe_path(name_or_path: str) -> Path:
 def run_job(job: Job, on_event: Callable[[Event], None], *, python: str = sys.executable) -> Result:
     """Run ``job`` in a child process until it ends; ``on_event`` hears of everything as it happens.
 
+    A training that runs out of memory is tried once more with half the batch; two of them make a step.
+
     Raises:
         Interrupted: ^C; the child was stopped and what it kept is named.
         MissingExtraError: the child's Python lacks torch, mmengine, mmcv or mmseg.
+        OutOfMemoryError: not even half the batch fits.
         TrainingError: the child failed, was killed or left no result.
     """
-    command = [python, "-m", "annoloop.mmseg_worker", str(_write_job(job))]
+    try:
+        return _run_once(job, on_event, python)
+    except OutOfMemoryError as error:
+        if job.kind != "train" or error.batch_size < 2:
+            raise
+        half = error.batch_size // 2
+        said = f"out of memory with a batch of {error.batch_size}: going on with {half}, two of them to a step"
+        on_event(Event("warning", {"message": said}))
+        resume = (job.run_dir / "last.pth").is_file()
+        return _run_once(replace(job, batch_size=half, accumulate=2, resume=resume), on_event, python)
+
+
+def _run_once(job: Job, on_event: Callable[[Event], None], python: str) -> Result:
+    start = launch(python, _write_job(job), processes=job.processes, nodes=job.nodes)
+    if start.elsewhere is not None:
+        said = f"on each of the other machines, which must see the same files, start\n  {start.elsewhere}"
+        on_event(Event("warning", {"message": said}))
     last: dict[str, Event] = {}
     record_file = job.run_dir / "events.jsonl"
-    with _start(command, job.run_dir) as child, record_file.open("a", encoding="utf-8") as record:
+    with _start(start.command, job.run_dir) as child, record_file.open("a", encoding="utf-8") as record:
         try:
             for event in _events(child, record):
                 last[event.kind] = event
@@ -206,9 +235,9 @@ def run_job(job: Job, on_event: Callable[[Event], None], *, python: str = sys.ex
             _kill_group(child)
     if code == 0 and (job.run_dir / "result.json").is_file():
         return Result.from_json((job.run_dir / "result.json").read_text(encoding="utf-8"))
-    if code == EXIT_MISSING_PACKAGE and "missing" in last:
+    if "missing" in last:
         raise MissingExtraError(last["missing"].fields["package"], "train")
-    raise _failed(job, command, code, last)
+    raise _failed(job, start.command, code, last)
 
 
 def _write_job(job: Job) -> Path:
@@ -220,7 +249,7 @@ def _write_job(job: Job) -> Path:
     return path
 
 
-def _start(command: list[str], run_dir: Path) -> subprocess.Popen[str]:
+def _start(command: Sequence[str], run_dir: Path) -> subprocess.Popen[str]:
     # A session of its own keeps the terminal's ^C away from the child: it stops when we ask it to.
     # The child reads stdin only to notice our death: the pipe closes with us, however we die.
     try:
@@ -286,19 +315,19 @@ def _interrupted(job: Job, code: int | None, last: dict[str, Event]) -> Interrup
     )
 
 
-def _failed(job: Job, command: list[str], code: int, last: dict[str, Event]) -> TrainingError:
+def _failed(job: Job, command: Sequence[str], code: int, last: dict[str, Event]) -> TrainingError:
     log = job.run_dir / "train.log"
     ending = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
     if code == 0:
         ending = "ended without a result"
     said = last["error"].fields if "error" in last else {}
     reason = f"{said['message']}\n" if "message" in said else ""
-    return TrainingError(
-        f"{reason}the training process {ending}\n  command: {' '.join(command)}"
-        f"\n  last lines of the log:\n{_tail(log)}",
-        where=log,
-        hint=said.get("hint") or _hint(code),
+    text = (
+        f"{reason}the training process {ending}\n  command: {' '.join(command)}\n  last lines of the log:\n{_tail(log)}"
     )
+    if "out-of-memory" in last:
+        return OutOfMemoryError(text, last["out-of-memory"].fields["batch_size"], where=log, hint=said.get("hint"))
+    return TrainingError(text, where=log, hint=said.get("hint") or _hint(code))
 
 
 def _signal_name(number: int) -> str:

@@ -51,7 +51,7 @@ model = dict(
         # classes together and lets them vanish.
         loss_decode=[
             dict(type="CrossEntropyLoss", loss_name="loss_ce", loss_weight=1.0),
-            dict(type="LovaszLoss", per_image=False, classes="present", reduction="none", loss_weight=1.0),
+            dict(type="LovaszSoftmax", loss_weight=1.0),
         ],
     ),
     train_cfg=dict(),
@@ -61,7 +61,7 @@ model = dict(
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations"),
-    dict(type="RandomCrop", crop_size=crop_size, cat_max_ratio=0.9),
+    dict(type="ForegroundCrop", crop_size=crop_size),
     dict(type="RandomFlip", prob=0.5),
     dict(
         type="PhotoMetricDistortion",
@@ -105,6 +105,10 @@ param_scheduler = [dict(type="PolyLR", power=0.9, eta_min=1e-6, begin=0, end=200
 train_cfg = dict(type="IterBasedTrainLoop", max_iters=20000, val_interval=3333)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
+
+# What annoloop adds to mmseg: its own loss and crop, and how it weighs classes and repeats rare images.
+custom_imports = dict(imports=["annoloop.mmseg_data", "annoloop.mmseg_losses"])
+annoloop = dict(class_weight_power=1 / 3, repeat_below=0.1)
 
 default_scope = "mmseg"
 default_hooks = dict(logger=dict(type="LoggerHook", interval=50, log_metric_by_epoch=False))

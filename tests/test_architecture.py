@@ -23,7 +23,10 @@ ROOT = PACKAGE.parent
 # A module imports strictly lower levels; a level is what its modules may build on.
 LEVELS = {
     0: ("__init__", "errors", "progress"),  # words for what happens, everyone's
-    1: ("classes", "credentials", "masks", "metrics", "selection", "durations"),  # values and numbers, no files
+    1: (
+        "classes", "credentials", "masks", "metrics", "selection", "durations", "mmseg_losses",
+        "mmseg_pretrained", "mmseg_ranks", "launch",
+    ),  # values and numbers, no files of ours
     2: (
         "images", "coco", "config", "cvat_wire", "polygons", "mistakes", "guide", "archive",
     ),  # formats: bytes, JSON, YAML, Markdown to values and back
@@ -31,12 +34,15 @@ LEVELS = {
         "dataset", "made_data", "schema", "training", "gallery", "mmseg_checkpoint", "shapes", "cvat_session",
     ),  # one kind of thing on disk or on the wire
     4: (
-        "ledger", "cvat", "fiftyone_app", "mmseg_parts", "mmseg_recipe", "context", "training_view",
+        "ledger", "cvat", "fiftyone_app", "context", "training_view", "mmseg_parts", "mmseg_data",
+        "mmseg_device",
     ),  # one outside system each
-    5: ("project", "mmseg_budget"),  # opened together: a project here, a training there
-    6: ("scoring", "delivery", "corrections", "mmseg_worker"),  # what several operations need, or half of one
+    5: ("project", "mmseg_recipe", "mmseg_keeping"),  # opened together: a project here, a training there
+    6: (
+        "scoring", "delivery", "corrections", "mmseg_budget", "mmseg_predict",
+    ),  # what several operations need, or half of one
     7: (
-        "push", "pull", "retrain", "evaluate", "convert", "init", "browse", "doctor", "status", "log", "undo",
+        "mmseg_worker", "push", "pull", "retrain", "evaluate", "convert", "init", "browse", "doctor", "status", "log", "undo",
         "annotate", "tasks", "login",
     ),  # one operation each
     8: ("demo", "console"),  # all operations, run or shown
@@ -51,7 +57,7 @@ EVERYONE_MAY_IMPORT = {"__init__", "errors", "progress"}
 
 HIGHEST_LEVEL_OF_SANDBOX = 2
 
-MMSEG = {"mmseg_worker", "mmseg_budget", "mmseg_parts", "mmseg_recipe", "mmseg_checkpoint"}
+MMSEG = {module for modules in LEVELS.values() for module in modules if module.startswith("mmseg_")}
 
 HOMES = {
     "torch": MMSEG,

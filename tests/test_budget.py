@@ -43,7 +43,7 @@ def job(tmp_path: Path) -> Job:
     val = pairs(tmp_path / "val", 6)
     return Job(
         "train", tmp_path / "run", recipe, ("background", "red"), PALETTE,
-        train=pairs(tmp_path / "train", 12), val=val, batch_size=4, class_weights=(0.3, 1.0),
+        train=pairs(tmp_path / "train", 12), val=val, batch_size=4, train_pixels=((900, 100),) * 12,
         predictions=tuple((i, tmp_path / f"{i.stem}.p.png", tmp_path / f"{i.stem}.c.png") for i, _ in val),
         budget_s=BUDGET_S, began_at=time.time(),
     )  # fmt: skip

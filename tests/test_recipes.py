@@ -27,18 +27,18 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 import mmseg.models
 from mmseg.registry import MODELS
-from annoloop.mmseg_recipe import resolve
+from annoloop.mmseg_recipe import Machine, resolve
 from annoloop.training import Job
 
 init_default_scope("mmseg")
 torch.manual_seed(0)
 for recipe in sys.argv[2:]:
-    weights = (0.3, 1.0, 1.0, 1.0, 1.0)
+    pixels = ((900, 25, 25, 25, 25),)
     palette = ((0, 0, 0),) * 5
     run, pairs = Path(sys.argv[1]), ((Path("a.png"), Path("b.png")),)
-    job = Job("train", run, Path(recipe), tuple("abcde"), palette, class_weights=weights, train=pairs)
+    job = Job("train", run, Path(recipe), tuple("abcde"), palette, train_pixels=pixels, train=pairs)
     warnings = []
-    plain, config = Config.fromfile(recipe), resolve(job, workers=0, warn=warnings.append)
+    plain, config = Config.fromfile(recipe), resolve(job, Machine(), warnings.append)
     model = MODELS.build(config.model).eval()
     image = torch.randint(0, 255, (3, 45, 67), dtype=torch.uint8)
     with torch.no_grad():
@@ -52,7 +52,8 @@ for recipe in sys.argv[2:]:
         "parameters": sum(p.numel() for p in model.parameters()),
         "iterations": config.train_cfg.max_iters,
         "own_iterations": plain.train_cfg.max_iters,
-        "weighted": [loss.type for loss in losses if loss.get("class_weight") == list(weights)],
+        "weights": {loss.type: loss.get("class_weight") for loss in losses},
+        "weighted": [loss.type for loss in losses if loss.get("class_weight")],
         "losses": [loss.type for loss in losses],
         "warnings": warnings,
     }))
@@ -95,8 +96,10 @@ def test_a_recipe_builds_and_takes_an_odd_size(built: dict[str, dict[str, object
     row = built[name]
     assert row["shape"] == [5, 45, 67]
     assert row["iterations"] == row["own_iterations"]
-    assert "LovaszLoss" in row["losses"]
+    assert "LovaszSoftmax" in row["losses"]
     assert row["weighted"] == [kind for kind in row["losses"] if kind == "CrossEntropyLoss"]
+    background, *rare = row["weights"]["CrossEntropyLoss"]  # type: ignore[index]
+    assert background < 1 < min(rare)
 
 
 @pytest.mark.slow
@@ -111,7 +114,7 @@ def test_a_stock_config_with_base_files_works_too(built: dict[str, dict[str, obj
 def test_pretrained_weights_that_are_not_here_are_warned_about(built: dict[str, dict[str, object]]) -> None:
     (warning,) = built["deeplabv3plus_r50"]["warnings"]
     assert "resnet50_v1c" in warning
-    assert "download https://" in warning
+    assert "put https://" in warning
     assert built["unet_small"]["warnings"] == []
 
 

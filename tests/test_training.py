@@ -85,7 +85,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Job:
         val=_write(folder / "val", range(100, 106)),
         iterations=ITERATIONS,
         batch_size=4,
-        class_weights=(0.3, 1.0, 1.0),
+        train_pixels=((900, 50, 50),) * 12,
+        precision="float32",
     )
 
 
@@ -327,7 +328,7 @@ def test_a_checkpoint_of_other_classes_is_refused(
         run_dir=tmp_path / "run",
         class_names=(*NAMES, "blue"),
         palette=(*PALETTE, (0, 0, 255)),
-        class_weights=None,
+        train_pixels=None,
         init_checkpoint=trained[1].best_checkpoint,
     )
     with pytest.raises(TrainingError, match="were the classes changed") as caught:
@@ -456,7 +457,13 @@ jobs = st.builds(
     init_checkpoint=st.none() | paths,
     resume=st.booleans(),
     predictions=st.lists(st.tuples(paths, paths, paths), max_size=3).map(tuple),
-    class_weights=st.none() | st.lists(st.floats(0, 1e6)).map(tuple),
+    train_pixels=st.none() | st.lists(st.lists(st.integers(0)).map(tuple), max_size=3).map(tuple),
+    background_index=st.none() | st.integers(0, 254),
+    accumulate=st.integers(1),
+    precision=st.sampled_from(["auto", "bfloat16", "float32"]),
+    pretrained=st.text(),
+    processes=st.integers(1),
+    nodes=st.integers(1),
 )
 results = st.builds(
     Result,

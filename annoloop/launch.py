@@ -1,0 +1,71 @@
+"""The command line that starts the worker: one process, one per GPU, or the same on several machines.
+
+Starts nothing itself.  The fact to know: more than one process goes through torchrun, and more than one
+machine through srun where slurm has given them to us, else through a command for a person to run on each.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from annoloop.errors import ConfigError
+
+WORKER = "annoloop.mmseg_worker"
+
+_PORT = 29_400
+"""torchrun's own choice of a port for machines to meet at; ``MASTER_PORT`` says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What to start here, and what a person has to start on each other machine, if anything."""
+
+    command: tuple[str, ...]
+    elsewhere: str | None = None
+
+
+def launch(python: str, job_file: Path, *, processes: int = 1, nodes: int = 1) -> Launch:
+    """How to start the worker in ``processes`` processes on each of ``nodes`` machines.
+
+    Raises:
+        ConfigError: slurm has given us fewer machines than asked for.
+    """
+    worker = ("-m", WORKER, str(job_file))
+    if processes == nodes == 1:
+        return Launch((python, *worker))
+    torchrun = (python, "-m", "torch.distributed.run", f"--nproc-per-node={processes}")
+    if nodes == 1:
+        return Launch((*torchrun, "--standalone", *worker))
+    meeting = (f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-id={job_file.parent.name}")
+    if "SLURM_JOB_ID" not in os.environ:
+        host = os.environ.get("MASTER_ADDR") or socket.gethostname()
+        command = (*torchrun, *meeting, f"--rdzv-endpoint={host}:{_port()}", *worker)
+        return Launch(command, shlex.join(command))
+    srun = ("srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1")
+    return Launch((*srun, *torchrun, *meeting, f"--rdzv-endpoint={_first_host(nodes)}:{_port()}", *worker))
+
+
+def _port() -> int:
+    return int(os.environ.get("MASTER_PORT", _PORT))
+
+
+def _first_host(nodes: int) -> str:
+    """The first machine of our slurm allocation, where all others come to meet."""
+    given = int(os.environ.get("SLURM_JOB_NUM_NODES", "1"))
+    if given < nodes or shutil.which("scontrol") is None:
+        raise ConfigError(
+            f"slurm job {os.environ['SLURM_JOB_ID']} has {given} machines, {nodes} were asked for",
+            where="--nodes",
+            hint=f"ask for them first: salloc --nodes={nodes} annoloop retrain --nodes {nodes} …",
+        )
+    shown = subprocess.run(
+        ["scontrol", "show", "hostnames", os.environ["SLURM_JOB_NODELIST"]],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return shown.stdout.split()[0]

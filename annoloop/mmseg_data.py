@@ -1,0 +1,192 @@
+"""A job's files as mmseg reads them: decoded once, cropped where there is something to see.
+
+Not here: which pipeline a recipe has, and how loaders are set up (``mmseg_recipe``).  The fact to know:
+decoding costs more than everything else that is done to an image, so decoded images stay in memory, as
+far as a share of what is free goes; the others are decoded again each time.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine.dataset import Compose
+from mmseg.datasets import BaseSegDataset
+from mmseg.registry import DATASETS, TRANSFORMS
+
+from annoloop.errors import TrainingError
+from annoloop.mmseg_ranks import LOCAL_WORLD
+from annoloop.training import Job
+
+_LOADING = ("LoadImageFromFile", "LoadAnnotations")
+_CACHE_SHARE = 0.25
+"""Of the memory that is free when a run begins."""
+
+
+@DATASETS.register_module()
+class JobDataset(BaseSegDataset):  # type: ignore[misc]
+    """The (image, mask) files of one split ("train" or "val") of a job.
+
+    ``cached``: keep what was decoded in memory; ``ahead``: decode all of it now, which processes forked
+    later share.
+    """
+
+    def __init__(self, job_file: str, split: str, *, cached: bool = False, ahead: bool = False, **options: Any) -> None:
+        self._job = Job.from_json(Path(job_file).read_text(encoding="utf-8"))
+        self._split = split
+        self._pairs = self._job.train if split == "train" else self._job.val
+        super().__init__(metainfo=metainfo(self._job), reduce_zero_label=self._job.reduce_zero_label, **options)
+        steps = self.pipeline.transforms
+        loading = next((i for i, step in enumerate(steps) if type(step).__name__ not in _LOADING), len(steps))
+        self._loading, self._rest = Compose(steps[:loading]), Compose(steps[loading:])
+        self._cache: dict[int, dict[str, Any]] = {}
+        self._room = int(_CACHE_SHARE * free_memory_bytes() / LOCAL_WORLD) if cached and loading else 0
+        if cached and ahead:
+            self._decode_all()
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """One dict per image, as mmseg's loading transforms want it."""
+        return [
+            {
+                "img_path": str(image),
+                "seg_map_path": str(mask),
+                "label_map": self._ignored(),
+                "reduce_zero_label": self.reduce_zero_label,
+                "seg_fields": [],
+                "background_index": self._job.background_index,
+            }
+            for image, mask in self._pairs
+        ]
+
+    def prepare_data(self, idx: int) -> Any:
+        """One sample through the pipeline; what cannot be used is named.
+
+        Raises:
+            TrainingError: unreadable files, or a mask value that is no class.
+        """
+        files = self.get_data_info(idx)
+        try:
+            packed = self._rest(self._decoded(idx, files))
+        except Exception as error:
+            raise TrainingError(f"cannot be used with its mask: {error}", where=files["img_path"]) from error
+        labels = packed["data_samples"].gt_sem_seg.data
+        highest = int(torch.where(labels == 255, 0, labels).max())
+        if highest >= len(self._job.class_names):
+            raise TrainingError(
+                f"the value {highest + int(self.reduce_zero_label)} is no class and not the ignore index",
+                where=files["seg_map_path"],
+            )
+        return packed
+
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """The classes in a training image, which is what mmengine's ``ClassBalancedDataset`` asks for."""
+        assert self._split == "train"
+        assert self._job.train_pixels is not None
+        return [index for index, pixels in enumerate(self._job.train_pixels[idx]) if pixels]
+
+    def _decoded(self, idx: int, files: dict[str, Any]) -> dict[str, Any]:
+        """What the loading steps give; a copy, because the steps after them may write into their arrays."""
+        kept = self._cache.get(idx)
+        if kept is None:
+            kept = dict(self._loading(files))
+            size = sum(value.nbytes for value in kept.values() if isinstance(value, np.ndarray))
+            if size > self._room:
+                return kept
+            self._room -= size
+            self._cache[idx] = kept
+        return {key: value.copy() if isinstance(value, (np.ndarray, list)) else value for key, value in kept.items()}
+
+    def _decode_all(self) -> None:
+        with ThreadPoolExecutor() as pool:
+            # A file that cannot be read is named when its turn in the training comes.
+            list(pool.map(self._try, range(len(self))))
+
+    def _try(self, idx: int) -> None:
+        if self._room > 0:
+            try:
+                self._decoded(idx, self.get_data_info(idx))
+            except Exception:
+                return
+
+    def _ignored(self) -> dict[int, int] | None:
+        # mmseg applies the map after it has reduced the labels.
+        value = self._job.ignore_index - int(self.reduce_zero_label)
+        return None if self._job.ignore_index == 255 or value < 0 else {value: 255}
+
+
+@TRANSFORMS.register_module()
+class ForegroundCrop(BaseTransform):  # type: ignore[misc]
+    """A crop that holds foreground: around a random pixel of a random class of the image.
+
+    ``share`` of the crops are of that kind, with the classes of the image equally likely however small;
+    the others lie anywhere.  An image that is smaller than ``crop_size`` (height, width; px) stays as it is
+    in that direction.  Drawn from numpy's global generator, as mmseg's own crops are.
+    """
+
+    def __init__(self, crop_size: tuple[int, int], share: float = 0.75) -> None:
+        self._crop_size, self._share = crop_size, share
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Crop ``img`` and every map of ``seg_fields``."""
+        label_map = results["gt_seg_map"]
+        window = self._window(label_map, results.get("background_index", 0))
+        results["img"] = results["img"][window]
+        for key in results.get("seg_fields", ()):
+            results[key] = results[key][window]
+        results["img_shape"] = results["img"].shape[:2]
+        return results
+
+    def _window(self, label_map: npt.NDArray[Any], background: int | None) -> tuple[slice, slice]:
+        centre = self._foreground_pixel(label_map, background) if np.random.random() < self._share else None
+        spans = []
+        for axis, crop in enumerate(self._crop_size):
+            length = label_map.shape[axis]
+            size = min(crop, length)
+            # The pixel may lie anywhere in the crop, or else the middle of each crop would give it away.
+            low, high = (0, length - size) if centre is None else (centre[axis] - size + 1, centre[axis])
+            first = np.random.randint(max(0, low), min(length - size, high) + 1)
+            spans.append(slice(first, first + size))
+        return spans[0], spans[1]
+
+    @staticmethod
+    def _foreground_pixel(label_map: npt.NDArray[Any], background: int | None) -> tuple[int, int] | None:
+        counts = np.bincount(label_map.ravel(), minlength=256)
+        counts[255] = 0
+        if background is not None:
+            counts[background] = 0
+        present = np.flatnonzero(counts)
+        if not present.size:
+            return None
+        pixels = np.flatnonzero(label_map.ravel() == np.random.choice(present))
+        row, column = divmod(int(np.random.choice(pixels)), label_map.shape[1])
+        return row, column
+
+
+def metainfo(job: Job) -> dict[str, Any]:
+    """The classes and colours, as mmseg names them."""
+    return {"classes": list(job.class_names), "palette": [list(color) for color in job.palette]}
+
+
+def free_memory_bytes() -> int:
+    """Memory that this process may still take: what the system has free, and the limit of its container."""
+    free = _meminfo_bytes("MemAvailable")
+    group = Path("/sys/fs/cgroup")
+    limit, used = group / "memory.max", group / "memory.current"
+    if limit.is_file() and used.is_file():
+        most = limit.read_text().strip()
+        if most != "max":
+            free = min(free, int(most) - int(used.read_text()))
+    return max(0, free)
+
+
+def _meminfo_bytes(name: str) -> int:
+    file = Path("/proc/meminfo")
+    if not file.is_file():  # not Linux: nothing is kept
+        return 0
+    line = next(line for line in file.read_text().splitlines() if line.startswith(f"{name}:"))
+    return int(line.split()[1]) * 1024
