@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -156,33 +157,27 @@ def from_coco_command(file: Path, out: Path, images: Path | None, own_classes: b
 
 
 @commands.command("retrain", epilog=example("annoloop retrain --budget 30m", "annoloop retrain --recipe unet"))
-@click.option("--recipe", help="deeplabv3plus_r50, unet, unet_small, unet_tiny, or an mmseg config.")
+@click.option("--recipe", help="deeplabv3plus_r50, segformer_b2, unet, unet_small, unet_tiny, or an mmseg config.")
 @click.option("--budget", help="How long it may take, scoring included: 90s, 15m, 2h, 1h30m.")
 @click.option("--iterations", type=click.IntRange(1), help="Training iterations; default: the recipe's.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to train.")
+@click.option("--gpus", type=click.IntRange(1), help="Processes on each machine, one for each GPU.")
+@click.option("--nodes", type=click.IntRange(1), help="Machines; inside a slurm job they are started by srun.")
+@click.option("--pretrained", help="auto: what the recipe names; none; or a file of weights for its backbone.")
 @click.option("--seed", type=int, help="Random seed.")
 @click.option("--from-scratch", is_flag=True, help="Do not start from the current model.")
 @click.option("--allow-test-images", is_flag=True, help="Train even on images that are in the test split, too.")
 @common
-def retrain_command(
-    recipe: str | None,
-    budget: str | None,
-    iterations: int | None,
-    device: Any,
-    seed: int | None,
-    from_scratch: bool,
-    allow_test_images: bool,
-    **options: Any,
-) -> None:
+def retrain_command(budget: str | None, **options: Any) -> None:
     """Train on the current masks; promote the model if it is better. ^C keeps the last checkpoint."""
     from annoloop.retrain import RetrainRequest, retrain
 
-    if budget is not None and iterations is not None:
+    if budget is not None and options["iterations"] is not None:
         raise click.UsageError("--budget or --iterations, not both")
-    budget_s = _seconds(budget)
+    asked = {field.name: options[field.name] for field in fields(RetrainRequest) if field.name in options}
+    request = RetrainRequest(**asked, budget_s=_seconds(budget))
     screen = open_screen(options)
     with opened_project(options, screen, changes="retrain") as project, screen.watch() as watch:
-        request = RetrainRequest(recipe, iterations, budget_s, device, seed, from_scratch, allow_test_images)
         report = retrain(project, request, track=screen.track, watch=watch)
     screen.result(report)
 

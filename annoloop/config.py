@@ -77,6 +77,8 @@ class TrainConfig(_Section):
     batch_size: int | None = Field(default=None, ge=1)
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     pretrained: str = "auto"
+    gpus: int = Field(default=1, ge=1)
+    nodes: int = Field(default=1, ge=1)
     seed: int = 0
 
     @field_validator("budget")
@@ -226,11 +228,15 @@ cvat:
   timeout_s: {cvat.timeout_s}  # how long to wait for a silent server
 
 train:
-  recipe: {_scalar(train.recipe)}  # deeplabv3plus_r50, unet, unet_small, unet_tiny, or a file
+  recipe: {_scalar(train.recipe)}  # deeplabv3plus_r50, segformer_b2, unet, unet_small, unet_tiny, or a file
   device: {train.device}  # auto, cpu, cuda
   budget: {_scalar(train.budget)}  # how long a training may take, as in 30m; null: as many iterations as follow
   iterations: {_scalar(train.iterations)}  # null: as the recipe says
   batch_size: {_scalar(train.batch_size)}  # null: as the recipe says
+  precision: {train.precision}  # auto: bfloat16 where the hardware is faster with it; bfloat16, float32
+  pretrained: {_scalar(train.pretrained)}  # auto: the recipe's, fetched if need be; none; or a file for its backbone
+  gpus: {train.gpus}  # processes on each machine, one for each GPU
+  nodes: {train.nodes}  # machines; with slurm through srun
   seed: {train.seed}
 
 push:

@@ -20,8 +20,7 @@ from annoloop.errors import AnnoloopError
 from annoloop.fiftyone_app import mongod_path
 from annoloop.progress import Track, silent
 from annoloop.project import Project
-from annoloop.scoring import unwatched
-from annoloop.training import run_job
+from annoloop.training import Event, run_job
 
 State = Literal["ok", "warning", "fault"]
 
@@ -40,6 +39,10 @@ TESTED = {
 _EXTRA_OF = {"torch": "train", "onedl-mmengine": "train", "onedl-mmcv": "train", "onedl-mmsegmentation": "train",
              "fiftyone": "app"}  # fmt: skip
 _LOW_DISK_BYTES = 2 << 30
+_SMALL = "unet_small"
+_HALF_AN_HOUR_S = 1800.0
+_LONGEST_S = 12 * 3600.0
+"""A training that takes longer than a night is a mistake more often than a wish."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ def doctor(project: Project, *, measure: bool = True, track: Track = silent) -> 
     checks = [_python(), *_versions(), _gpu(), _disk(project), _mongod(), _cvat(project)]
     checks += _data(project, track)
     if measure:
-        checks.append(_training_time(project))
+        checks += _training_time(project)
     return DoctorReport(tuple(checks))
 
 
@@ -156,27 +159,45 @@ def _data(project: Project, track: Track) -> Iterator[Check]:
         yield Check("data", "fault", f"{len(faults) - 50} more faults")
 
 
-def _training_time(project: Project) -> Check:
-    """Time a few iterations of the chosen recipe on the project's own images."""
-    train = [s for s in project.samples(["train"]) if s.mask is not None][:32]
+def _training_time(project: Project) -> Iterator[Check]:
+    """Time a few iterations of the chosen recipe on the project's own images; where it is hopeless, of a small one."""
+    recipe = project.config.train.recipe
+    check, hopeless = _timed(project, recipe, project.config.train.iterations)
+    yield check
+    if hopeless and recipe != _SMALL:
+        yield _timed(project, _SMALL, None)[0]
+
+
+def _timed(project: Project, recipe: str, iterations: int | None) -> tuple[Check, bool]:
+    """How long a recipe trains here, and whether that is longer than anybody waits."""
+    train = [s for s in project.samples(["train"]) if s.mask is not None]
     val = [s for s in project.samples() if s.split == "val" and s.mask is not None][:8]
     with tempfile.TemporaryDirectory(prefix="annoloop-") as folder:
         job = project.job(
             "measure",
             Path(folder),
-            train=tuple((s.image, s.mask) for s in train),
+            recipe=project.recipe(recipe),
+            train=tuple((s.image, s.mask) for s in train[:32]),
             val=tuple((s.image, s.mask) for s in val),
-            iterations=project.config.train.iterations,
+            iterations=iterations,
         )
+        batch = 0
+
+        def watch(event: Event) -> None:
+            nonlocal batch
+            batch = event.fields["batch_size"] if event.kind == "started" else batch
+
         try:
-            result = run_job(job, unwatched)
+            result = run_job(job, watch)
         except AnnoloopError as error:
-            return Check("training time", "warning", error.message.splitlines()[0], error.hint)
-    seconds, iterations = result.seconds_per_iteration or 0.0, result.iterations
-    name = project.config.train.recipe
-    return Check(
-        "training time",
-        "ok",
-        f"{name} on {result.device}: {seconds:.2f} s an iteration, {iterations} iterations ="
-        f" {in_words(seconds * iterations)}",
+            return Check("training time", "warning", error.message.splitlines()[0], error.hint), False
+    each_s = result.seconds_per_iteration or 0.0
+    total_s = each_s * result.iterations
+    hopeless = total_s > _LONGEST_S
+    epochs = _HALF_AN_HOUR_S / max(each_s, 1e-6) * batch / max(1, len(train))
+    found = (
+        f"{recipe} on {result.device}: {each_s:.2f} s an iteration, {result.iterations} iterations ="
+        f" {in_words(total_s)}; --budget 30m is {epochs:.3g} epochs"
     )
+    hint = "a smaller recipe, a GPU, or what --budget allows" if hopeless else None
+    return Check("training time", "warning" if hopeless else "ok", found, hint), hopeless

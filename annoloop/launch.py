@@ -42,13 +42,15 @@ def launch(python: str, job_file: Path, *, processes: int = 1, nodes: int = 1) -
     torchrun = (python, "-m", "torch.distributed.run", f"--nproc-per-node={processes}")
     if nodes == 1:
         return Launch((*torchrun, "--standalone", *worker))
-    meeting = (f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-id={job_file.parent.name}")
-    if "SLURM_JOB_ID" not in os.environ:
-        host = os.environ.get("MASTER_ADDR") or socket.gethostname()
-        command = (*torchrun, *meeting, f"--rdzv-endpoint={host}:{_port()}", *worker)
-        return Launch(command, shlex.join(command))
-    srun = ("srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1")
-    return Launch((*srun, *torchrun, *meeting, f"--rdzv-endpoint={_first_host(nodes)}:{_port()}", *worker))
+    if "SLURM_JOB_ID" in os.environ:
+        srun = ("srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1")
+        meeting = ("--rdzv-backend=c10d", f"--rdzv-endpoint={_first_host(nodes)}:{_port()}")
+        return Launch((*srun, *torchrun, f"--nnodes={nodes}", *meeting, f"--rdzv-id={job_file.parent.name}", *worker))
+    host = os.environ.get("MASTER_ADDR") or socket.gethostname()
+    meeting = (f"--nnodes={nodes}", f"--master-addr={host}", f"--master-port={_port()}")
+    # The first machine has to be this one: only what its processes say comes back to us.
+    elsewhere = shlex.join((*torchrun, *meeting, "--node-rank=1", *worker))
+    return Launch((*torchrun, *meeting, "--node-rank=0", *worker), elsewhere)
 
 
 def _port() -> int:

@@ -186,7 +186,9 @@ def _recounted(state: dict[str, Any], job: Job, iterations: int) -> dict[str, An
     factor = job.accumulate / state["accumulate"]
     if factor == 1 or state["iterations"] * factor != iterations:
         return state
-    schedulers = [{**one, "last_step": round(one["last_step"] * factor)} for one in state["schedulers"]]
+    # Only where a schedule stands; how long it is, the new run knows better.
+    stand = ("last_step", "_global_step")
+    schedulers = [{key: round(one[key] * factor) for key in stand} for one in state["schedulers"]]
     counts = {key: round(state[key] * factor) for key in ("iteration", "iterations", "validated_at")}
     return {**state, **counts, "schedulers": schedulers}
 

@@ -243,11 +243,10 @@ class Project:
             "batch_size": train.batch_size,
             "background_index": self.classes.background_index,
             "precision": train.precision,
-            "pretrained": self._pretrained(train.pretrained),
         }
         return Job(kind=kind, run_dir=run_dir, **(settled | details))
 
-    def _pretrained(self, choice: str) -> str:
+    def pretrained(self, choice: str) -> str:
         """A file beside annoloop.yaml by its whole path; words and other paths as they are."""
         beside = self.path.parent / choice
         return str(beside) if beside.is_file() else choice

@@ -45,6 +45,9 @@ class RetrainRequest:
     iterations: int | None = None
     budget_s: float | None = None
     device: Literal["auto", "cpu", "cuda"] | None = None
+    gpus: int | None = None
+    nodes: int | None = None
+    pretrained: str | None = None
     seed: int | None = None
     from_scratch: bool = False
     allow_test_images: bool = False
@@ -173,7 +176,7 @@ def _digest(
     asked = [
         file_sha256(project.recipe(recipe)),
         project.config.train.model_dump(mode="json"),
-        [request.iterations, request.budget_s, request.device, request.seed],
+        [request.iterations, request.budget_s, request.pretrained, request.seed],
         None if parent is None else parent.id,
         project.classes.digest,
         sorted((r.sample_id, r.image_sha256, r.mask_sha256) for r in rows.values()),
@@ -217,6 +220,9 @@ def _job(
         budget_s=budget_s,
         began_at=None if budget_s is None else began_at,
         device=request.device or settings.device,
+        processes=request.gpus or settings.gpus,
+        nodes=request.nodes or settings.nodes,
+        pretrained=project.pretrained(request.pretrained or settings.pretrained),
         seed=settings.seed if request.seed is None else request.seed,
         init_checkpoint=None if parent is None else project.best_checkpoint(parent.id),
         resume=(run_dir / "last.pth").is_file(),

@@ -23,6 +23,8 @@ from rich.progress import (
 from annoloop.durations import in_words
 from annoloop.training import Event
 
+_LONG_S = 12 * 3600.0
+
 
 class TrainingView:
     """Live progress of a training process from its events; one line per validation."""
@@ -51,9 +53,7 @@ class TrainingView:
         fields = event.fields
         if event.kind == "started" and "iterations" in fields:
             self._facts = fields
-            self._console.print(
-                f"training on {fields.get('device')}: {fields['iterations'] or 'measuring the'} iterations"
-            )
+            self._console.print(f"training on {_place(fields)}: {fields['iterations'] or 'measuring the'} iterations")
             self._task = self._bar.add_task("training", total=fields["iterations"], facts="")
         elif event.kind == "planned" and self._task is not None:
             self._planned(fields)
@@ -83,8 +83,18 @@ class TrainingView:
         self._console.print(
             f"{each:.2f} s an iteration: {total} iterations, {epochs:.0f} epochs, in {in_words(fields['seconds'])}"
         )
+        if self._facts["device"] == "cpu" and (fields["seconds"] > _LONG_S or epochs < 1):
+            self._console.print(
+                "[yellow]that is hardly a training:[/] --recipe unet_small is made for a CPU, --budget 30m ends in time"
+            )
 
     def _predicting(self, fields: Mapping[str, Any]) -> None:
         if fields["done"] == 1 or self._task is None:
             self._task = self._bar.add_task("predicting", total=fields["total"], facts="")
         self._bar.update(self._task, completed=fields["done"])
+
+
+def _place(facts: Mapping[str, Any]) -> str:
+    """Where and how a training runs: cpu, bfloat16, 2 processes."""
+    processes = f", {facts['processes']} processes" if facts["processes"] > 1 else ""
+    return f"{facts['device']}, {facts['precision']}{processes}"

@@ -8,49 +8,18 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from small_job import make_job, of
 
 from annoloop.errors import Interrupted
-from annoloop.training import Event, Job, recipe_path, run_job
+from annoloop.training import Event, Job, run_job
 
 BUDGET_S = 40.0
-PALETTE = ((0, 0, 0), (220, 30, 30))
-
-
-def pairs(folder: Path, count: int) -> tuple[tuple[Path, Path], ...]:
-    """Noise with one red square each."""
-    folder.mkdir()
-    found = []
-    for seed in range(count):
-        random = np.random.default_rng(seed)
-        image, mask = random.integers(60, 100, (48, 64, 3), dtype=np.uint8), np.zeros((48, 64), np.uint8)
-        top, left = random.integers(0, 30), random.integers(0, 46)
-        image[top : top + 16, left : left + 16], mask[top : top + 16, left : left + 16] = PALETTE[1], 1
-        files = folder / f"{seed}.png", folder / f"{seed}_mask.png"
-        Image.fromarray(image).save(files[0])
-        Image.fromarray(mask).save(files[1])
-        found.append(files)
-    return tuple(found)
 
 
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
-    recipe = tmp_path / "tiny_crop.py"
-    text = recipe_path("unet_tiny").read_text(encoding="utf-8")
-    recipe.write_text(text.replace("crop_size = (64, 64)", "crop_size = (32, 64)"), encoding="utf-8")
-    val = pairs(tmp_path / "val", 6)
-    return Job(
-        "train", tmp_path / "run", recipe, ("background", "red"), PALETTE,
-        train=pairs(tmp_path / "train", 12), val=val, batch_size=4, train_pixels=((900, 100),) * 12,
-        predictions=tuple((i, tmp_path / f"{i.stem}.p.png", tmp_path / f"{i.stem}.c.png") for i, _ in val),
-        budget_s=BUDGET_S, began_at=time.time(),
-    )  # fmt: skip
-
-
-def of(events: list[Event], kind: str) -> list[Event]:
-    return [event for event in events if event.kind == kind]
+    return make_job(tmp_path, budget_s=BUDGET_S, began_at=time.time())
 
 
 @pytest.mark.slow

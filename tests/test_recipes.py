@@ -14,7 +14,7 @@ import pytest
 from annoloop.errors import ConfigError
 from annoloop.training import recipe_path, shipped_recipes
 
-NAMES = ["deeplabv3plus_r50", "unet", "unet_small", "unet_tiny"]
+NAMES = ["deeplabv3plus_r50", "segformer_b2", "unet", "unet_small", "unet_tiny"]
 
 STOCK = "unet-s5-d16_fcn_4xb4-40k_hrf-256x256"
 

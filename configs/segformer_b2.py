@@ -1,0 +1,129 @@
+# SegFormer-B2: a small vision transformer, what one GPU and few labels are best used for today.
+#
+#     annoloop retrain --recipe segformer_b2 --device cuda
+#
+# 24.73 million weights; about 12 GB of GPU memory expected (batch 8, crop 512; a smaller batch takes less).
+# On a CPU an iteration takes minutes: take unet_small there.
+# A transformer needs its ImageNet weights more than a convolutional net does: where they can be neither found
+# nor fetched, annoloop says so, and deeplabv3plus_r50 or unet is the better choice.
+# The number of classes, the data and the class weights come from the project.
+# ruff: noqa: C408 - mmseg configs are written with dict()
+crop_size = (512, 512)
+norm_cfg = dict(type="BN", requires_grad=True)
+
+model = dict(
+    type="EncoderDecoder",
+    data_preprocessor=dict(
+        type="SegDataPreProcessor",
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+        pad_val=0,
+        seg_pad_val=255,
+        size=crop_size,
+        test_cfg=dict(size_divisor=32),
+    ),
+    backbone=dict(
+        type="MixVisionTransformer",
+        in_channels=3,
+        embed_dims=64,
+        num_stages=4,
+        num_layers=[3, 4, 6, 3],
+        num_heads=[1, 2, 5, 8],
+        patch_sizes=[7, 3, 3, 3],
+        sr_ratios=[8, 4, 2, 1],
+        out_indices=(0, 1, 2, 3),
+        mlp_ratio=4,
+        qkv_bias=True,
+        drop_rate=0.0,
+        attn_drop_rate=0.0,
+        drop_path_rate=0.1,
+        # Another source, or None to train from scratch, may stand here.
+        init_cfg=dict(
+            type="Pretrained",
+            checkpoint="https://mmassets.onedl.ai/mmsegmentation/v0.5/pretrain/segformer/mit_b2_20220624-66e8bf70.pth",
+        ),
+    ),
+    decode_head=dict(
+        type="SegformerHead",
+        in_channels=[64, 128, 320, 512],
+        in_index=[0, 1, 2, 3],
+        channels=256,
+        dropout_ratio=0.1,
+        num_classes=2,
+        norm_cfg=norm_cfg,
+        align_corners=False,
+        # Lovasz follows the overlap of each class, so small objects count; mmseg's DiceLoss takes all
+        # classes together and lets them vanish.
+        loss_decode=[
+            dict(type="CrossEntropyLoss", loss_name="loss_ce", loss_weight=1.0),
+            dict(type="LovaszSoftmax", loss_weight=1.0),
+        ],
+    ),
+    train_cfg=dict(),
+    test_cfg=dict(mode="whole"),
+)
+
+train_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="LoadAnnotations"),
+    dict(type="ForegroundCrop", crop_size=crop_size),
+    dict(type="RandomFlip", prob=0.5),
+    dict(
+        type="PhotoMetricDistortion",
+        brightness_delta=16,
+        contrast_range=(0.8, 1.2),
+        saturation_range=(0.8, 1.2),
+        hue_delta=9,
+    ),
+    dict(type="PackSegInputs"),
+]
+test_pipeline = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations"), dict(type="PackSegInputs")]
+
+dataset = dict(type="BaseSegDataset", data_root="data", metainfo=dict(classes=("background", "object")))
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=4,
+    sampler=dict(type="InfiniteSampler", shuffle=True),
+    dataset=dict(
+        **dataset,
+        data_prefix=dict(img_path="img_dir/train", seg_map_path="ann_dir/train"),
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=4,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    dataset=dict(
+        **dataset,
+        data_prefix=dict(img_path="img_dir/val", seg_map_path="ann_dir/val"),
+        pipeline=test_pipeline,
+        test_mode=True,
+    ),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(type="IoUMetric", iou_metrics=["mIoU", "mDice"])
+test_evaluator = val_evaluator
+
+optim_wrapper = dict(
+    type="OptimWrapper",
+    optimizer=dict(type="AdamW", lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),
+    paramwise_cfg=dict(
+        custom_keys=dict(pos_block=dict(decay_mult=0.0), norm=dict(decay_mult=0.0), head=dict(lr_mult=10.0))
+    ),
+)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=1e-6, begin=0, end=500, by_epoch=False),
+    dict(type="PolyLR", power=1.0, eta_min=0.0, begin=500, end=20000, by_epoch=False),
+]
+train_cfg = dict(type="IterBasedTrainLoop", max_iters=20000, val_interval=3333)
+val_cfg = dict(type="ValLoop")
+test_cfg = dict(type="TestLoop")
+
+# What annoloop adds to mmseg: its own loss and crop, and how it weighs classes and repeats rare images.
+custom_imports = dict(imports=["annoloop.mmseg_data", "annoloop.mmseg_losses"])
+annoloop = dict(class_weight_power=1 / 3, repeat_below=0.1)
+
+default_scope = "mmseg"
+default_hooks = dict(logger=dict(type="LoggerHook", interval=50, log_metric_by_epoch=False))
