@@ -44,13 +44,13 @@ def launch(python: str, job_file: Path, *, processes: int = 1, nodes: int = 1) -
         return Launch((*torchrun, "--standalone", *worker))
     if "SLURM_JOB_ID" in os.environ:
         srun = ("srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1")
-        meeting = ("--rdzv-backend=c10d", f"--rdzv-endpoint={_first_host(nodes)}:{_port()}")
-        return Launch((*srun, *torchrun, f"--nnodes={nodes}", *meeting, f"--rdzv-id={job_file.parent.name}", *worker))
+        meeting = f"--rdzv-endpoint={_first_host(nodes)}:{_port()}", f"--rdzv-id={job_file.parent.name}"
+        return Launch((*srun, *torchrun, f"--nnodes={nodes}", "--rdzv-backend=c10d", *meeting, *worker))
     host = os.environ.get("MASTER_ADDR") or socket.gethostname()
-    meeting = (f"--nnodes={nodes}", f"--master-addr={host}", f"--master-port={_port()}")
+    static = (f"--nnodes={nodes}", f"--master-addr={host}", f"--master-port={_port()}")
     # The first machine has to be this one: only what its processes say comes back to us.
-    elsewhere = shlex.join((*torchrun, *meeting, "--node-rank=1", *worker))
-    return Launch((*torchrun, *meeting, "--node-rank=0", *worker), elsewhere)
+    elsewhere = shlex.join((*torchrun, *static, "--node-rank=1", *worker))
+    return Launch((*torchrun, *static, "--node-rank=0", *worker), elsewhere)
 
 
 def _port() -> int:
