@@ -23,7 +23,7 @@ ROOT = PACKAGE.parent
 # A module imports strictly lower levels; a level is what its modules may build on.
 LEVELS = {
     0: ("__init__", "errors", "progress"),  # words for what happens, everyone's
-    1: ("classes", "credentials", "masks", "metrics", "selection", "durations"),  # values and numbers, no files
+    1: ("classes", "credentials", "masks", "metrics", "selection", "durations", "looks"),  # values, no files
     2: (
         "images", "coco", "config", "cvat_wire", "polygons", "mistakes", "guide", "archive",
     ),  # formats: bytes, JSON, YAML, Markdown to values and back
