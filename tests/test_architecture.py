@@ -34,7 +34,7 @@ LEVELS = {
         "ledger", "cvat", "fiftyone_app", "mmseg_parts", "mmseg_recipe", "context", "training_view",
     ),  # one outside system each
     5: ("project", "mmseg_budget"),  # opened together: a project here, a training there
-    6: ("scoring", "delivery", "corrections", "mmseg_worker"),  # what several operations need, or half of one
+    6: ("scoring", "leaks", "delivery", "corrections", "mmseg_worker"),  # what several operations need, or half of one
     7: (
         "push", "pull", "retrain", "evaluate", "convert", "init", "browse", "doctor", "status", "log", "undo",
         "annotate", "tasks", "login",
