@@ -25,7 +25,7 @@ LEVELS = {
     0: ("__init__", "errors", "progress"),  # words for what happens, everyone's
     1: ("classes", "credentials", "masks", "metrics", "selection", "durations", "looks"),  # values, no files
     2: (
-        "images", "coco", "config", "cvat_wire", "polygons", "mistakes", "guide", "archive",
+        "images", "coco", "config", "cvat_wire", "polygons", "mistakes", "guide", "archive", "damage",
     ),  # formats: bytes, JSON, YAML, Markdown to values and back
     3: (
         "dataset", "made_data", "schema", "training", "gallery", "mmseg_checkpoint", "shapes", "cvat_session",
