@@ -72,7 +72,7 @@ class PushReport:
     """What went to CVAT; ``task`` and ``url`` are None for a dry run.
 
     ``polygon_loss_px``: pixels that would change if somebody edited every polygon; None for masks, and
-    for a push that was cut off and finished later.  ``left_out``: sample ids that would have gone, but are
+    for a push that was cut off and finished later.  ``alike_left_out``: sample ids that would have gone, but are
     nearly the same as one that goes; not known any more of a push that was finished later.
     """
 
@@ -84,7 +84,7 @@ class PushReport:
     resumed: bool
     polygon_loss_px: int | None
     frames: tuple[PushedFrame, ...]
-    left_out: tuple[str, ...] = ()
+    alike_left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def push(
         return _send(project, server, request, handling, task, say, track, resumed=True)
     if server is not None:
         _give_up_stale(project, server, run, say)
-    chosen, left_out = _choose(project, run, request, track, watch)
+    chosen, alike = _choose(project, run, request, track, watch)
     planned = [_plan(project, run, one, candidate, request) for one, candidate in track(chosen, "planning")]
     loss_px = None if request.shape == "mask" else sum(one.loss_px for one in planned)
     if loss_px is not None:
@@ -136,7 +136,7 @@ def push(
         report = _report(request, run.id, _task_name(project, request), planned, loss_px)
     else:
         report = _send(project, server, request, handling, task, say, track, loss_px=loss_px)
-    return replace(report, left_out=left_out)
+    return replace(report, alike_left_out=alike)
 
 
 # the plan

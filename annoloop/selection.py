@@ -54,7 +54,7 @@ def choose(
     drawn_count = round(count * random_share)
     ranked = sorted(candidates, key=lambda c: (c.score, -c.wrong_px, c.sample_id))
     worst = _take(ranked, count - drawn_count, (), alike)
-    rest = ranked[len(worst.chosen) + len(worst.left_out) :]
+    rest = sorted(ranked[len(worst.chosen) + len(worst.left_out) :], key=lambda c: c.sample_id)
     shuffled = random.Random(seed).sample(rest, len(rest))  # noqa: S311 - not for secrets
     drawn = _take(shuffled, count - len(worst.chosen), worst.chosen, alike)
     return Choice(worst.chosen + drawn.chosen, worst.left_out + drawn.left_out)

@@ -262,7 +262,7 @@ def test_of_images_that_are_nearly_the_same_only_the_worst_goes(loop: Loop) -> N
         image.save(loop.project.image_path(twins[1]), compress_level=0)  # the same picture, other bytes
     add_model(loop.project, loop.truth)
     report = loop.push(worst=8)
-    (left_out,) = report.left_out
+    (left_out,) = report.alike_left_out
     assert left_out in twins
     assert {f.sample_id for f in report.frames} == {s.id for s in loop.project.samples(["train"])} - {left_out}
     run = loop.project.current_run()
