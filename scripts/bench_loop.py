@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -28,7 +29,7 @@ from annoloop.cvat import CvatServer, connect
 from annoloop.damage import damage_share
 from annoloop.dataset import read_label_map, to_stored
 from annoloop.demo import running_sandbox
-from annoloop.errors import ConfigError
+from annoloop.errors import AnnoloopError, ConfigError
 from annoloop.evaluate import evaluate
 from annoloop.images import encode_index_png, read_index_png, write_atomic
 from annoloop.init import init
@@ -300,9 +301,11 @@ def main() -> None:
     plan = Plan(
         data, by, options.source, options.recipe, options.iterations, options.rounds, options.share, options.damaged
     )
-    rows = Rows(options.out, plan)
-    console = Console(stderr=True)
-    measure(plan, options.seeds, rows, options.out.with_suffix("").resolve(), console)
+    try:
+        rows = Rows(options.out, plan)
+        measure(plan, options.seeds, rows, options.out.with_suffix("").resolve(), Console(stderr=True))
+    except AnnoloopError as error:
+        sys.exit(f"error: {error}")
     Console(width=int(os.environ.get("COLUMNS", "120"))).print(table(rows.all))
 
 
