@@ -198,6 +198,8 @@ class Screen:
             issues = ", ".join(issue.partition(":")[0] for issue in frame.issues)
             table.add_row(escape(frame.sample_id), score, escape(shapes), escape(issues))
         self._out.print(table)
+        if report.alike_left_out:
+            self._out.print(f"[yellow]{len(report.alike_left_out)} left out:[/] nearly the same as one that goes")
         if report.task is None:
             self._out.print(f"dry run: nothing was sent; the task would be [bold]{escape(report.name)}[/]")
             return

@@ -20,6 +20,7 @@ from typing import Any, Self
 import numpy as np
 
 from annoloop.errors import LedgerError
+from annoloop.looks import SIDE, Look
 from annoloop.metrics import Confusion
 from annoloop.schema import MIGRATIONS, ChangeRow, FrameRow, ImageRow, IssueRow, MaskChange, RunRow, ScoreRow, TaskRow
 
@@ -87,6 +88,22 @@ class Ledger:
                 " image_sha256 = excluded.image_sha256, image_stamp = excluded.image_stamp,"
                 " mask_sha256 = excluded.mask_sha256, mask_stamp = excluded.mask_stamp",
                 [(r.sample_id, r.image_sha256, r.image_stamp, r.mask_sha256, r.mask_stamp) for r in rows],
+            )
+
+    def looks(self) -> dict[str, Look]:
+        """How every image looks that was ever compared, by its sha256."""
+        rows = self._execute("SELECT image_sha256, bits, grey FROM look")
+        return {
+            sha256: Look(np.frombuffer(bits, np.uint8), np.frombuffer(grey, np.uint8).reshape(SIDE, SIDE))
+            for sha256, bits, grey in rows
+        }
+
+    def put_looks(self, looks: Mapping[str, Look]) -> None:
+        """Remember how images look, by their sha256."""
+        with self.transaction():
+            self._execute_many(
+                "INSERT OR REPLACE INTO look VALUES (?, ?, ?)",
+                [(sha256, one.bits.tobytes(), one.grey.tobytes()) for sha256, one in looks.items()],
             )
 
     # runs

@@ -72,7 +72,8 @@ class PushReport:
     """What went to CVAT; ``task`` and ``url`` are None for a dry run.
 
     ``polygon_loss_px``: pixels that would change if somebody edited every polygon; None for masks, and
-    for a push that was cut off and finished later.
+    for a push that was cut off and finished later.  ``alike_left_out``: sample ids that would have gone, but are
+    nearly the same as one that goes; not known any more of a push that was finished later.
     """
 
     name: str
@@ -83,6 +84,7 @@ class PushReport:
     resumed: bool
     polygon_loss_px: int | None
     frames: tuple[PushedFrame, ...]
+    alike_left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +126,17 @@ def push(
         return _send(project, server, request, handling, task, say, track, resumed=True)
     if server is not None:
         _give_up_stale(project, server, run, say)
-    chosen = _choose(project, run, request, track, watch)
+    chosen, alike = _choose(project, run, request, track, watch)
     planned = [_plan(project, run, one, candidate, request) for one, candidate in track(chosen, "planning")]
     loss_px = None if request.shape == "mask" else sum(one.loss_px for one in planned)
     if loss_px is not None:
         say(_loss(planned, loss_px, request))
     task = _write_plan(project, run, request, plan_digest, planned) if server is not None else None
     if task is None:
-        return _report(request, run.id, _task_name(project, request), planned, loss_px)
-    return _send(project, server, request, handling, task, say, track, loss_px=loss_px)
+        report = _report(request, run.id, _task_name(project, request), planned, loss_px)
+    else:
+        report = _send(project, server, request, handling, task, say, track, loss_px=loss_px)
+    return replace(report, alike_left_out=alike)
 
 
 # the plan
@@ -160,16 +164,18 @@ def _task_name(project: Project, request: PushRequest) -> str:
 
 def _choose(
     project: Project, run: RunRow, request: PushRequest, track: Track, watch: Watch
-) -> list[tuple[Scored, Candidate]]:
+) -> tuple[list[tuple[Scored, Candidate]], tuple[str, ...]]:
+    """The images that go, and those left out for their sake."""
     scored = {s.sample.id: s for s in score(project, run, project.samples(request.splits), track=track, watch=watch)}
     busy = project.ledger.samples_in_open_tasks()
     candidates = [_candidate(project, s, request.by) for name, s in scored.items() if name not in busy]
     eligible = [c for c in candidates if not np.isnan(c.score)]
-    chosen = choose(eligible, request.worst, random_share=request.random_share, seed=run.id)
-    if not chosen:
+    looks = project.looks({c.sample_id: scored[c.sample_id].row for c in eligible}, track)
+    choice = choose(eligible, request.worst, random_share=request.random_share, seed=run.id, alike=looks.any_alike)
+    if not choice.chosen:
         reason = f"{len(busy & set(scored))} of {len(scored)} images are in open tasks" if busy else "no image fits"
         raise DataError(f"nothing to push: {reason}", hint="annoloop status shows the open tasks")
-    return [(scored[c.sample_id], c) for c in chosen]
+    return [(scored[c.sample_id], c) for c in choice.chosen], tuple(c.sample_id for c in choice.left_out)
 
 
 def _candidate(project: Project, one: Scored, by: str) -> Candidate:

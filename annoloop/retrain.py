@@ -19,6 +19,7 @@ from annoloop.dataset import Sample, check_label_map, read_label_map
 from annoloop.durations import seconds_of
 from annoloop.errors import AnnoloopError, ConfigError, DataError, Interrupted
 from annoloop.images import file_sha256, image_size_hw
+from annoloop.leaks import refuse_test_images
 from annoloop.metrics import Comparison, compare, dice, scores
 from annoloop.progress import Track, silent
 from annoloop.project import Project
@@ -87,7 +88,7 @@ def retrain(
 
     Raises:
         ConfigError: no such recipe.
-        DataError: an empty split, masks that cannot be used, or images of the test split.
+        DataError: an empty split, masks that cannot be used, or images that are in the test split too.
         TrainingError: the training process failed.
         Interrupted: ^C; the last checkpoint is kept and the same command goes on from it.
     """
@@ -95,7 +96,7 @@ def retrain(
     train, val = _labelled(project, "train"), _labelled(project, "val")
     rows = project.scan([*train, *val], track)
     if not request.allow_test_images:
-        _refuse_test_images(project, rows, track)
+        refuse_test_images(project, rows, track)
     pixels = _check_and_count(project, train, val, track)
     champion = project.current_run()
     recipe = request.recipe or project.config.train.recipe
@@ -125,20 +126,6 @@ def _labelled(project: Project, split: str) -> list[Sample]:
     if not found:
         raise DataError(f"split {split!r} has no image with a mask", where=project.config.data.root)
     return found
-
-
-def _refuse_test_images(project: Project, rows: Mapping[str, ImageRow], track: Track) -> None:
-    """What a model was trained or chosen on says nothing about it: the test split must be news to it."""
-    if "test" not in project.config.data.splits:
-        return
-    tested = {row.image_sha256: name for name, row in project.scan(project.samples(["test"]), track).items()}
-    leaks = [f"{name} = {tested[row.image_sha256]}" for name, row in rows.items() if row.image_sha256 in tested]
-    if leaks:
-        raise DataError(
-            f"{len(leaks)} images of train or val are in the test split too: {', '.join(leaks[:5])}",
-            where=project.config.data.root,
-            hint="take them out of one of the two; --allow-test-images trains all the same",
-        )
 
 
 def _check_and_count(

@@ -130,6 +130,15 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (task_id, sample_id, number)
         ) STRICT, WITHOUT ROWID""",
     ),
+    # 3, 2026-11: near-duplicates
+    (
+        """
+        CREATE TABLE look (             -- how an image looks, in small: it need not be decoded again to be compared
+            image_sha256 TEXT PRIMARY KEY,
+            bits BLOB NOT NULL,         -- uint8 (32,), see looks.py
+            grey BLOB NOT NULL          -- uint8 (32, 32)
+        ) STRICT""",
+    ),
 )
 
 

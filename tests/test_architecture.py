@@ -24,11 +24,11 @@ ROOT = PACKAGE.parent
 LEVELS = {
     0: ("__init__", "errors", "progress"),  # words for what happens, everyone's
     1: (
-        "classes", "credentials", "masks", "metrics", "selection", "durations", "mmseg_losses",
-        "mmseg_pretrained", "mmseg_ranks", "launch",
+        "classes", "credentials", "masks", "metrics", "selection", "durations", "looks", "launch", "mmseg_losses",
+        "mmseg_pretrained", "mmseg_ranks",
     ),  # values and numbers, no files of ours
     2: (
-        "images", "coco", "config", "cvat_wire", "polygons", "mistakes", "guide", "archive",
+        "images", "coco", "config", "cvat_wire", "polygons", "mistakes", "guide", "archive", "damage",
     ),  # formats: bytes, JSON, YAML, Markdown to values and back
     3: (
         "dataset", "made_data", "schema", "training", "gallery", "mmseg_checkpoint", "shapes", "cvat_session",
@@ -39,11 +39,11 @@ LEVELS = {
     ),  # one outside system each
     5: ("project", "mmseg_recipe", "mmseg_keeping"),  # opened together: a project here, a training there
     6: (
-        "scoring", "delivery", "corrections", "mmseg_budget", "mmseg_predict",
+        "scoring", "leaks", "delivery", "corrections", "mmseg_budget", "mmseg_predict",
     ),  # what several operations need, or half of one
     7: (
-        "mmseg_worker", "push", "pull", "retrain", "evaluate", "convert", "init", "browse", "doctor", "status", "log", "undo",
-        "annotate", "tasks", "login",
+        "push", "pull", "retrain", "evaluate", "convert", "init", "browse", "doctor", "status", "log", "undo",
+        "annotate", "tasks", "login", "mmseg_worker",
     ),  # one operation each
     8: ("demo", "console"),  # all operations, run or shown
     9: ("options",),  # what every command begins with: its options, a screen, an open project

@@ -12,6 +12,7 @@ import pytest
 
 from annoloop.errors import LedgerError
 from annoloop.ledger import Ledger
+from annoloop.looks import SIDE, look
 from annoloop.schema import MIGRATIONS, FrameRow, ImageRow, IssueRow, MaskChange, ScoreRow
 
 IMAGES = [ImageRow(f"train/{name}", "1" * 64, "10:20:30", "2" * 64, "1:2:3") for name in "abc"]
@@ -51,7 +52,7 @@ def test_a_new_file_gets_every_migration(path: Path) -> None:
     db = sqlite3.connect(path)
     assert db.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS)
     tables = dict(db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall())
-    assert set(tables) == {"image", "run", "score", "task", "frame", "issue", "change", "mask_change"}
+    assert set(tables) == {"image", "run", "score", "task", "frame", "issue", "change", "mask_change", "look"}
     assert all("STRICT" in sql for sql in tables.values())
 
 
@@ -187,6 +188,17 @@ def test_images_are_updated_in_place(ledger: Ledger) -> None:
     assert len(ledger.images()) == 3
 
 
+def test_looks_come_back_as_they_were(ledger: Ledger) -> None:
+    first, second = (look(np.random.default_rng(seed).uniform(0, 255, (SIDE, SIDE))) for seed in (1, 2))
+    ledger.put_looks({"1" * 64: first})
+    ledger.put_looks({"2" * 64: second})
+    ledger.put_looks({"2" * 64: second})
+    found = ledger.looks()
+    assert found.keys() == {"1" * 64, "2" * 64}
+    for known, stored in ((first, found["1" * 64]), (second, found["2" * 64])):
+        assert (known.bits.tobytes(), known.grey.tolist()) == (stored.bits.tobytes(), stored.grey.tolist())
+
+
 @pytest.mark.parametrize("side", [1, 2, 20, 255])
 def test_scores_come_back_as_they_were(ledger: Ledger, side: int) -> None:
     run = _run(ledger)
@@ -306,6 +318,29 @@ def test_a_ledger_of_the_first_schema_keeps_its_rows(path: Path) -> None:
         ledger.set_task(3, "annotated", 12)
         with pytest.raises(LedgerError, match="FOREIGN KEY"):
             ledger.add_change("pull", 4, [])
+
+
+def test_a_ledger_of_the_second_schema_keeps_its_rows_and_learns_looks(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    old = sqlite3.connect(path, isolation_level=None)
+    for statement in (*MIGRATIONS[0], *MIGRATIONS[1]):
+        old.execute(statement)
+    old.execute("PRAGMA user_version = 2")
+    old.execute("INSERT INTO image VALUES ('train/a', 'i', 's', 'm', 't')")
+    task_row = "(3, 'w', 'p', 'verified', 'prediction', NULL, 'c', 'http://x', 12, '2026', 'polygon', 2.5, 16)"
+    old.execute(f"INSERT INTO task VALUES {task_row}")
+    old.execute("INSERT INTO frame VALUES (3, 'train/a', 'a.png', 0.5, 'base', 'pushed', '[]', 'open', 'sent')")
+    old.execute("INSERT INTO issue VALUES (3, 'train/a', 0, 'car missed', '[0, 1]', 7, 'settled')")
+    old.close()
+    with Ledger(path) as ledger:
+        assert ledger.images() == {"train/a": ImageRow("train/a", "i", "s", "m", "t")}
+        (task,) = ledger.half_pushed_tasks()
+        assert (task.id, task.cvat_id, task.shape, task.tolerance_px) == (3, 12, "polygon", 2.5)
+        assert ledger.frames(3) == [FrameRow("train/a", "a.png", 0.5, "base", "pushed", "sent", ())]
+        assert ledger.issues(3) == [IssueRow("train/a", 0, "car missed", (0, 1), 7, "settled")]
+        assert ledger.looks() == {}
+        ledger.put_looks({"i": look(np.zeros((SIDE, SIDE)))})
+        assert ledger.looks().keys() == {"i"}
 
 
 def test_a_change_is_unwritten_until_it_is_marked(ledger: Ledger) -> None:

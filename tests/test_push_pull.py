@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from loop import Loop, make_project, mask_bytes, opened
+from loop import Loop, add_model, make_project, mask_bytes, opened
+from PIL import Image
 
 from annoloop.annotate import annotate
 from annoloop.config import CvatConfig
@@ -253,6 +254,21 @@ def test_the_worst_images_go_first(loop: Loop) -> None:
     scores = [f.score for f in loop.push(worst=8).frames]
     assert scores == sorted(scores)
     assert scores[0] < scores[-1]
+
+
+def test_of_images_that_are_nearly_the_same_only_the_worst_goes(loop: Loop) -> None:
+    twins = ("train/0002", "train/0005")
+    with Image.open(loop.project.image_path(twins[0])) as image:
+        image.save(loop.project.image_path(twins[1]), compress_level=0)  # the same picture, other bytes
+    add_model(loop.project, loop.truth)
+    report = loop.push(worst=8)
+    (left_out,) = report.alike_left_out
+    assert left_out in twins
+    assert {f.sample_id for f in report.frames} == {s.id for s in loop.project.samples(["train"])} - {left_out}
+    run = loop.project.current_run()
+    assert run is not None
+    scores = loop.project.ledger.scores(run.id)
+    assert scores[left_out].dice == max(scores[twin].dice for twin in twins)
 
 
 def test_a_dry_run_sends_nothing_and_plans_nothing(loop: Loop) -> None:

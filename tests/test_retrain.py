@@ -142,7 +142,7 @@ def test_an_image_of_the_test_split_is_not_trained_on(folder: Path) -> None:
     file = folder / FILE_NAME
     file.write_text(file.read_text().replace("splits: {", "splits: {test: test, "))
     with Project(file) as project:
-        with pytest.raises(DataError, match=r"1 images of train or val .*train/0003 = test/copy") as caught:
+        with pytest.raises(DataError, match=r"1 images of train, val or pool .*train/0003 = test/copy") as caught:
             retrain(project, RetrainRequest(iterations=5))
         assert "--allow-test-images" in str(caught.value.hint)
         assert project.ledger.runs() == []
