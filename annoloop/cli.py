@@ -163,6 +163,12 @@ def from_coco_command(file: Path, out: Path, images: Path | None, own_classes: b
 @click.option("--seed", type=int, help="Random seed.")
 @click.option("--from-scratch", is_flag=True, help="Do not start from the current model.")
 @click.option("--allow-test-images", is_flag=True, help="Train even on images that are in the test split, too.")
+@click.option(
+    "--folds",
+    type=click.IntRange(2, 10),
+    default=0,
+    help="So many more trainings, for predictions by models that have not seen the label; default: none.",
+)
 @common
 def retrain_command(
     recipe: str | None,
@@ -172,6 +178,7 @@ def retrain_command(
     seed: int | None,
     from_scratch: bool,
     allow_test_images: bool,
+    folds: int,
     **options: Any,
 ) -> None:
     """Train on the current masks; promote the model if it is better. ^C keeps the last checkpoint."""
@@ -182,7 +189,7 @@ def retrain_command(
     budget_s = _seconds(budget)
     screen = open_screen(options)
     with opened_project(options, screen, changes="retrain") as project, screen.watch() as watch:
-        request = RetrainRequest(recipe, iterations, budget_s, device, seed, from_scratch, allow_test_images)
+        request = RetrainRequest(recipe, iterations, budget_s, device, seed, from_scratch, allow_test_images, folds)
         report = retrain(project, request, track=screen.track, watch=watch)
     screen.result(report)
 
