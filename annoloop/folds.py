@@ -21,12 +21,11 @@ from annoloop.training import Event, Job, run_job
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fold:
-    """One of ``count`` folds: ``held_out`` is predicted by a model of ``others``; ``number`` is 1 ... count."""
+    """One of ``count`` folds: a model of the others predicts ``held_out``; ``number`` is 1 ... count."""
 
     number: int
     count: int
     held_out: tuple[tuple[Sample, ImageRow], ...]
-    others: tuple[Sample, ...]
 
 
 def fold_of(image_sha256: str, count: int) -> int:
@@ -52,12 +51,7 @@ def split_folds(samples: Sequence[Sample], rows: Mapping[str, ImageRow], count: 
             hint="more images, or another number of folds",
         )
     return [
-        Fold(
-            number,
-            count,
-            tuple((sample, rows[sample.id]) for sample in samples if number_of[sample.id] == number),
-            tuple(sample for sample in samples if number_of[sample.id] != number),
-        )
+        Fold(number, count, tuple((one, rows[one.id]) for one in samples if number_of[one.id] == number))
         for number in occupied
     ]
 
@@ -94,10 +88,13 @@ def _missing(project: Project, run_id: int, fold: Fold) -> tuple[tuple[Path, Pat
 
 def _job(project: Project, run_id: int, job: Job, fold: Fold, missing: tuple[tuple[Path, Path, Path], ...]) -> Job:
     run_dir = project.run_dir(run_id) / f"fold-{fold.number}-of-{fold.count}"
+    held_out = {sample.image for sample, _ in fold.held_out}
+    others = [number for number, (image, _) in enumerate(job.train) if image not in held_out]
     return replace(
         job,
         run_dir=run_dir,
-        train=tuple((sample.image, sample.mask) for sample in fold.others if sample.mask is not None),
+        train=tuple(job.train[number] for number in others),
+        train_pixels=None if job.train_pixels is None else tuple(job.train_pixels[number] for number in others),
         predictions=missing,
         init_checkpoint=None,  # the current model has seen all of them
         resume=(run_dir / "last.pth").is_file(),

@@ -42,8 +42,8 @@ LEVELS = {
         "scoring", "delivery", "corrections", "mmseg_budget", "mmseg_predict", "criteria", "planning", "folds",
     ),  # what several operations need, or half of one
     7: (
-        "mmseg_worker", "push", "pull", "retrain", "evaluate", "convert", "init", "browse", "doctor", "status", "log", "undo",
-        "annotate", "tasks", "login",
+        "mmseg_worker", "push", "pull", "retrain", "evaluate", "convert", "init", "browse", "doctor", "status", "log",
+        "undo", "annotate", "tasks", "login",
     ),  # one operation each
     8: ("demo", "console"),  # all operations, run or shown
     9: ("options",),  # what every command begins with: its options, a screen, an open project
