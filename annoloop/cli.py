@@ -166,7 +166,6 @@ def from_coco_command(file: Path, out: Path, images: Path | None, own_classes: b
 @click.option(
     "--folds",
     type=click.IntRange(2, 10),
-    default=0,
     help="So many more trainings, for predictions by models that have not seen the label; default: none.",
 )
 @common
@@ -178,7 +177,7 @@ def retrain_command(
     seed: int | None,
     from_scratch: bool,
     allow_test_images: bool,
-    folds: int,
+    folds: int | None,
     **options: Any,
 ) -> None:
     """Train on the current masks; promote the model if it is better. ^C keeps the last checkpoint."""
@@ -189,7 +188,9 @@ def retrain_command(
     budget_s = _seconds(budget)
     screen = open_screen(options)
     with opened_project(options, screen, changes="retrain") as project, screen.watch() as watch:
-        request = RetrainRequest(recipe, iterations, budget_s, device, seed, from_scratch, allow_test_images, folds)
+        request = RetrainRequest(
+            recipe, iterations, budget_s, device, seed, from_scratch, allow_test_images, folds or 0
+        )
         report = retrain(project, request, track=screen.track, watch=watch)
     screen.result(report)
 
