@@ -69,11 +69,17 @@ def predict_out_of_fold(
         Interrupted: ^C; finished folds are kept.
     """
     for fold in folds:
-        missing = _missing(project, run_id, fold)
+        run_dir, missing = _run_dir(project, run_id, fold), _missing(project, run_id, fold)
         if missing:
             watch(Event("fold", {"number": fold.number, "count": fold.count, "images": len(fold.held_out)}))
-            _train(_job(project, run_id, job, fold, missing), watch)
+            run_job(_job(job, run_dir, fold, missing), watch)
+        for checkpoint in run_dir.glob("*.pth"):  # nobody needs this model again, and it may be large
+            checkpoint.unlink()
     return len({row.image_sha256 for fold in folds for _, row in fold.held_out})
+
+
+def _run_dir(project: Project, run_id: int, fold: Fold) -> Path:
+    return project.run_dir(run_id) / f"fold-{fold.number}-of-{fold.count}"
 
 
 def _missing(project: Project, run_id: int, fold: Fold) -> tuple[tuple[Path, Path, Path], ...]:
@@ -86,8 +92,7 @@ def _missing(project: Project, run_id: int, fold: Fold) -> tuple[tuple[Path, Pat
     return tuple(wanted.values())
 
 
-def _job(project: Project, run_id: int, job: Job, fold: Fold, missing: tuple[tuple[Path, Path, Path], ...]) -> Job:
-    run_dir = project.run_dir(run_id) / f"fold-{fold.number}-of-{fold.count}"
+def _job(job: Job, run_dir: Path, fold: Fold, missing: tuple[tuple[Path, Path, Path], ...]) -> Job:
     held_out = {sample.image for sample, _ in fold.held_out}
     others = [number for number, (image, _) in enumerate(job.train) if image not in held_out]
     return replace(
@@ -100,9 +105,3 @@ def _job(project: Project, run_id: int, job: Job, fold: Fold, missing: tuple[tup
         resume=(run_dir / "last.pth").is_file(),
         began_at=None if job.budget_s is None else time.time(),
     )
-
-
-def _train(job: Job, watch: Callable[[Event], None]) -> None:
-    run_job(job, watch)
-    for checkpoint in job.run_dir.glob("*.pth"):  # nobody needs this model again, and it may be large
-        checkpoint.unlink()

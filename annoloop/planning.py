@@ -62,16 +62,15 @@ class Planner:
         base_bytes = read_bytes(sample.mask)
         truth = decode_label_map(base_bytes, project.config.data, sample.mask)
         check_label_map(truth, image_size_hw(sample.image), project.classes, sample.mask)
-        base = project.keep_object(base_bytes)
+        base, prediction = project.keep_object(base_bytes), project.prediction(self.run_id, row.image_sha256)
         label_map, sent = truth, base
         if self.source == "prediction":
             # What is ignored stays ignored: the model knows nothing of it and would fill it in.
-            prediction = project.prediction(self.run_id, row.image_sha256)
             label_map = np.where(truth == project.classes.ignore_index, truth, prediction)
             stored = to_stored(label_map, project.config.data, decode_index_png(base_bytes, sample.mask))
             sent = project.keep_object(encode_index_png(stored))
         looks = "already corrected" if corrected else self._reading(row, truth)
-        return self._planned(sample, score, base, sent, label_map, self._issues(sample, row, truth), looks)
+        return self._planned(sample, score, base, sent, label_map, self._issues(sample, row, truth, prediction), looks)
 
     def _first(self, sample: Sample, row: ImageRow, score: float) -> Planned:
         """An image without labels: the prediction is all there is, and nothing to hold it against."""
@@ -104,13 +103,13 @@ class Planner:
         quality = label_quality(truth, opinion.prediction, opinion.confidence, ignored)
         return reading(quality, certainty(opinion.confidence[truth != ignored]))
 
-    def _issues(self, sample: Sample, row: ImageRow, truth: LabelMap) -> tuple[IssueRow, ...]:
+    def _issues(self, sample: Sample, row: ImageRow, truth: LabelMap, prediction: LabelMap) -> tuple[IssueRow, ...]:
         if self.issues_per_frame == 0:
             return ()
         classes = self.project.classes
         found = largest_mistakes(
             truth,
-            self.project.prediction(self.run_id, row.image_sha256),
+            prediction,
             self.project.confidence(self.run_id, row.image_sha256),
             classes,
             count=self.issues_per_frame,

@@ -24,7 +24,7 @@ from annoloop.errors import ConfigError, DataError
 from annoloop.planning import Planned, Planner, Source
 from annoloop.progress import Say, Track, silent, unsaid
 from annoloop.project import Project
-from annoloop.schema import RunRow, TaskRow
+from annoloop.schema import ImageRow, RunRow, TaskRow
 from annoloop.scoring import Watch, predict, score, unwatched
 from annoloop.selection import Candidate, choose
 from annoloop.shapes import Drawing, Kind
@@ -162,23 +162,26 @@ def _task_name(project: Project, request: PushRequest) -> str:
 
 
 def _choose(project: Project, run: RunRow, request: PushRequest, say: Say, track: Track, watch: Watch) -> _Chosen:
-    samples = _usable(project, request, say)
-    busy = project.ledger.samples_in_open_tasks()
-    free = [sample for sample in samples if sample.id not in busy]
-    known, rows = project.ledger.corrected(), project.scan(free, track)
-    corrected = frozenset(name for name, row in rows.items() if (name, row.mask_sha256) in known)
-    if not request.corrected:
-        free = [sample for sample in free if sample.id not in corrected]
-    left_out = 0 if request.corrected else len(corrected)
-    subjects = {one.sample.id: one for one in _subjects(project, run, request, free, track, watch)}
+    samples, busy = _usable(project, request, say), project.ledger.samples_in_open_tasks()
+    idle = [sample for sample in samples if sample.id not in busy]
+    corrected = _corrected(project, project.scan(idle, track))
+    wanted = [sample for sample in idle if request.corrected or sample.id not in corrected]
+    subjects = {one.sample.id: one for one in _subjects(project, run, request, wanted, track, watch)}
     if request.by == LABEL_QUALITY and flattered(project, run.id, subjects.values()):
         say("the model has seen these labels and may have learned their errors; retrain --folds 3 makes this sharper")
     rated = [rate(project, run.id, request.by, one) for one in track(subjects.values(), "rating", len(subjects))]
     eligible = [candidate for candidate in rated if not np.isnan(candidate.score)]
     chosen = choose(eligible, request.worst, random_share=request.random_share, seed=run.id)
+    left_out = len(idle) - len(wanted)
     if not chosen:
-        raise _nothing_left(len(samples), len(samples) - len(rows), left_out)
+        raise _nothing_left(len(samples), len(samples) - len(idle), left_out)
     return _Chosen([(subjects[c.sample_id], c) for c in chosen], corrected, left_out)
+
+
+def _corrected(project: Project, rows: Mapping[str, ImageRow]) -> frozenset[str]:
+    """Ids of the samples whose present mask is one that annotators left or accepted."""
+    known = project.ledger.corrected()
+    return frozenset(name for name, row in rows.items() if (name, row.mask_sha256) in known)
 
 
 def _usable(project: Project, request: PushRequest, say: Say) -> list[Sample]:
