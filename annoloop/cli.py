@@ -167,6 +167,11 @@ def from_coco_command(file: Path, out: Path, images: Path | None, own_classes: b
 @click.option("--seed", type=int, help="Random seed.")
 @click.option("--from-scratch", is_flag=True, help="Do not start from the current model.")
 @click.option("--allow-test-images", is_flag=True, help="Train even on images that are in the test split, too.")
+@click.option(
+    "--folds",
+    type=click.IntRange(2, 10),
+    help="So many more trainings, for predictions by models that have not seen the label; default: none.",
+)
 @common
 def retrain_command(budget: str | None, **options: Any) -> None:
     """Train on the current masks; promote the model if it is better. ^C keeps the last checkpoint."""

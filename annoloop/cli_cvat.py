@@ -56,11 +56,14 @@ def _asked_for(username: str | None) -> Credentials:
     return Credentials(token=secret) if username is None else Credentials(username=username, password=secret)
 
 
-@click.command("push", epilog=example("annoloop push --worst 50", "annoloop push --worst 20 --by class:scratch"))
+@click.command("push", epilog=example("annoloop push --worst 50", "annoloop push --worst 20 --by label-quality"))
 @click.option("--worst", type=click.IntRange(1), required=True, help="How many images.")
 @click.option("--split", "splits", multiple=True, default=("train",), show_default=True, help="May be repeated.")
-@click.option("--by", default="dice", show_default=True, help="dice, missed, or class:NAME.")
+@click.option(
+    "--by", default="dice", show_default=True, help="dice, missed, class:NAME, label-quality, or uncertainty."
+)
 @click.option("--source", type=click.Choice(["prediction", "ground-truth"]), help="Which masks to correct.")
+@click.option("--corrected/--no-corrected", default=False, help="Also images that annotators have corrected already.")
 @click.option("--random-share", type=click.FloatRange(0, 1), help="Share of images drawn by chance.")
 @click.option("--shape", type=click.Choice(["mask", "polygon"]), help="Exact masks, or polygons, which lose pixels.")
 @click.option("--tolerance-px", type=click.FloatRange(0), help="How coarse polygons may be; 0: exact.")
@@ -71,7 +74,16 @@ def _asked_for(username: str | None) -> Credentials:
 @click.option("--dry-run", is_flag=True, help="Show what would go, send nothing.")
 @common
 def push_command(worst: int, splits: tuple[str, ...], by: str, dry_run: bool, **options: Any) -> None:
-    """Send the worst images with masks to CVAT as one task. The same command finishes a broken push."""
+    """Send the worst images with masks to CVAT as one task. The same command finishes a broken push.
+
+    \b
+    --by says what is bad:
+      dice           model and label overlap least
+      missed         most labelled foreground that the model does not find
+      class:NAME     the same as dice, for one class
+      label-quality  the model is sure that the label is wrong; best after retrain --folds 3
+      uncertainty    the model is unsure; needs no labels, so it works for --split pool too
+    """
     from annoloop.push import push
 
     screen = open_screen(options)
@@ -99,6 +111,7 @@ def _push_request(
         by=by,
         source=chosen("source", config.push.source),
         random_share=chosen("random_share", config.push.random_share),
+        corrected=options["corrected"],
         shape=chosen("shape", config.push.shape),
         tolerance_px=chosen("tolerance_px", config.push.tolerance_px),
         segment_size=chosen("segment_size", config.cvat.segment_size),

@@ -177,6 +177,9 @@ class Screen:
         )
         verdict = "[green]promoted[/]" if report.promoted else "[yellow]not promoted[/]"
         self._out.print(f"{verdict}: {escape(report.verdict)}")
+        if report.out_of_fold:
+            self._out.print(f"{report.out_of_fold} training images predicted by models that have not seen them")
+            self._next("annoloop push --worst 50 --by label-quality", "uses these predictions")
         self._next("annoloop evaluate", "shows its best and worst images")
 
     @show.register
@@ -191,15 +194,20 @@ class Screen:
 
     @show.register
     def _(self, report: PushReport) -> None:
-        table = Table("image", "score", "shapes", "pinned as issues", box=None, pad_edge=False)
+        table = Table("image", "score", "looks like", "shapes", "pinned as issues", box=None, pad_edge=False)
         for frame in report.frames:
             shapes = ", ".join(f"{label} {count}" for label, count in frame.shapes.items())
             score = "" if frame.score is None else f"{frame.score:.3f}"
             issues = ", ".join(issue.partition(":")[0] for issue in frame.issues)
-            table.add_row(escape(frame.sample_id), score, escape(shapes), escape(issues))
+            table.add_row(escape(frame.sample_id), score, frame.reading or "", escape(shapes), escape(issues))
         self._out.print(table)
         if report.alike_left_out:
             self._out.print(f"[yellow]{len(report.alike_left_out)} left out:[/] nearly the same as one that goes")
+        if report.corrected_left_out:
+            self._out.print(
+                f"[yellow]left out:[/] {report.corrected_left_out} images that annotators corrected already;"
+                " --corrected takes them in"
+            )
         if report.task is None:
             self._out.print(f"dry run: nothing was sent; the task would be [bold]{escape(report.name)}[/]")
             return
@@ -273,8 +281,8 @@ class Screen:
     @show.register
     def _(self, report: UndoReport) -> None:
         self._out.print(f"undid the pull of {report.pulled_at}: {len(report.restored)} masks restored")
-        for name in report.kept:
-            self._out.print(f"[yellow]kept:[/] {escape(name)} had no mask before")
+        if report.removed:
+            self._out.print(f"{len(report.removed)} first masks removed; their bytes stay in the history")
 
     @show.register
     def _(self, report: StatusReport) -> None:

@@ -23,6 +23,9 @@ from annoloop.gallery import ERROR_COLORS, Rgb, colorize, error_map, font_path
 from annoloop.masks import LabelMap
 from annoloop.metrics import confusion, dice
 
+CONTEXT_FOLDER = "related_images"
+"""CVAT takes images below it for context of the frame beside it."""
+
 LONGEST_PX = 1024
 NARROWEST_PX = 400
 
@@ -64,27 +67,33 @@ _Placed: TypeAlias = tuple[float, _Entry]
 """A legend entry with its left edge in pixels."""
 
 
-def context_pictures(image: Rgb, truth: LabelMap, prediction: LabelMap, classes: ClassTable) -> tuple[Picture, ...]:
+def context_pictures(
+    image: Rgb, truth: LabelMap | None, prediction: LabelMap, classes: ClassTable
+) -> tuple[Picture, ...]:
     """Current labels, prediction and errors over the image RGB uint8 (H, W, 3), each with its legend.
 
-    The image is shrunk to 1024 px on its longer side, or enlarged in whole steps to 400 px of width as long
-    as it stays within that; Dice per class, the worst first, is counted on the full maps (H, W).
+    Without labels there is the prediction alone.  The image is shrunk to 1024 px on its longer side, or
+    enlarged in whole steps to 400 px of width as long as it stays within that; Dice per class, the worst
+    first, is counted on the full maps (H, W).
 
     Raises:
         DataError: the three differ in size, or a map holds an index that is no class.
     """
-    if image.shape[:2] != truth.shape:
-        (height, width), (rows, columns) = image.shape[:2], truth.shape
+    given = prediction if truth is None else truth
+    if image.shape[:2] != given.shape:
+        (height, width), (rows, columns) = image.shape[:2], given.shape
         raise DataError(f"the image is {width} x {height} px, its label map {columns} x {rows} px")
-    scored = _dice_entries(truth, prediction, classes)
-    size_wh = _shown_size(*truth.shape)
-    shown = np.asarray(_resized(image, size_wh))
-    labels, predicted = (np.asarray(Image.fromarray(m).resize(size_wh, _NEAREST)) for m in (truth, prediction))
+    size_wh = _shown_size(*given.shape)
+    shown, predicted = np.asarray(_resized(image, size_wh)), _nearest(prediction, size_wh)
+    drawn = _picture("2 prediction", _outlined(shown, predicted, classes), _class_entries(predicted, classes))
+    if truth is None:
+        return (drawn,)
+    scored, labels = _dice_entries(truth, prediction, classes), _nearest(truth, size_wh)
     wrong = Image.fromarray(error_map(labels, predicted, classes, shown))
     errors = [_Entry(name, rgb) for name, rgb in ERROR_COLORS.items()]
     return (
         _picture("1 labels", _outlined(shown, labels, classes), _class_entries(labels, classes)),
-        _picture("2 prediction", _outlined(shown, predicted, classes), _class_entries(predicted, classes)),
+        drawn,
         _picture("3 errors", wrong, [*errors, *scored]),
     )
 
@@ -104,6 +113,10 @@ def _resized(image: Rgb, size_wh: tuple[int, int]) -> Image.Image:
     thinned = Image.fromarray(np.ascontiguousarray(image[::step, ::step]))
     shrinks = image.shape[1] > size_wh[0]
     return thinned.resize(size_wh, Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR)
+
+
+def _nearest(label_map: LabelMap, size_wh: tuple[int, int]) -> LabelMap:
+    return np.asarray(Image.fromarray(label_map).resize(size_wh, _NEAREST))
 
 
 def _outlined(image: Rgb, label_map: LabelMap, classes: ClassTable) -> Image.Image:

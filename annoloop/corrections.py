@@ -192,8 +192,8 @@ def _painted(reader: _Reader, row: FrameRow, frame: Frame, shapes: Sequence[Shap
         where=f"frame {frame.name}",
     )
     onto = None
-    if classes.keeps_uncovered:
-        onto = project.object_label_map(row.base_sha256 or row.pushed_sha256)
+    if classes.keeps_uncovered and row.base_sha256 is not None:  # without labels before, uncovered is ignored
+        onto = project.object_label_map(row.base_sha256)
     covered = coverage(parts, frame.size_hw)
     uncovered_px = int(np.count_nonzero(covered == 0)) if classes.background_index is None else 0
     label_map = paint(parts, frame.size_hw, fill=classes.fill_index, onto=onto)
@@ -214,13 +214,17 @@ def _stored(
 ) -> tuple[str | None, str, LabelMap | None]:
     """The file's present version, the version that belongs there, both in the history; and the present label map.
 
-    Where no pixel differs the present bytes are the ones that belong there.
+    Where no pixel differs the present bytes are the ones that belong there.  A new file is of the kind
+    that was pushed, grey or with that palette.
     """
     project, data = reader.project, reader.project.config.data
     path = project.mask_path(row.sample_id)
     pending = reader.pending.get(row.sample_id)
     if pending is None and not path.exists():
-        return None, project.keep_object(encode_index_png(to_stored(label_map, data, None))), None
+        if label_map is last:
+            return None, row.pushed_sha256, None
+        pushed = decode_index_png(project.object_bytes(row.pushed_sha256), row.name)
+        return None, project.keep_object(encode_index_png(to_stored(label_map, data, pushed))), None
     present_bytes = read_bytes(path) if pending is None else project.object_bytes(pending)
     on_disk = project.keep_object(present_bytes)
     if label_map is last and on_disk == row.pushed_sha256:
@@ -236,8 +240,10 @@ def _stored(
 
 
 def _differences(before: LabelMap | None, after: LabelMap) -> tuple[Counts, Counts]:
-    """Pixels gained and lost by class."""
-    if before is None or before is after or before.shape != after.shape:
+    """Pixels gained and lost by class; where nothing comparable was before, all are gained."""
+    if before is None:
+        return _counts(after), np.zeros(256, np.int64)
+    if before is after or before.shape != after.shape:
         return np.zeros(256, np.int64), np.zeros(256, np.int64)
     differs = before != after
     return np.bincount(after[differs], minlength=256), np.bincount(before[differs], minlength=256)

@@ -105,6 +105,16 @@ def to_stored(label_map: LabelMap, data: DataConfig, previous: IndexImage | None
     return IndexImage(np.where(same, previous.values, values), previous.palette)
 
 
+def palette_of(samples: Iterable[Sample]) -> bytes | None:
+    """The palette of the first mask among samples, so that a new one looks alike; None for grey ones, or for none.
+
+    Raises:
+        DataError: that mask cannot be read.
+    """
+    first = next((sample.mask for sample in samples if sample.mask is not None), None)
+    return None if first is None else read_index_png(first).palette
+
+
 def check_label_map(label_map: LabelMap, size_hw: tuple[int, int], classes: ClassTable, where: object) -> None:
     """Raise if a label map cannot belong to an image of ``size_hw`` or holds an unknown index.
 

@@ -15,7 +15,7 @@ from itertools import cycle, islice
 from pathlib import Path, PurePosixPath
 
 from annoloop.archive import Picture
-from annoloop.context import context_pictures
+from annoloop.context import CONTEXT_FOLDER, context_pictures
 from annoloop.cvat import CvatServer
 from annoloop.cvat_wire import Frame, Issue, JobInfo, Label, Shape, shape_digest
 from annoloop.errors import CvatError, DataError
@@ -30,9 +30,6 @@ _UPLOADS = 3
 _PAUSE_S = 1.0
 _MAY_PASS = (404, 409, 429)
 """Refusals of an upload that another try may not meet: a piece got lost, the server is busy or throttled."""
-
-CONTEXT_FOLDER = "related_images"
-"""CVAT takes images below it for context of the frame beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +166,7 @@ def _upload(way: _Delivery, cvat_id: int) -> None:
 
 
 def _with_context(way: _Delivery, images: Sequence[tuple[str, Path]]) -> Iterator[Picture]:
-    """Every image, and beside it its pictures of labels, prediction and errors; one frame's at a time in memory."""
+    """Every image, and beside it its context pictures; one frame's at a time in memory."""
     hashes = way.project.ledger.images()
     pairs = list(zip(images, way.frames, strict=True))
     for image, frame in way.track(pairs, "drawing context", len(pairs)):
@@ -178,11 +175,10 @@ def _with_context(way: _Delivery, images: Sequence[tuple[str, Path]]) -> Iterato
 
 
 def _context(way: _Delivery, frame: FrameRow, image_sha256: str) -> list[Picture]:
-    assert frame.base_sha256 is not None
     assert way.task.run_id is not None
     found = context_pictures(
         read_image(way.project.image_path(frame.sample_id)),
-        way.project.object_label_map(frame.base_sha256),
+        None if frame.base_sha256 is None else way.project.object_label_map(frame.base_sha256),
         way.project.prediction(way.task.run_id, image_sha256),
         way.project.classes,
     )

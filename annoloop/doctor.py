@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from annoloop.cvat import open_server
-from annoloop.dataset import check_samples, list_samples
+from annoloop.dataset import UNLABELLED, check_samples, list_samples
 from annoloop.durations import in_words
 from annoloop.errors import AnnoloopError
 from annoloop.fiftyone_app import mongod_path
@@ -151,7 +151,11 @@ def _data(project: Project, track: Track) -> Iterator[Check]:
         track(usable, "checking images and masks", len(usable)), project.config.data, project.classes
     )
     counts = Counter(sample.split for sample in listing.samples)
-    found = ", ".join(f"{split} {counts[split]}" for split in project.config.data.splits)
+    labelled = Counter(sample.split for sample in listing.samples if sample.mask is not None)
+    found = ", ".join(
+        f"{split} {counts[split]}" + (f" ({labelled[split]} labelled)" if split == UNLABELLED else "")
+        for split in project.config.data.splits
+    )
     yield Check("data", "fault" if faults else "ok", f"{found} images, {len(faults)} faults")
     for fault in faults[:50]:
         yield Check(fault.kind, "fault", str(fault))

@@ -177,6 +177,21 @@ def write_atomic(path: Path, data: bytes) -> None:
         raise unwritable(path, error) from error
 
 
+def remove(path: Path) -> bool:
+    """Remove a file; False where there is none.
+
+    Raises:
+        DataError: no permission.
+    """
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise unwritable(path, error) from error
+    return True
+
+
 def drop_partial(path: Path) -> None:
     """Remove what a ``write_atomic`` of this file left beside it when it was killed."""
     for rest in path.parent.glob(f".{glob.escape(path.name)}.*.part"):

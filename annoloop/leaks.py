@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from annoloop.dataset import UNLABELLED
 from annoloop.errors import DataError
 from annoloop.progress import Track, silent
 from annoloop.project import Project
@@ -18,16 +17,15 @@ _SHOWN = 5
 
 
 def refuse_test_images(project: Project, rows: Mapping[str, ImageRow], track: Track = silent) -> None:
-    """Raise if one of ``rows``, or a labelled image of the pool, is in the test split or nearly the same as one there.
+    """Raise if one of ``rows`` is in the test split or nearly the same as an image there.
 
     Raises:
         DataError: names the pairs; or an image cannot be read.
     """
     if "test" not in project.config.data.splits:
         return
-    seen = {**rows, **_labelled_pool(project, track)}
     tested = project.scan(project.samples(["test"]), track)
-    leaks = _leaks(project, seen, tested, track)
+    leaks = _leaks(project, rows, tested, track)
     if leaks:
         rest = f" and {len(leaks) - _SHOWN} more" if len(leaks) > _SHOWN else ""
         raise DataError(
@@ -36,12 +34,6 @@ def refuse_test_images(project: Project, rows: Mapping[str, ImageRow], track: Tr
             where=project.config.data.root,
             hint="take them out of one of the two; --allow-test-images trains all the same",
         )
-
-
-def _labelled_pool(project: Project, track: Track) -> Mapping[str, ImageRow]:
-    if UNLABELLED not in project.config.data.splits:
-        return {}
-    return project.scan([s for s in project.samples([UNLABELLED]) if s.mask is not None], track)
 
 
 def _leaks(project: Project, seen: Mapping[str, ImageRow], tested: Mapping[str, ImageRow], track: Track) -> list[str]:

@@ -196,11 +196,11 @@ class Ledger:
             )
             task_id = int(cursor.lastrowid or 0)
             self._execute_many(
-                "INSERT INTO frame (task_id, sample_id, name, score, base_sha256, pushed_sha256, sent_sha256, shapes)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO frame (task_id, sample_id, name, score, base_sha256, pushed_sha256, sent_sha256, shapes,"
+                " reading) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
                     (task_id, f.sample_id, f.name, f.score, f.base_sha256, f.pushed_sha256, f.sent_sha256,
-                     json.dumps(f.shapes))
+                     json.dumps(f.shapes), f.reading)
                     for f in frames
                 ],
             )  # fmt: skip
@@ -229,7 +229,7 @@ class Ledger:
         return [
             FrameRow(
                 row["sample_id"], row["name"], row["score"], row["base_sha256"], row["pushed_sha256"],
-                row["sent_sha256"], tuple(json.loads(row["shapes"])), row["state"],
+                row["sent_sha256"], tuple(json.loads(row["shapes"])), row["state"], row["reading"],
             )
             for row in rows
         ]  # fmt: skip
@@ -242,6 +242,11 @@ class Ledger:
             (other_than,),
         )
         return {row["sample_id"] for row in rows}
+
+    def corrected(self) -> set[tuple[str, str]]:
+        """(sample id, mask) of every version that annotators left or accepted in a finished frame."""
+        rows = self._execute("SELECT sample_id, pushed_sha256 FROM frame WHERE state IN ('changed', 'accepted')")
+        return {(row["sample_id"], row["pushed_sha256"]) for row in rows}
 
     def put_frames(self, task_id: int, frames: Iterable[FrameRow]) -> None:
         """Bring frames up to date: what was last in step with CVAT, and what became of them."""
@@ -271,7 +276,7 @@ class Ledger:
     # mask changes
 
     def add_change(self, kind: str, task_id: int | None, changes: Sequence[MaskChange]) -> int:
-        """Record masks that are about to be replaced; returns the change's number."""
+        """Record masks that are about to be replaced or removed; returns the change's number."""
         with self.transaction():
             cursor = self._execute(
                 "INSERT INTO change (kind, task_id, made_at) VALUES (?, ?, ?)", (kind, task_id, _now())
@@ -292,7 +297,7 @@ class Ledger:
         return [(row["change_id"], MaskChange(*row[1:])) for row in rows]
 
     def mark_written(self, change_id: int, sample_id: str) -> None:
-        """Note that a mask file has been replaced."""
+        """Note that a mask file has been replaced or removed."""
         with self.transaction():
             self._execute(
                 "UPDATE mask_change SET written = 1 WHERE change_id = ? AND sample_id = ?",

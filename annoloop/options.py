@@ -54,6 +54,8 @@ def opened_project(options: dict[str, Any], screen: Screen, *, changes: str | No
         if project.recovered is not None:
             for sample_id in project.recovered.written:
                 screen.say(f"finished an interrupted write: {sample_id}")
+            for sample_id in project.recovered.removed:
+                screen.say(f"finished an interrupted undo: {sample_id} has no mask again")
             for sample_id in project.recovered.conflicts:
                 screen.say(f"[yellow]left as it is, edited since:[/] {sample_id}")
         yield project

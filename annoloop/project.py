@@ -1,6 +1,6 @@
 """A project: its configuration, its folder ``.annoloop``, its ledger and its mask history, opened together.
 
-The one place that replaces a mask in the working tree.  The fact to know: object first, then the
+The one place that replaces or removes a mask in the working tree.  The fact to know: object first, then the
 ledger row, then the file by ``os.replace``; opening the project finishes what was cut off (law 4).
 """
 
@@ -28,11 +28,12 @@ from annoloop.config import Config
 from annoloop.dataset import Sample, decode_label_map, list_samples
 from annoloop.errors import ConfigError, DataError, LedgerError
 from annoloop.images import (
-    decode_index_png,
     drop_partial,
     file_sha256,
     read_bytes,
+    read_index_png,
     read_small_grey,
+    remove,
     sha256,
     unreadable,
     write_atomic,
@@ -49,10 +50,19 @@ _LOOKS_AT_ONCE = 200
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What opening the project finished: masks written, and files that somebody changed meanwhile."""
+    """What opening the project finished: masks written or removed, and files that somebody changed meanwhile."""
 
-    written: tuple[str, ...]
-    conflicts: tuple[str, ...]
+    written: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    conflicts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Opinion:
+    """What a model says of an image: its prediction (H, W) and how sure it is of it, uint8 (H, W), 255 is certain."""
+
+    prediction: LabelMap
+    confidence: npt.NDArray[np.uint8]
 
 
 class Project:
@@ -105,8 +115,15 @@ class Project:
 
     def prediction_paths(self, run_id: int, image_sha256: str) -> tuple[Path, Path]:
         """Where a run's index PNG and confidence PNG of an image lie; by content, so a copy is found too."""
-        folder = self.state_dir / "predictions" / f"{run_id:04d}" / image_sha256[:2]
-        return folder / f"{image_sha256}.png", folder / f"{image_sha256}.confidence.png"
+        return _prediction_pair(self._prediction_dir(run_id), image_sha256)
+
+    def out_of_fold_paths(self, run_id: int, image_sha256: str) -> tuple[Path, Path]:
+        """The same of a model that was trained like the run, but without this image."""
+        return _prediction_pair(self._prediction_dir(run_id) / "out-of-fold", image_sha256)
+
+    def has_out_of_fold(self, run_id: int, image_sha256: str) -> bool:
+        """Whether there is an out-of-fold prediction of an image; the index PNG is the last to be written."""
+        return self.out_of_fold_paths(run_id, image_sha256)[0].is_file()
 
     @contextmanager
     def locked(self, command: str) -> Iterator[None]:
@@ -229,8 +246,7 @@ class Project:
         Raises:
             DataError: it has not been made.
         """
-        path, _ = self.prediction_paths(run_id, image_sha256)
-        return decode_index_png(read_bytes(path), path).values
+        return read_index_png(self.prediction_paths(run_id, image_sha256)[0]).values
 
     def confidence(self, run_id: int, image_sha256: str) -> npt.NDArray[np.uint8]:
         """How sure a run is of its prediction, (H, W), 255 is certain.
@@ -238,8 +254,17 @@ class Project:
         Raises:
             DataError: it has not been made.
         """
-        _, path = self.prediction_paths(run_id, image_sha256)
-        return decode_index_png(read_bytes(path), path).values
+        return read_index_png(self.prediction_paths(run_id, image_sha256)[1]).values
+
+    def opinion(self, run_id: int, image_sha256: str) -> Opinion:
+        """What to hold a label against: the out-of-fold prediction, or else the run's own.
+
+        Raises:
+            DataError: neither has been made.
+        """
+        out_of_fold = self.has_out_of_fold(run_id, image_sha256)
+        paths = (self.out_of_fold_paths if out_of_fold else self.prediction_paths)(run_id, image_sha256)
+        return Opinion(*(read_index_png(path).values for path in paths))
 
     def image_path(self, sample_id: str) -> Path:
         """Where a sample's image lies."""
@@ -250,6 +275,11 @@ class Project:
         """Where a sample's mask lies, or will lie."""
         data = self.config.data
         return self._place(sample_id, data.mask_dir, data.mask_suffix)
+
+    def mask_sha256(self, sample_id: str) -> str | None:
+        """The version of a sample's mask that is on disk now; None where there is no file."""
+        path = self.mask_path(sample_id)
+        return file_sha256(path) if path.exists() else None
 
     def change_masks(self, kind: str, task_id: int | None, changes: Sequence[MaskChange]) -> int:
         """Record a change of masks whose old and new bytes are in the history; ``write_masks`` follows it."""
@@ -305,23 +335,28 @@ class Project:
         below = "" if places[split].endswith(".txt") else places[split]
         return self.config.data.root / folder / below / f"{stem}{suffix}"
 
+    def _prediction_dir(self, run_id: int) -> Path:
+        return self.state_dir / "predictions" / f"{run_id:04d}"
+
     def _object_path(self, digest: str) -> Path:
         return self.state_dir / "masks" / digest[:2] / f"{digest}.png"
 
     def write_masks(self) -> Recovered:
-        """Bring the mask files up to the ledger; a file that somebody edited meanwhile stays as it is."""
-        written, conflicts = [], []
+        """Write and remove mask files as the ledger says; one that somebody edited meanwhile stays as it is."""
+        written, removed, conflicts = [], [], []
         for change_id, change in self.ledger.unwritten():
             path = self.mask_path(change.sample_id)
             drop_partial(path)
-            on_disk = file_sha256(path) if path.exists() else None
+            on_disk = self.mask_sha256(change.sample_id)
             if on_disk not in (change.old_sha256, change.new_sha256):
                 conflicts.append(change.sample_id)  # somebody edited it meanwhile: theirs stays
+            elif change.new_sha256 is None:
+                removed += [change.sample_id] if remove(path) else []
             elif on_disk != change.new_sha256:
                 write_atomic(path, self.object_bytes(change.new_sha256))
                 written.append(change.sample_id)
             self.ledger.mark_written(change_id, change.sample_id)
-        return Recovered(tuple(written), tuple(conflicts))
+        return Recovered(tuple(written), tuple(removed), tuple(conflicts))
 
 
 def open_project(folder: Path | None) -> Project:
@@ -331,6 +366,11 @@ def open_project(folder: Path | None) -> Project:
         ConfigError: there is none, or its annoloop.yaml has faults.
     """
     return Project(configuration.find((folder or Path.cwd()).resolve()))
+
+
+def _prediction_pair(folder: Path, image_sha256: str) -> tuple[Path, Path]:
+    beside = folder / image_sha256[:2]
+    return beside / f"{image_sha256}.png", beside / f"{image_sha256}.confidence.png"
 
 
 def _locks(stream: IO[str]) -> bool:

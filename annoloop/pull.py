@@ -188,7 +188,9 @@ def _in_words(project: Project, readings: Sequence[TaskReading], one: Correction
     if one.on_disk is None:
         return f"{sample_id} (deleted on disk)"
     by = project.ledger.task_that_wrote(sample_id, one.on_disk)
-    return f"{sample_id} ({'edited on disk' if by is None else f'task {by} brought another version'})"
+    if by is not None:
+        return f"{sample_id} (task {by} brought another version)"
+    return f"{sample_id} ({'got a mask on disk' if one.row.base_sha256 is None else 'edited on disk'})"
 
 
 # recording

@@ -11,36 +11,31 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
-from typing import Literal
 from uuid import uuid4
 
 import numpy as np
 
+from annoloop.criteria import LABEL_QUALITY, Subject, check_criterion, flattered, needs_labels, rate
 from annoloop.cvat import CvatServer
 from annoloop.cvat_wire import digest_label
-from annoloop.dataset import check_label_map, decode_label_map, to_stored
-from annoloop.delivery import CONTEXT_FOLDER, Handling, deliver, give_up
+from annoloop.dataset import Sample, palette_of
+from annoloop.delivery import Handling, deliver, give_up
 from annoloop.errors import ConfigError, DataError
-from annoloop.images import decode_index_png, encode_index_png, image_size_hw, read_bytes
-from annoloop.masks import LabelMap, to_cvat_runs
-from annoloop.metrics import dice, missed_share, wrong_px
-from annoloop.mistakes import largest_mistakes
+from annoloop.planning import Planned, Planner, Source
 from annoloop.progress import Say, Track, silent, unsaid
 from annoloop.project import Project
-from annoloop.schema import FrameRow, IssueRow, RunRow, TaskRow
-from annoloop.scoring import Scored, Watch, score, unwatched
+from annoloop.schema import ImageRow, RunRow, TaskRow
+from annoloop.scoring import Watch, predict, score, unwatched
 from annoloop.selection import Candidate, choose
-from annoloop.shapes import Drawing, Kind, draw, polygon_loss_px
-
-Source = Literal["prediction", "ground-truth"]
+from annoloop.shapes import Drawing, Kind
 
 
 @dataclass(frozen=True, slots=True)
 class PushRequest:
-    """What to push, ``by`` being dice, missed or class:NAME, and how it is to look in CVAT.
+    """What to push, ``by`` being one of ``criteria.py``, and how it is to look in CVAT.
 
-    ``segment_size``: images per job, 0 for one job.  ``tolerance_px`` counts for polygons only.
+    ``corrected``: also images whose mask is as annotators left it.  ``segment_size``: images per job,
+    0 for one job.  ``tolerance_px`` counts for polygons only.
     """
 
     worst: int
@@ -48,6 +43,7 @@ class PushRequest:
     by: str = "dice"
     source: Source = "prediction"
     random_share: float = 0.0
+    corrected: bool = False
     shape: Kind = "mask"
     tolerance_px: float = 1.0
     segment_size: int = 0
@@ -59,10 +55,14 @@ class PushRequest:
 
 @dataclass(frozen=True, slots=True)
 class PushedFrame:
-    """One image of the task: its score before, how many shapes each label has, and its issues."""
+    """One image of the task: its score before and what that looks like, shapes per label, and its issues.
+
+    ``reading`` is a guess, see ``label_quality.reading``; None for an image without labels, too.
+    """
 
     sample_id: str
     score: float | None
+    reading: str | None
     shapes: Mapping[str, int]
     issues: tuple[str, ...]
 
@@ -71,9 +71,9 @@ class PushedFrame:
 class PushReport:
     """What went to CVAT; ``task`` and ``url`` are None for a dry run.
 
-    ``polygon_loss_px``: pixels that would change if somebody edited every polygon; None for masks, and
-    for a push that was cut off and finished later.  ``alike_left_out``: sample ids that would have gone, but are
-    nearly the same as one that goes; not known any more of a push that was finished later.
+    ``polygon_loss_px``: pixels that would change if somebody edited every polygon; None for masks.
+    ``corrected_left_out``: images whose mask is as annotators left it.  ``alike_left_out``: sample ids that
+    would have gone, but are nearly the same as one that goes.  None of a push that was cut off and finished later.
     """
 
     name: str
@@ -84,16 +84,18 @@ class PushReport:
     resumed: bool
     polygon_loss_px: int | None
     frames: tuple[PushedFrame, ...]
-    alike_left_out: tuple[str, ...] = ()
+    corrected_left_out: int | None = None
+    alike_left_out: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Planned:
-    """One image of a plan."""
+class _Chosen:
+    """The images of a plan, worst first, which of them count as corrected, and who was left out."""
 
-    frame: FrameRow
-    issues: tuple[IssueRow, ...]
-    loss_px: int
+    pairs: Sequence[tuple[Subject, Candidate]]
+    corrected: frozenset[str]
+    corrected_left_out: int
+    alike_left_out: tuple[str, ...]
 
 
 def push(
@@ -108,10 +110,11 @@ def push(
     """Choose images, write the plan down, send it, and read it back; without a server only say what would go.
 
     Raises:
-        ConfigError: no model yet, an unknown class or split.
+        ConfigError: no model yet, an unknown criterion or split, labels asked of a split without any.
         DataError: nothing left to push, or a mask that cannot be used.
         CvatError: the server refused or could not be reached; the same command goes on.
     """
+    check_criterion(request.by, project.classes)
     run = project.current_run()
     if run is None:
         raise ConfigError("there is no model yet to find the worst images with", hint="annoloop retrain")
@@ -126,17 +129,17 @@ def push(
         return _send(project, server, request, handling, task, say, track, resumed=True)
     if server is not None:
         _give_up_stale(project, server, run, say)
-    chosen, alike = _choose(project, run, request, track, watch)
-    planned = [_plan(project, run, one, candidate, request) for one, candidate in track(chosen, "planning")]
+    chosen = _choose(project, run, request, say, track, watch)
+    planned = _plan(project, run, request, chosen, track)
     loss_px = None if request.shape == "mask" else sum(one.loss_px for one in planned)
     if loss_px is not None:
         say(_loss(planned, loss_px, request))
-    task = _write_plan(project, run, request, plan_digest, planned) if server is not None else None
-    if task is None:
+    if server is None:
         report = _report(request, run.id, _task_name(project, request), planned, loss_px)
     else:
+        task = _write_plan(project, run, request, plan_digest, planned)
         report = _send(project, server, request, handling, task, say, track, loss_px=loss_px)
-    return replace(report, alike_left_out=alike)
+    return replace(report, corrected_left_out=chosen.corrected_left_out, alike_left_out=chosen.alike_left_out)
 
 
 # the plan
@@ -144,7 +147,7 @@ def push(
 
 def _plan_digest(project: Project, request: PushRequest, run: RunRow) -> str:
     """Equal for the same command on the same model, classes and server."""
-    plan = [request.worst, request.splits, request.by, request.source, request.random_share]
+    plan = [request.worst, request.splits, request.by, request.source, request.random_share, request.corrected]
     plan += [
         request.shape,
         request.tolerance_px,
@@ -162,99 +165,86 @@ def _task_name(project: Project, request: PushRequest) -> str:
     return f"{project.config.project} {number:03d} worst {request.worst} by {request.by} {uuid4().hex[:8]}"
 
 
-def _choose(
-    project: Project, run: RunRow, request: PushRequest, track: Track, watch: Watch
-) -> tuple[list[tuple[Scored, Candidate]], tuple[str, ...]]:
-    """The images that go, and those left out for their sake."""
-    scored = {s.sample.id: s for s in score(project, run, project.samples(request.splits), track=track, watch=watch)}
-    busy = project.ledger.samples_in_open_tasks()
-    candidates = [_candidate(project, s, request.by) for name, s in scored.items() if name not in busy]
-    eligible = [c for c in candidates if not np.isnan(c.score)]
-    looks = project.looks({c.sample_id: scored[c.sample_id].row for c in eligible}, track)
+def _choose(project: Project, run: RunRow, request: PushRequest, say: Say, track: Track, watch: Watch) -> _Chosen:
+    samples, busy = _usable(project, request, say), project.ledger.samples_in_open_tasks()
+    idle = [sample for sample in samples if sample.id not in busy]
+    corrected = _corrected(project, project.scan(idle, track))
+    wanted = [sample for sample in idle if request.corrected or sample.id not in corrected]
+    subjects = {one.sample.id: one for one in _subjects(project, run, request, wanted, track, watch)}
+    if request.by == LABEL_QUALITY and flattered(project, run.id, subjects.values()):
+        say("the model has seen these labels and may have learned their errors; retrain --folds 3 makes this sharper")
+    rated = [rate(project, run.id, request.by, one) for one in track(subjects.values(), "rating", len(subjects))]
+    eligible = [candidate for candidate in rated if not np.isnan(candidate.score)]
+    looks = project.looks({c.sample_id: subjects[c.sample_id].row for c in eligible}, track)
     choice = choose(eligible, request.worst, random_share=request.random_share, seed=run.id, alike=looks.any_alike)
     if not choice.chosen:
-        reason = f"{len(busy & set(scored))} of {len(scored)} images are in open tasks" if busy else "no image fits"
-        raise DataError(f"nothing to push: {reason}", hint="annoloop status shows the open tasks")
-    return [(scored[c.sample_id], c) for c in choice.chosen], tuple(c.sample_id for c in choice.left_out)
+        raise _nothing_left(len(samples), len(samples) - len(idle), len(idle) - len(wanted))
+    pairs = [(subjects[c.sample_id], c) for c in choice.chosen]
+    return _Chosen(pairs, corrected, len(idle) - len(wanted), tuple(c.sample_id for c in choice.left_out))
 
 
-def _candidate(project: Project, one: Scored, by: str) -> Candidate:
-    """The lower the score the worse; NaN where the criterion says nothing about this image."""
-    counts, background = one.score.confusion, project.classes.background_index
-    if by == "dice":
-        value = one.score.dice
-    elif by == "missed":
-        value = 1 - missed_share(counts, background)
-    else:
-        value = float(dice(counts)[_class_index(project, by)])
-    return Candidate(one.sample.id, value, wrong_px(counts))
+def _corrected(project: Project, rows: Mapping[str, ImageRow]) -> frozenset[str]:
+    """Ids of the samples whose present mask is one that annotators left or accepted."""
+    known = project.ledger.corrected()
+    return frozenset(name for name, row in rows.items() if (name, row.mask_sha256) in known)
 
 
-def _class_index(project: Project, by: str) -> int:
-    name = by.removeprefix("class:")
-    if not by.startswith("class:") or name not in project.classes.names:
-        raise ConfigError(
-            f"{by!r} is no criterion",
-            where="--by",
-            hint=f"dice, missed, or class:NAME with one of {', '.join(project.classes.names)}",
-        )
-    return project.classes.names.index(name)
+def _usable(project: Project, request: PushRequest, say: Say) -> list[Sample]:
+    """The samples of the splits; where labels are needed, those that have them.
+
+    Raises:
+        ConfigError: labels are needed, and a split has none.
+    """
+    samples = project.samples(request.splits)
+    by_labels = needs_labels(request.by)
+    if not by_labels and request.source == "prediction":
+        return samples
+    labelled = [sample for sample in samples if sample.mask is not None]
+    needy = f"--by {request.by}" if by_labels else "--source ground-truth"
+    bare = {sample.split for sample in samples} - {sample.split for sample in labelled}
+    if bare:
+        remedy = "--by uncertainty ranks images without labels" if by_labels else "--source prediction"
+        raise ConfigError(f"no image of split {min(bare)!r} has labels", where=needy, hint=remedy)
+    if len(labelled) < len(samples):
+        say(f"{len(samples) - len(labelled)} images without labels are left out: {needy} needs them")
+    return labelled
 
 
-def _plan(project: Project, run: RunRow, one: Scored, candidate: Candidate, request: PushRequest) -> _Planned:
-    """Both masks into the history, the digests of the shapes that will be sent, and the largest mistakes."""
-    mask = one.sample.mask
-    assert mask is not None
-    base_bytes = read_bytes(mask)
-    truth = decode_label_map(base_bytes, project.config.data, mask)
-    check_label_map(truth, image_size_hw(one.sample.image), project.classes, mask)
-    base = project.keep_object(base_bytes)
-    prediction = project.prediction(run.id, one.row.image_sha256)
-    label_map, sent = truth, base
-    if request.source == "prediction":
-        # What is ignored stays ignored: the model knows nothing of it and would fill it in.
-        label_map = np.where(truth == project.classes.ignore_index, truth, prediction)
-        stored = to_stored(label_map, project.config.data, decode_index_png(base_bytes, mask))
-        sent = project.keep_object(encode_index_png(stored))
-    how, name = _drawing(project, request), _frame_name(project, one.sample.id)
-    drawn = draw(label_map, project.classes, how, name)
-    digests = tuple(sorted(one.digest for one in drawn))
-    frame = FrameRow(one.sample.id, name, candidate.score, base, sent, sent, digests)
-    issues = _issues(project, run, one, truth, prediction, request)
-    return _Planned(frame, issues, polygon_loss_px(drawn, label_map, project.classes))
+def _subjects(
+    project: Project, run: RunRow, request: PushRequest, samples: Sequence[Sample], track: Track, watch: Watch
+) -> list[Subject]:
+    """Samples with their predictions made and, where labels are needed, compared with them."""
+    if samples and needs_labels(request.by):
+        scored = score(project, run, samples, track=track, watch=watch)
+        return [Subject(one.sample, one.row, one.score.confusion) for one in scored]
+    rows = project.scan(samples, track)
+    predict(project, run, [(sample, rows[sample.id]) for sample in samples], watch=watch)
+    return [Subject(sample, rows[sample.id], None) for sample in samples]
+
+
+def _nothing_left(total: int, busy: int, corrected: int) -> DataError:
+    counts = ((busy, "in open tasks"), (corrected, "as annotators left them"))
+    reasons = [f"{count} of {total} images are {why}" for count, why in counts if count]
+    hint = "--corrected takes the corrected ones in" if corrected else "annoloop status shows the open tasks"
+    return DataError(f"nothing to push: {', '.join(reasons) or 'no image fits'}", hint=hint)
+
+
+def _plan(project: Project, run: RunRow, request: PushRequest, chosen: _Chosen, track: Track) -> list[Planned]:
+    bare = any(subject.sample.mask is None for subject, _ in chosen.pairs)
+    palette = palette_of(project.samples()) if bare else None
+    how = _drawing(project, request)
+    planner = Planner(project, run.id, request.source, how, request.issues_per_frame, palette)
+    return [
+        planner.plan(one.sample, one.row, rated.score, corrected=one.sample.id in chosen.corrected)
+        for one, rated in track(chosen.pairs, "planning", len(chosen.pairs))
+    ]
 
 
 def _drawing(project: Project, request: PushRequest) -> Drawing:
     return Drawing(request.shape, request.tolerance_px, project.config.push.min_region_px)
 
 
-def _frame_name(project: Project, sample_id: str) -> str:
-    name = f"{sample_id}{project.config.data.image_suffix}"
-    if CONTEXT_FOLDER in PurePosixPath(name).parts or "\\" in name:
-        raise DataError("CVAT cannot take an image of this name", where=name, hint="rename the file or its folder")
-    return name
-
-
-def _issues(
-    project: Project, run: RunRow, one: Scored, truth: LabelMap, prediction: LabelMap, request: PushRequest
-) -> tuple[IssueRow, ...]:
-    if request.issues_per_frame == 0:
-        return ()
-    found = largest_mistakes(
-        truth,
-        prediction,
-        project.confidence(run.id, one.row.image_sha256),
-        project.classes,
-        count=request.issues_per_frame,
-        least_px=project.config.push.min_region_px,
-    )
-    return tuple(
-        IssueRow(one.sample.id, number, mistake.message(project.classes), tuple(to_cvat_runs(mistake.region)))
-        for number, mistake in enumerate(found)
-    )
-
-
-def _loss(planned: Sequence[_Planned], loss_px: int, request: PushRequest) -> str:
+def _loss(planned: Sequence[Planned], loss_px: int, request: PushRequest) -> str:
     return (
         f"polygons at {request.tolerance_px:g} px: if somebody edits all of them, {loss_px} px in {len(planned)} images"
         " would change; those that nobody touches come back exactly"
@@ -262,7 +252,7 @@ def _loss(planned: Sequence[_Planned], loss_px: int, request: PushRequest) -> st
 
 
 def _write_plan(
-    project: Project, run: RunRow, request: PushRequest, plan_digest: str, planned: Sequence[_Planned]
+    project: Project, run: RunRow, request: PushRequest, plan_digest: str, planned: Sequence[Planned]
 ) -> TaskRow:
     how = _drawing(project, request)
     plan = {
@@ -315,7 +305,7 @@ def _send(
     cvat_id = None if server is None else deliver(project, server, task, handling, say=say, track=track)
     issues = project.ledger.issues(task.id)
     planned = [
-        _Planned(frame, tuple(i for i in issues if i.sample_id == frame.sample_id), 0)
+        Planned(frame, tuple(i for i in issues if i.sample_id == frame.sample_id), 0)
         for frame in project.ledger.frames(task.id)
     ]
     url = None if server is None or cvat_id is None else server.task_url(cvat_id)
@@ -326,7 +316,7 @@ def _report(
     request: PushRequest,
     run_id: int | None,
     name: str,
-    planned: Sequence[_Planned],
+    planned: Sequence[Planned],
     loss_px: int | None,
     cvat_id: int | None = None,
     url: str | None = None,
@@ -338,6 +328,7 @@ def _report(
         PushedFrame(
             one.frame.sample_id,
             one.frame.score,
+            one.frame.reading,
             Counter(map(digest_label, one.frame.shapes)),
             tuple(issue.message for issue in one.issues),
         )

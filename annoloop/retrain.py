@@ -15,9 +15,10 @@ from typing import Literal
 
 import numpy as np
 
-from annoloop.dataset import Sample, check_label_map, read_label_map
+from annoloop.dataset import UNLABELLED, Sample, check_label_map, read_label_map
 from annoloop.durations import seconds_of
 from annoloop.errors import AnnoloopError, ConfigError, DataError, Interrupted
+from annoloop.folds import Fold, predict_out_of_fold, split_folds
 from annoloop.images import file_sha256, image_size_hw
 from annoloop.leaks import refuse_test_images
 from annoloop.metrics import Comparison, compare, dice, scores
@@ -25,7 +26,7 @@ from annoloop.progress import Track, silent
 from annoloop.project import Project
 from annoloop.schema import ImageRow, RunRow
 from annoloop.scoring import Scored, Watch, missing_predictions, score, stacked, total, unwatched
-from annoloop.training import Event, Job, Result, run_job
+from annoloop.training import Event, Job, Result, result_of, run_job
 
 PROMOTE_SHARE = 0.95
 """A candidate must be better in this share of the bootstrap's resamples."""
@@ -40,6 +41,8 @@ class RetrainRequest:
 
     ``budget_s``: how many seconds all of it may take, data checks, training and scoring included;
     it goes before ``iterations`` of annoloop.yaml, and ``iterations`` before its budget.
+    ``folds``: how many more models predict the training images out of fold, 0 for none; they have the same
+    number of iterations, or share the budget.
     """
 
     recipe: str | None = None
@@ -52,11 +55,15 @@ class RetrainRequest:
     seed: int | None = None
     from_scratch: bool = False
     allow_test_images: bool = False
+    folds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class RetrainReport:
-    """A finished run and the verdict on it; Dice as fractions of 1 over the validation split."""
+    """A finished run and the verdict on it; Dice as fractions of 1 over the validation split.
+
+    ``out_of_fold``: training images that a model of another fold has predicted.
+    """
 
     run: int
     recipe: str
@@ -75,6 +82,7 @@ class RetrainReport:
     promoted: bool
     verdict: str
     checkpoint: str
+    out_of_fold: int
 
 
 def retrain(
@@ -93,21 +101,26 @@ def retrain(
         Interrupted: ^C; the last checkpoint is kept and the same command goes on from it.
     """
     began_at = time.time()
-    train, val = _labelled(project, "train"), _labelled(project, "val")
+    train, val = _labelled(project, "train", UNLABELLED), _labelled(project, "val")
     rows = project.scan([*train, *val], track)
     if not request.allow_test_images:
         refuse_test_images(project, rows, track)
     pixels = _check_and_count(project, train, val, track)
+    folds = split_folds(train, rows, request.folds) if request.folds else []
     champion = project.current_run()
     recipe = request.recipe or project.config.train.recipe
     parent = None if request.from_scratch else _start(champion, recipe, watch)
     digest = _digest(project, request, parent, recipe, rows)
     run, resumed = _begin(project, digest, recipe, parent)
     job = _job(project, request, run, parent, recipe, train, [(s, rows[s.id]) for s in val], pixels, began_at)
-    result = _train(project, run, job, watch)
+    result = (result_of(job.run_dir) if resumed else None) or _train(project, run, job, watch)
+    out_of_fold = _predict_out_of_fold(project, run, job, folds, watch)
     candidate = score(project, run, val, track=track, watch=watch)
     current = None if champion is None else score(project, champion, val, track=track, watch=watch)
-    return _judge(project, run, parent, result, candidate, current, resumed=resumed, train_images=len(train))
+    return _judge(
+        project, run, parent, result, candidate, current,
+        resumed=resumed, train_images=len(train), out_of_fold=out_of_fold,
+    )  # fmt: skip
 
 
 def _start(champion: RunRow | None, recipe: str, watch: Watch) -> RunRow | None:
@@ -119,10 +132,12 @@ def _start(champion: RunRow | None, recipe: str, watch: Watch) -> RunRow | None:
     return champion
 
 
-def _labelled(project: Project, split: str) -> list[Sample]:
+def _labelled(project: Project, split: str, *more: str) -> list[Sample]:
+    """The images with a mask of a split, and of further ones where annoloop.yaml has them."""
     if split not in project.config.data.splits:
         raise ConfigError(f"training needs a split {split!r}", where=project.path, hint="see data.splits")
-    found = [s for s in project.samples([split]) if s.mask is not None]
+    wanted = [name for name in (split, *more) if name in project.config.data.splits]
+    found = [s for s in project.samples(wanted) if s.mask is not None]
     if not found:
         raise DataError(f"split {split!r} has no image with a mask", where=project.config.data.root)
     return found
@@ -163,7 +178,7 @@ def _digest(
     asked = [
         file_sha256(project.recipe(recipe)),
         project.config.train.model_dump(mode="json"),
-        [request.iterations, request.budget_s, request.pretrained, request.seed],
+        [request.iterations, request.budget_s, request.pretrained, request.seed, request.folds],
         None if parent is None else parent.id,
         project.classes.digest,
         sorted((r.sample_id, r.image_sha256, r.mask_sha256) for r in rows.values()),
@@ -219,11 +234,16 @@ def _job(
 
 
 def _length(project: Project, request: RetrainRequest) -> tuple[int | None, float | None]:
-    """Iterations or seconds: what was asked for, or else what annoloop.yaml says; at most one of the two."""
+    """Iterations or seconds: what was asked for, or else what annoloop.yaml says; at most one of the two.
+
+    Folds are as many trainings more, and all of them share the seconds.
+    """
     settings = project.config.train
-    if request.iterations is not None or request.budget_s is not None:
-        return request.iterations, None if request.iterations is not None else request.budget_s
-    return settings.iterations, None if settings.budget is None else seconds_of(settings.budget)
+    iterations, budget_s = request.iterations, request.budget_s
+    if iterations is None and budget_s is None:
+        iterations = settings.iterations
+        budget_s = None if settings.budget is None else seconds_of(settings.budget)
+    return iterations, None if iterations is not None or budget_s is None else budget_s / (1 + request.folds)
 
 
 def _train(project: Project, run: RunRow, job: Job, watch: Watch) -> Result:
@@ -237,6 +257,14 @@ def _train(project: Project, run: RunRow, job: Job, watch: Watch) -> Result:
         raise
 
 
+def _predict_out_of_fold(project: Project, run: RunRow, job: Job, folds: Sequence[Fold], watch: Watch) -> int:
+    try:
+        return predict_out_of_fold(project, run.id, job, folds, watch)
+    except AnnoloopError:
+        project.ledger.end_run(run.id, "stopped")  # the model is whole: the same command goes on with the folds
+        raise
+
+
 def _judge(
     project: Project,
     run: RunRow,
@@ -247,6 +275,7 @@ def _judge(
     *,
     resumed: bool,
     train_images: int,
+    out_of_fold: int,
 ) -> RetrainReport:
     background = project.classes.background_index
     reached = scores(total(candidate), background)
@@ -272,6 +301,7 @@ def _judge(
         promoted=promoted,
         verdict=verdict,
         checkpoint=str(project.best_checkpoint(run.id)),
+        out_of_fold=out_of_fold,
     )
 
 

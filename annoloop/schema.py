@@ -130,7 +130,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (task_id, sample_id, number)
         ) STRICT, WITHOUT ROWID""",
     ),
-    # 3, 2026-11: near-duplicates
+    # 3, 2026-11: near-duplicates; first masks, which an undo removes; what a pushed frame's scores looked like
     (
         """
         CREATE TABLE look (             -- how an image looks, in small: it need not be decoded again to be compared
@@ -138,6 +138,20 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             bits BLOB NOT NULL,         -- uint8 (32,), see looks.py
             grey BLOB NOT NULL          -- uint8 (32, 32)
         ) STRICT""",
+        """
+        CREATE TABLE new_mask_change (  -- one mask replaced; all versions lie in the object store
+            change_id INTEGER NOT NULL REFERENCES change (id),
+            sample_id TEXT NOT NULL REFERENCES image (sample_id),
+            old_sha256 TEXT,            -- NULL: there was none
+            new_sha256 TEXT,            -- NULL: the file goes
+            written INTEGER NOT NULL DEFAULT 0 CHECK (written IN (0, 1)),
+            PRIMARY KEY (change_id, sample_id)
+        ) STRICT, WITHOUT ROWID""",
+        "INSERT INTO new_mask_change SELECT * FROM mask_change",
+        "DROP TABLE mask_change",
+        "ALTER TABLE new_mask_change RENAME TO mask_change",
+        "CREATE INDEX unwritten ON mask_change (change_id) WHERE written = 0",
+        "ALTER TABLE frame ADD COLUMN reading TEXT",
     ),
 )
 
@@ -202,6 +216,7 @@ class FrameRow:
     sent_sha256: str
     shapes: tuple[str, ...]
     state: str = "open"
+    reading: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,9 +233,11 @@ class IssueRow:
 
 @dataclass(frozen=True, slots=True)
 class MaskChange:
+    """A mask file replaced; without an old version it is new, without a new one it goes."""
+
     sample_id: str
     old_sha256: str | None
-    new_sha256: str
+    new_sha256: str | None
 
 
 @dataclass(frozen=True, slots=True)

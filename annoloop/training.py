@@ -112,7 +112,8 @@ class Event:
     (iterations, seconds_per_iteration, seconds: how long it will take), ``iteration`` (iteration,
     loss, lr, seconds), ``validation`` (iteration, mdice, miou, dice_per_class, best),
     ``prediction`` (image, done, total), ``warning`` (message), ``error`` (message, hint),
-    ``out-of-memory`` (batch_size), ``missing`` (package) and ``stopped`` (iteration, kept).
+    ``out-of-memory`` (batch_size), ``missing`` (package) and ``stopped`` (iteration, kept).  ``fold``
+    (number, count, images) is not the child's: the training of a fold begins.
     """
 
     kind: str
@@ -239,11 +240,17 @@ def _run_once(job: Job, on_event: Callable[[Event], None], python: str) -> Resul
             raise _interrupted(job, _stop(child, record, last), last) from None
         finally:
             _kill_group(child)
-    if code == 0 and (job.run_dir / "result.json").is_file():
-        return Result.from_json((job.run_dir / "result.json").read_text(encoding="utf-8"))
+    if code == 0 and (result := result_of(job.run_dir)) is not None:
+        return result
     if "missing" in last:
         raise MissingExtraError(last["missing"].fields["package"], "train")
     raise _failed(job, start.command, code, last)
+
+
+def result_of(run_dir: Path) -> Result | None:
+    """What a finished run left; None while it is not finished."""
+    path = run_dir / "result.json"
+    return Result.from_json(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def _write_job(job: Job) -> Path:

@@ -68,6 +68,9 @@ class TrainingView:
             self._console.print(f"iteration {fields['iteration']}: validation mDice {self._last}{best}")
         elif event.kind == "prediction":
             self._predicting(fields)
+        elif event.kind == "fold":
+            number, count, images = fields["number"], fields["count"], fields["images"]
+            self._console.print(f"fold {number} of {count}: a model for its {images} images, trained without them")
         elif event.kind == "warning":
             self._console.print(f"[yellow]warning:[/] {escape(str(fields['message']))}")
 

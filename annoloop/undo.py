@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from annoloop.errors import DataError, LedgerError
-from annoloop.images import file_sha256
+from annoloop.images import read_bytes
 from annoloop.project import Project
 from annoloop.schema import ChangeRow, MaskChange
 
 
 @dataclass(frozen=True, slots=True)
 class UndoReport:
-    """Which pull was undone, and whose masks were brought back (sample ids)."""
+    """Which pull was undone, whose masks were brought back and whose first masks were removed (sample ids)."""
 
     change: int
     pulled_at: str
     restored: tuple[str, ...]
-    kept: tuple[str, ...]
+    removed: tuple[str, ...]
 
 
 def undo(project: Project, *, force: bool = False) -> UndoReport:
@@ -25,24 +25,23 @@ def undo(project: Project, *, force: bool = False) -> UndoReport:
 
     Raises:
         LedgerError: there is nothing to undo.
-        DataError: a mask was edited since; ``force`` restores it all the same, its bytes go into history.
+        DataError: a mask was edited or deleted since; ``force`` goes back all the same, its bytes go into history.
     """
     change = _newest(project)
-    masks = [m for m in project.ledger.mask_changes(change.id) if m.old_sha256 is not None]
-    new = [m.sample_id for m in project.ledger.mask_changes(change.id) if m.old_sha256 is None]
-    edited = [m.sample_id for m in masks if file_sha256(project.mask_path(m.sample_id)) != m.new_sha256]
+    masks = project.ledger.mask_changes(change.id)
+    edited = [m.sample_id for m in masks if project.mask_sha256(m.sample_id) != m.new_sha256]
     if edited and not force:
         raise DataError(
             f"{len(edited)} masks were edited since that pull: {', '.join(edited[:5])}; nothing was written",
             hint="--force restores the older masks all the same; today's stay in the history",
         )
-    back = [MaskChange(m.sample_id, _keep_present(project, m.sample_id), str(m.old_sha256)) for m in masks]
+    back = [MaskChange(m.sample_id, _keep_present(project, m.sample_id), m.old_sha256) for m in masks]
     with project.ledger.transaction():
         undoing = project.change_masks("undo", change.task_id, back)
         project.ledger.mark_undone(change.id, undoing)
         _step_back(project, change, back)
-    restored = project.write_masks().written
-    return UndoReport(change.id, change.made_at, restored, tuple(new))
+    done = project.write_masks()
+    return UndoReport(change.id, change.made_at, done.written, done.removed)
 
 
 def _newest(project: Project) -> ChangeRow:
@@ -52,8 +51,9 @@ def _newest(project: Project) -> ChangeRow:
     raise LedgerError("there is no pull to undo", where=project.path.parent)
 
 
-def _keep_present(project: Project, sample_id: str) -> str:
-    return project.keep_object(project.mask_path(sample_id).read_bytes())
+def _keep_present(project: Project, sample_id: str) -> str | None:
+    path = project.mask_path(sample_id)
+    return project.keep_object(read_bytes(path)) if path.exists() else None
 
 
 def _step_back(project: Project, change: ChangeRow, back: list[MaskChange]) -> None:

@@ -29,6 +29,7 @@ LEVELS = {
     ),  # values and numbers, no files of ours
     2: (
         "images", "coco", "config", "cvat_wire", "polygons", "mistakes", "guide", "archive", "damage",
+        "label_quality",
     ),  # formats: bytes, JSON, YAML, Markdown to values and back
     3: (
         "dataset", "made_data", "schema", "training", "gallery", "mmseg_checkpoint", "shapes", "cvat_session",
@@ -39,7 +40,8 @@ LEVELS = {
     ),  # one outside system each
     5: ("project", "mmseg_recipe", "mmseg_keeping"),  # opened together: a project here, a training there
     6: (
-        "scoring", "leaks", "delivery", "corrections", "mmseg_budget", "mmseg_predict",
+        "scoring", "leaks", "delivery", "corrections", "mmseg_budget", "mmseg_predict", "criteria", "planning",
+        "folds",
     ),  # what several operations need, or half of one
     7: (
         "push", "pull", "retrain", "evaluate", "convert", "init", "browse", "doctor", "status", "log", "undo",

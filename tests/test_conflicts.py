@@ -103,7 +103,7 @@ def test_an_image_in_two_tasks_goes_to_whoever_is_pulled_first_and_the_other_is_
     sample_id = first.frames[0].sample_id
     annotate(loop.project, loop.cvat, int(first.task or 0), loop.truth)
     loop.pull(first.task)
-    second = loop.push(worst=8)
+    second = loop.push(worst=8, corrected=True)
     assert sample_id in {frame.sample_id for frame in second.frames}
     loop.draw(second.task, loop.frame_of(second.task, sample_id), "square", BLOT)
     loop.complete(second.task)
@@ -119,7 +119,7 @@ def test_an_image_in_two_tasks_of_one_pull_is_a_conflict_before_either_is_writte
     sample_id = first.frames[0].sample_id
     loop.complete(first.task)
     loop.pull(first.task)
-    second = loop.push(worst=8)
+    second = loop.push(worst=8, corrected=True)
     loop.complete(first.task, "in progress")
     loop.pull(first.task)
     for task, label in ((first.task, "square"), (second.task, "ring")):

@@ -55,6 +55,14 @@ def test_three_jpegs_whose_names_are_the_titles_of_panes() -> None:
     assert {Image.open(BytesIO(p.jpeg)).format for p in pictures} == {"JPEG"}
 
 
+def test_without_labels_the_prediction_is_the_only_picture_and_the_same() -> None:
+    image = np.full((*TRUTH.shape, 3), GREY, np.uint8)
+    (alone,), (_, beside, _) = context_pictures(image, None, PREDICTION, CLASSES), _draw(TRUTH, PREDICTION)
+    assert (alone.name, alone.jpeg) == ("2 prediction.jpg", beside.jpeg)
+    with pytest.raises(DataError, match="the image is 500 x 500 px, its label map 40 x 30 px"):
+        context_pictures(image, None, PREDICTION[:30, :40], CLASSES)
+
+
 def test_an_outline_is_stronger_than_its_fill_and_background_is_bare() -> None:
     labels = _pixels(_draw(TRUTH, PREDICTION)[0])
     assert labels[150, 100].tolist() == pytest.approx(RED, abs=60)

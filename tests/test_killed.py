@@ -227,4 +227,4 @@ def _pushed(place: Place) -> PushReport:
     """The report of a push that was quicker than its kill."""
     with opened(place.folder, place.server) as (project, _):
         task = project.ledger.tasks()[0]
-        return PushReport(task.name, task.cvat_id, None, "prediction", task.run_id, False, None, ())
+        return PushReport(task.name, task.cvat_id, None, "prediction", task.run_id, False, None, None, ())

@@ -307,6 +307,7 @@ def test_a_ledger_of_the_first_schema_keeps_its_rows(path: Path) -> None:
     old.execute("INSERT INTO task VALUES (3, 'worst 1', 'p', 'open', 'prediction', NULL, 'c', 'http://x', 12, '2026')")
     old.execute("INSERT INTO frame VALUES (3, 'train/a', 'a.png', 0.5, 'base', 'pushed', '[\"car:1\"]', 'open')")
     old.execute("INSERT INTO change VALUES (1, 'pull', 3, NULL, '2026')")
+    old.execute("INSERT INTO mask_change VALUES (1, 'train/a', 'old', 'new', 0)")
     old.close()
     with Ledger(path) as ledger:
         (task,) = ledger.tasks()
@@ -314,6 +315,7 @@ def test_a_ledger_of_the_first_schema_keeps_its_rows(path: Path) -> None:
         (frame,) = ledger.frames(3)
         assert frame == FrameRow("train/a", "a.png", 0.5, "base", "pushed", "pushed", ("car:1",))
         assert [change.task_id for change in ledger.changes()] == [3]
+        assert ledger.unwritten() == [(1, MaskChange("train/a", "old", "new"))]
         assert ledger.issues(3) == []
         ledger.set_task(3, "annotated", 12)
         with pytest.raises(LedgerError, match="FOREIGN KEY"):
@@ -341,6 +343,25 @@ def test_a_ledger_of_the_second_schema_keeps_its_rows_and_learns_looks(path: Pat
         assert ledger.looks() == {}
         ledger.put_looks({"i": look(np.zeros((SIDE, SIDE)))})
         assert ledger.looks().keys() == {"i"}
+
+
+def test_a_mask_counts_as_corrected_as_annotators_left_it(ledger: Ledger) -> None:
+    task = ledger.plan_task(TASK, FRAMES)
+    assert ledger.corrected() == set()
+    for state, corrected in (("changed", True), ("accepted", True), ("kept", False), ("deleted", False)):
+        ledger.put_frames(task, [replace(FRAMES[0], pushed_sha256="5" * 64, state=state)])
+        assert ledger.corrected() == ({("train/a", "5" * 64)} if corrected else set())
+
+
+def test_what_a_pushed_frame_looked_like_is_kept(ledger: Ledger) -> None:
+    frames = [replace(FRAMES[0], reading="label looks wrong"), FRAMES[1]]
+    assert ledger.frames(ledger.plan_task(TASK, frames)) == frames
+
+
+def test_a_first_mask_may_go_again(ledger: Ledger) -> None:
+    back = [MaskChange("train/a", "4" * 64, None), MaskChange("train/b", None, None)]
+    number = ledger.add_change("undo", None, back)
+    assert ledger.unwritten() == [(number, one) for one in back]
 
 
 def test_a_change_is_unwritten_until_it_is_marked(ledger: Ledger) -> None:

@@ -79,7 +79,7 @@ def test_an_image_that_cannot_be_read_is_named_and_those_before_it_are_remembere
 def test_a_replaced_mask_is_in_the_history_before_and_after(project: Project) -> None:
     path = project.mask_path(SAMPLE)
     before = path.read_bytes()
-    assert _replace(project, _change(project)) == Recovered((SAMPLE,), ())
+    assert _replace(project, _change(project)) == Recovered(written=(SAMPLE,))
     assert path.read_bytes() == NEW_MASK
     assert project.object_bytes(sha256(before)) == before
     assert project.object_bytes(sha256(NEW_MASK)) == NEW_MASK
@@ -100,7 +100,7 @@ def test_a_mask_edited_in_between_is_left_alone_and_reported(project: Project) -
     change = _change(project)
     mine = encode_index_png(IndexImage(np.full((40, 56), 1, np.uint8)))
     project.mask_path(SAMPLE).write_bytes(mine)
-    assert _replace(project, change) == Recovered((), (SAMPLE,))
+    assert _replace(project, change) == Recovered(conflicts=(SAMPLE,))
     assert project.mask_path(SAMPLE).read_bytes() == mine
     assert project.ledger.unwritten() == []
 
@@ -110,7 +110,7 @@ def test_a_mask_deleted_in_between_is_left_alone_and_reported(project: Project) 
     project.scan(project.samples())
     project.change_masks("pull", None, [change])
     project.mask_path(SAMPLE).unlink()
-    assert project.write_masks() == Recovered((), (SAMPLE,))
+    assert project.write_masks() == Recovered(conflicts=(SAMPLE,))
     assert not project.mask_path(SAMPLE).exists()
 
 
@@ -217,7 +217,7 @@ def test_a_killed_change_is_finished_at_the_next_opening(project: Project, momen
             assert finished is False or again.object_bytes(sha256(old)) == old
         assert [s.id for s in again.samples()] == [s.id for s in project.samples()]
     with Project(project.path) as third:
-        assert third.recovered == Recovered((), ())
+        assert third.recovered == Recovered()
 
 
 def test_a_file_edited_after_the_kill_is_left_alone(project: Project) -> None:
@@ -226,7 +226,7 @@ def test_a_file_edited_after_the_kill_is_left_alone(project: Project) -> None:
     mine = encode_index_png(IndexImage(np.full((40, 56), 1, np.uint8)))
     project.mask_path("train/0001").write_bytes(mine)
     with Project(project.path) as again:
-        assert again.recovered == Recovered(("train/0000",), ("train/0001",))
+        assert again.recovered == Recovered(written=("train/0000",), conflicts=("train/0001",))
     assert project.mask_path("train/0001").read_bytes() == mine
 
 

@@ -1,0 +1,94 @@
+"""What ``push --by`` means: one number for each image, the lower the worse.
+
+Not here: choosing by these numbers (``selection.py``).  The fact to know: what a model says of a label it was
+trained on is flattery; out-of-fold predictions (``retrain --folds``) are heard instead wherever there are any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from annoloop.classes import ClassTable
+from annoloop.dataset import Sample, read_label_map
+from annoloop.errors import ConfigError
+from annoloop.label_quality import certainty, label_quality
+from annoloop.metrics import Confusion, dice, image_dice, missed_share, wrong_px
+from annoloop.project import Project
+from annoloop.schema import ImageRow
+from annoloop.selection import Candidate
+
+UNCERTAINTY, LABEL_QUALITY = "uncertainty", "label-quality"
+
+_NAMED = ("dice", "missed", LABEL_QUALITY, UNCERTAINTY)
+_CLASS = "class:"
+_TRAINED_ON = ("train", "pool")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subject:
+    """An image to be rated; ``counts`` (K, K) compares it with its label, None where nobody has done so."""
+
+    sample: Sample
+    row: ImageRow
+    counts: Confusion | None
+
+
+def check_criterion(by: str, classes: ClassTable) -> None:
+    """Raise if ``--by`` names no criterion.
+
+    Raises:
+        ConfigError: names the possible ones.
+    """
+    known = by.removeprefix(_CLASS) in classes.names if by.startswith(_CLASS) else by in _NAMED
+    if not known:
+        raise ConfigError(
+            f"{by!r} is no criterion",
+            where="--by",
+            hint=f"{', '.join(_NAMED)}, or class:NAME with one of {', '.join(classes.names)}",
+        )
+
+
+def needs_labels(by: str) -> bool:
+    """Whether a criterion compares with labels; uncertainty alone does not."""
+    return by != UNCERTAINTY
+
+
+def rate(project: Project, run_id: int, by: str, subject: Subject) -> Candidate:
+    """The image with its number; NaN where the criterion says nothing about it.
+
+    Raises:
+        DataError: a prediction or a mask cannot be read.
+    """
+    if by in (UNCERTAINTY, LABEL_QUALITY):
+        value = _belief(project, run_id, by, subject)
+    else:
+        assert subject.counts is not None
+        value = _agreement(by, subject.counts, project.classes)
+    return Candidate(subject.sample.id, value, 0 if subject.counts is None else wrong_px(subject.counts))
+
+
+def flattered(project: Project, run_id: int, subjects: Iterable[Subject]) -> bool:
+    """Whether a model is heard on labels that it may have been trained on."""
+    return any(
+        one.sample.split in _TRAINED_ON and not project.has_out_of_fold(run_id, one.row.image_sha256)
+        for one in subjects
+    )
+
+
+def _agreement(by: str, counts: Confusion, classes: ClassTable) -> float:
+    if by == "dice":
+        return image_dice(counts, classes.background_index)
+    if by == "missed":
+        return 1 - missed_share(counts, classes.background_index)
+    return float(dice(counts)[classes.names.index(by.removeprefix(_CLASS))])
+
+
+def _belief(project: Project, run_id: int, by: str, subject: Subject) -> float:
+    opinion = project.opinion(run_id, subject.row.image_sha256)
+    if subject.sample.mask is None:
+        return certainty(opinion.confidence)
+    label_map, ignored = read_label_map(subject.sample.mask, project.config.data), project.classes.ignore_index
+    if by == UNCERTAINTY:
+        return certainty(opinion.confidence[label_map != ignored])
+    return label_quality(label_map, opinion.prediction, opinion.confidence, ignored)

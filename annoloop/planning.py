@@ -1,0 +1,128 @@
+"""What goes to CVAT of one image: which mask, as which shapes, the issues on it, and what its score looks like.
+
+Not here: which images (``push.py``) and how they travel (``delivery.py``).  The fact to know: everything that
+is sent lies in the mask history before the plan is written down, so a broken push can be finished without a
+look at the data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Literal
+
+import numpy as np
+
+from annoloop.context import CONTEXT_FOLDER
+from annoloop.dataset import Sample, check_label_map, decode_label_map, to_stored
+from annoloop.errors import DataError
+from annoloop.images import IndexImage, decode_index_png, encode_index_png, image_size_hw, read_bytes
+from annoloop.label_quality import Reading, certainty, label_quality, reading
+from annoloop.masks import LabelMap, to_cvat_runs
+from annoloop.mistakes import largest_mistakes
+from annoloop.project import Project
+from annoloop.schema import FrameRow, ImageRow, IssueRow
+from annoloop.shapes import Drawing, draw, polygon_loss_px
+
+Source = Literal["prediction", "ground-truth"]
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One image of a plan; ``loss_px`` would change if somebody edited all its polygons."""
+
+    frame: FrameRow
+    issues: tuple[IssueRow, ...]
+    loss_px: int
+
+
+@dataclass(frozen=True, slots=True)
+class Planner:
+    """How the images of one task are planned.
+
+    ``palette``: of the masks that images without one will get.
+    """
+
+    project: Project
+    run_id: int
+    source: Source
+    drawing: Drawing
+    issues_per_frame: int
+    palette: bytes | None
+
+    def plan(self, sample: Sample, row: ImageRow, score: float, *, corrected: bool) -> Planned:
+        """Both masks into the history, the digests of the shapes that will be sent, and the largest mistakes.
+
+        Raises:
+            DataError: mask or prediction does not fit the image, a name that CVAT cannot take.
+        """
+        if sample.mask is None:
+            return self._first(sample, row, score)
+        project = self.project
+        base_bytes = read_bytes(sample.mask)
+        truth = decode_label_map(base_bytes, project.config.data, sample.mask)
+        check_label_map(truth, image_size_hw(sample.image), project.classes, sample.mask)
+        base, prediction = project.keep_object(base_bytes), project.prediction(self.run_id, row.image_sha256)
+        label_map, sent = truth, base
+        if self.source == "prediction":
+            # What is ignored stays ignored: the model knows nothing of it and would fill it in.
+            label_map = np.where(truth == project.classes.ignore_index, truth, prediction)
+            stored = to_stored(label_map, project.config.data, decode_index_png(base_bytes, sample.mask))
+            sent = project.keep_object(encode_index_png(stored))
+        looks = "already corrected" if corrected else self._reading(row, truth)
+        return self._planned(sample, score, base, sent, label_map, self._issues(sample, row, truth, prediction), looks)
+
+    def _first(self, sample: Sample, row: ImageRow, score: float) -> Planned:
+        """An image without labels: the prediction is all there is, and nothing to hold it against."""
+        project = self.project
+        prediction = project.prediction(self.run_id, row.image_sha256)
+        check_label_map(prediction, image_size_hw(sample.image), project.classes, sample.image)
+        stored = IndexImage(to_stored(prediction, project.config.data, None).values, self.palette)
+        sent = project.keep_object(encode_index_png(stored))
+        return self._planned(sample, score, None, sent, prediction, (), None)
+
+    def _planned(
+        self,
+        sample: Sample,
+        score: float,
+        base: str | None,
+        sent: str,
+        label_map: LabelMap,
+        issues: tuple[IssueRow, ...],
+        looks: Reading | None,
+    ) -> Planned:
+        name = _frame_name(self.project, sample.id)
+        drawn = draw(label_map, self.project.classes, self.drawing, name)
+        digests = tuple(sorted(one.digest for one in drawn))
+        frame = FrameRow(sample.id, name, score, base, sent, sent, digests, reading=looks)
+        return Planned(frame, issues, polygon_loss_px(drawn, label_map, self.project.classes))
+
+    def _reading(self, row: ImageRow, truth: LabelMap) -> Reading | None:
+        opinion = self.project.opinion(self.run_id, row.image_sha256)
+        ignored = self.project.classes.ignore_index
+        quality = label_quality(truth, opinion.prediction, opinion.confidence, ignored)
+        return reading(quality, certainty(opinion.confidence[truth != ignored]))
+
+    def _issues(self, sample: Sample, row: ImageRow, truth: LabelMap, prediction: LabelMap) -> tuple[IssueRow, ...]:
+        if self.issues_per_frame == 0:
+            return ()
+        classes = self.project.classes
+        found = largest_mistakes(
+            truth,
+            prediction,
+            self.project.confidence(self.run_id, row.image_sha256),
+            classes,
+            count=self.issues_per_frame,
+            least_px=self.drawing.min_region_px,
+        )
+        return tuple(
+            IssueRow(sample.id, number, mistake.message(classes), tuple(to_cvat_runs(mistake.region)))
+            for number, mistake in enumerate(found)
+        )
+
+
+def _frame_name(project: Project, sample_id: str) -> str:
+    name = f"{sample_id}{project.config.data.image_suffix}"
+    if CONTEXT_FOLDER in PurePosixPath(name).parts or "\\" in name:
+        raise DataError("CVAT cannot take an image of this name", where=name, hint="rename the file or its folder")
+    return name
