@@ -128,7 +128,7 @@ class ForegroundCrop(BaseTransform):  # type: ignore[misc]
     in that direction.  Drawn from numpy's global generator, as mmseg's own crops are.
     """
 
-    def __init__(self, crop_size: tuple[int, int], share: float = 0.75) -> None:
+    def __init__(self, crop_size: tuple[int, int], share: float = 0.3) -> None:
         self._crop_size, self._share = crop_size, share
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:

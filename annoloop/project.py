@@ -10,11 +10,9 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Literal, Self
@@ -32,20 +30,16 @@ from annoloop.images import (
     file_sha256,
     read_bytes,
     read_index_png,
-    read_small_grey,
     remove,
     sha256,
     unreadable,
     write_atomic,
 )
 from annoloop.ledger import Ledger
-from annoloop.looks import SIDE, Look, Looks, look
 from annoloop.masks import LabelMap
 from annoloop.progress import Track, silent
 from annoloop.schema import ImageRow, MaskChange, RunRow
 from annoloop.training import Job, recipe_path
-
-_LOOKS_AT_ONCE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,24 +187,6 @@ class Project:
             rows[sample.id] = _scan_one(sample, known.get(sample.id))
         self.ledger.put_images(row for row in rows.values() if known.get(row.sample_id) != row)
         return rows
-
-    def looks(self, rows: Mapping[str, ImageRow], track: Track = silent) -> Looks:
-        """How images look, by sample id; only those never seen before are decoded.
-
-        Args:
-            rows: what ``scan`` says of them.
-
-        Raises:
-            DataError: an image cannot be read.
-        """
-        known = self.ledger.looks()
-        missing = {row.image_sha256: name for name, row in rows.items() if row.image_sha256 not in known}
-        paths = {digest: self.image_path(name) for digest, name in missing.items()}
-        fresh = track(_looked_at(paths), "comparing images", len(paths))
-        while some := dict(islice(fresh, _LOOKS_AT_ONCE)):  # what was seen before ^C is not lost
-            self.ledger.put_looks(some)
-            known |= some
-        return Looks({name: known[row.image_sha256] for name, row in rows.items()})
 
     def keep_object(self, data: bytes) -> str:
         """Put mask bytes into the history; returns their sha256."""
@@ -379,18 +355,6 @@ def _locks(stream: IO[str]) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _looked_at(paths: Mapping[str, Path]) -> Iterator[tuple[str, Look]]:
-    """The look of every image by its digest, decoded on all cores: Pillow lets go of Python's lock meanwhile."""
-    waiting = iter(paths.items())
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        while some := dict(islice(waiting, _LOOKS_AT_ONCE)):  # a few at a time, so that ^C need not wait for all
-            yield from zip(some, pool.map(_look_at, some.values()), strict=True)
-
-
-def _look_at(path: Path) -> Look:
-    return look(read_small_grey(path, SIDE))
 
 
 def _scan_one(sample: Sample, known: ImageRow | None) -> ImageRow:

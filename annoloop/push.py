@@ -28,6 +28,7 @@ from annoloop.schema import ImageRow, RunRow, TaskRow
 from annoloop.scoring import Watch, predict, score, unwatched
 from annoloop.selection import Candidate, choose
 from annoloop.shapes import Drawing, Kind
+from annoloop.twins import looks_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,7 @@ def _choose(project: Project, run: RunRow, request: PushRequest, say: Say, track
         say("the model has seen these labels and may have learned their errors; retrain --folds 3 makes this sharper")
     rated = [rate(project, run.id, request.by, one) for one in track(subjects.values(), "rating", len(subjects))]
     eligible = [candidate for candidate in rated if not np.isnan(candidate.score)]
-    looks = project.looks({c.sample_id: subjects[c.sample_id].row for c in eligible}, track)
+    looks = looks_of(project, {c.sample_id: subjects[c.sample_id].row for c in eligible}, track)
     choice = choose(eligible, request.worst, random_share=request.random_share, seed=run.id, alike=looks.any_alike)
     if not choice.chosen:
         raise _nothing_left(len(samples), len(samples) - len(idle), len(idle) - len(wanted))

@@ -64,7 +64,7 @@ model = dict(
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations"),
-    dict(type="ForegroundCrop", crop_size=crop_size),
+    dict(type="ForegroundCrop", crop_size=crop_size, share=0.3),
     dict(type="RandomFlip", prob=0.5),
     dict(
         type="PhotoMetricDistortion",

@@ -40,7 +40,7 @@ LEVELS = {
     ),  # one outside system each
     5: ("project", "mmseg_recipe", "mmseg_keeping"),  # opened together: a project here, a training there
     6: (
-        "scoring", "leaks", "delivery", "corrections", "mmseg_budget", "mmseg_predict", "criteria", "planning",
+        "scoring", "twins", "delivery", "corrections", "mmseg_budget", "mmseg_predict", "criteria", "planning",
         "folds",
     ),  # what several operations need, or half of one
     7: (

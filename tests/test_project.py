@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -42,35 +41,6 @@ def _replace(project: Project, *changes: MaskChange) -> Recovered:
 
 def _leftovers(project: Project) -> list[Path]:
     return list(project.config.data.root.rglob("*.part"))
-
-
-# looks
-
-
-def test_an_image_is_decoded_once_and_again_when_it_changes(project: Project) -> None:
-    looked: list[int] = []
-
-    def track(items: Iterable[T], title: str, total: int | None = None) -> Iterator[T]:
-        if title == "comparing images":
-            looked.append(total or 0)
-        return iter(items)
-
-    samples = project.samples()
-    first = project.looks(project.scan(samples), track)
-    assert first.names == tuple(s.id for s in samples)
-    samples[0].image.write_bytes(samples[1].image.read_bytes() + b"\0")  # the same picture, other bytes
-    again = project.looks(project.scan(samples), track)
-    assert looked == [6, 1]
-    assert first.partners(first) == {name: name for name in first.names}
-    assert again.any_alike(samples[0].id, [samples[1].id])
-
-
-def test_an_image_that_cannot_be_read_is_named_and_those_before_it_are_remembered(project: Project) -> None:
-    broken = project.samples()[4].image
-    broken.write_bytes(broken.read_bytes()[:200])
-    with pytest.raises(DataError, match="cannot be read") as caught:
-        project.looks(project.scan(project.samples()))
-    assert caught.value.where == str(broken)
 
 
 # the history

@@ -1,16 +1,21 @@
-"""Test images among those trained or chosen on: the same bytes, saved anew, in train, val or a labelled pool."""
+"""Images that are nearly the same: found once, and test images among those trained or chosen on."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from conftest import ProjectFactory
 from PIL import Image, ImageEnhance
 
 from annoloop.errors import DataError
-from annoloop.leaks import refuse_test_images
 from annoloop.project import Project
+from annoloop.retrain import RetrainRequest, retrain
+from annoloop.twins import looks_of, refuse_test_images
+
+T = TypeVar("T")
 
 
 def _check(project: Project) -> None:
@@ -64,10 +69,9 @@ def test_only_five_pairs_are_listed(project: Project) -> None:
 
 def test_images_of_the_pool_count_once_they_are_labelled(project_factory: ProjectFactory, tmp_path: Path) -> None:
     with _with_pool(project_factory, tmp_path) as project:
-        _check(project)
         project.mask_path("pool/0000").write_bytes(project.mask_path("test/0000").read_bytes())
         with pytest.raises(DataError, match="pool/0000 = test/0000"):
-            _check(project)
+            retrain(project, RetrainRequest(iterations=1))
 
 
 def test_without_a_test_split_there_is_nothing_to_leak(project_factory: ProjectFactory, tmp_path: Path) -> None:
@@ -79,3 +83,29 @@ def test_without_a_test_split_there_is_nothing_to_leak(project_factory: ProjectF
         assert "test" not in project.config.data.splits
         _check(project)
         assert project.ledger.looks() == {}, "nothing was decoded"
+
+
+def test_an_image_is_decoded_once_and_again_when_it_changes(project: Project) -> None:
+    looked: list[int] = []
+
+    def track(items: Iterable[T], title: str, total: int | None = None) -> Iterator[T]:
+        if title == "comparing images":
+            looked.append(total or 0)
+        return iter(items)
+
+    samples = project.samples()
+    first = looks_of(project, project.scan(samples), track)
+    assert first.names == tuple(s.id for s in samples)
+    samples[0].image.write_bytes(samples[1].image.read_bytes() + b"\0")  # the same picture, other bytes
+    again = looks_of(project, project.scan(samples), track)
+    assert looked == [6, 1]
+    assert first.partners(first) == {name: name for name in first.names}
+    assert again.any_alike(samples[0].id, [samples[1].id])
+
+
+def test_an_image_that_cannot_be_read_is_named_and_those_before_it_are_remembered(project: Project) -> None:
+    broken = project.samples()[4].image
+    broken.write_bytes(broken.read_bytes()[:200])
+    with pytest.raises(DataError, match="cannot be read") as caught:
+        looks_of(project, project.scan(project.samples()))
+    assert caught.value.where == str(broken)
