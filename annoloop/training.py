@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from annoloop.errors import ConfigError, Interrupted, MissingExtraError, OutOfMemoryError, TrainingError
-from annoloop.launch import launch
+from annoloop.launch import launch, thread_settings
 
 Kind = Literal["train", "predict", "measure"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -35,9 +35,6 @@ STOP_SECONDS = 30.0
 """How long a child that was asked to stop may take to end its iteration and to save."""
 
 _LOG_TAIL_LINES = 15
-
-_ENVIRONMENT = {"OMP_WAIT_POLICY": "passive"}
-"""Threads that wait give their core away: beside other work a training on a CPU is several times faster so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +269,7 @@ def _start(command: Sequence[str], run_dir: Path) -> subprocess.Popen[str]:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**_ENVIRONMENT, **os.environ},
+                env={**thread_settings(), **os.environ},
                 encoding="utf-8",
                 start_new_session=True,
             )

@@ -57,6 +57,7 @@ for loader in config.train_dataloader, config.val_dataloader:
 for step in config.train_dataloader.dataset.pipeline:
     if step["type"] == "ForegroundCrop":
         step.update(type="RandomCrop", cat_max_ratio=0.9)
+        step.pop("share", None)
 config.train_cfg.update(max_iters=iterations, val_interval=10**9)
 for scheduler in config.param_scheduler:
     scheduler["end"] = min(scheduler["end"], iterations) if scheduler["begin"] else iterations

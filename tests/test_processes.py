@@ -15,7 +15,7 @@ import pytest
 from small_job import in_child, make_job, of
 
 from annoloop.errors import ConfigError, Interrupted, TrainingError
-from annoloop.launch import launch
+from annoloop.launch import launch, thread_settings
 from annoloop.training import Event, run_job
 
 JOB = Path("runs/0007/job.json")
@@ -129,3 +129,15 @@ def test_gpus_that_are_not_there_are_an_error(tmp_path: Path) -> None:
         pytest.skip("this machine has a GPU; the check is for one that has none")
     with pytest.raises(TrainingError, match="no CUDA device was found"):
         run_job(make_job(tmp_path, iterations=8, processes=2, device="cuda"), lambda _: None)
+
+
+@pytest.mark.skipif(not Path("/proc/loadavg").is_file(), reason="needs Linux's /proc/loadavg")
+def test_threads_give_their_cores_away_where_others_want_them() -> None:
+    spinning = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(os.cpu_count() or 1)]
+    try:
+        time.sleep(0.3)
+        assert thread_settings() == {"OMP_WAIT_POLICY": "passive"}
+    finally:
+        for one in spinning:
+            one.kill()
+            one.wait()
