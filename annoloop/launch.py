@@ -84,7 +84,10 @@ def thread_settings() -> dict[str, str]:
     Threads that spin are a third faster where they have their cores to themselves, and several times slower
     where something else wants these: then they give them away.
     """
-    looks = [_others_running() for _ in range(_LOOKS) if not time.sleep(_LOOK_EVERY_S)]
+    looks = []
+    for _ in range(_LOOKS):
+        time.sleep(_LOOK_EVERY_S)
+        looks.append(_others_running())
     return {"OMP_WAIT_POLICY": "passive"} if statistics.median(looks) > 0 else {}
 
 
