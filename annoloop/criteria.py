@@ -13,7 +13,7 @@ from annoloop.classes import ClassTable
 from annoloop.dataset import Sample, read_label_map
 from annoloop.errors import ConfigError
 from annoloop.label_quality import certainty, label_quality
-from annoloop.metrics import Confusion, dice, image_dice, missed_share, wrong_px
+from annoloop.metrics import Confusion, confusion, dice, image_dice, missed_share, wrong_px
 from annoloop.project import Project
 from annoloop.schema import ImageRow
 from annoloop.selection import Candidate
@@ -60,12 +60,13 @@ def rate(project: Project, run_id: int, by: str, subject: Subject) -> Candidate:
     Raises:
         DataError: a prediction or a mask cannot be read.
     """
+    counts = _counts(project, run_id, subject)
     if by in (UNCERTAINTY, LABEL_QUALITY):
         value = _belief(project, run_id, by, subject)
     else:
-        assert subject.counts is not None
-        value = _agreement(by, subject.counts, project.classes)
-    return Candidate(subject.sample.id, value, 0 if subject.counts is None else wrong_px(subject.counts))
+        assert counts is not None
+        value = _agreement(by, counts, project.classes)
+    return Candidate(subject.sample.id, value, 0 if counts is None else wrong_px(counts))
 
 
 def flattered(project: Project, run_id: int, subjects: Iterable[Subject]) -> bool:
@@ -74,6 +75,16 @@ def flattered(project: Project, run_id: int, subjects: Iterable[Subject]) -> boo
         one.sample.split in _TRAINED_ON and not project.has_out_of_fold(run_id, one.row.image_sha256)
         for one in subjects
     )
+
+
+def _counts(project: Project, run_id: int, subject: Subject) -> Confusion | None:
+    """The label compared with what a model says that has not seen it; without folds, with the run's own word."""
+    if subject.counts is None or not project.has_out_of_fold(run_id, subject.row.image_sha256):
+        return subject.counts
+    assert subject.sample.mask is not None
+    label_map = read_label_map(subject.sample.mask, project.config.data)
+    prediction = project.opinion(run_id, subject.row.image_sha256).prediction
+    return confusion(label_map, prediction, len(project.classes), project.classes.ignore_index)
 
 
 def _agreement(by: str, counts: Confusion, classes: ClassTable) -> float:

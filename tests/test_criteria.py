@@ -75,6 +75,15 @@ def test_a_model_that_has_not_seen_the_label_is_heard_instead_and_the_rest_is_to
     assert ranked(loop, by="label-quality", splits=("val",))[1] == [], "the model was not trained on these"
 
 
+@pytest.mark.parametrize("by", ["dice", "missed"])
+def test_out_of_fold_predictions_are_heard_by_every_criterion(loop: Loop, by: str) -> None:
+    agree(loop)
+    nothing = np.zeros_like(loop.label_map("train/0004"))
+    model_says(loop.project, "train/0004", nothing, np.full_like(nothing, SURE), unseen=True)
+    worst = ranked(loop, by=by)[0].frames[0]
+    assert (worst.sample_id, worst.score) == ("train/0004", 0)
+
+
 def test_an_ignored_area_is_no_uncertainty(loop: Loop) -> None:
     agree(loop)
     contradict(loop, "train/0003", UNSURE)
