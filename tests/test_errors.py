@@ -17,6 +17,7 @@ EXIT_CODES = {
     "LedgerError": 5,
     "CvatError": 6,
     "TrainingError": 7,
+    "OutOfMemoryError": 7,
     "MissingExtraError": 8,
     "GateError": 9,
     "Interrupted": 130,
