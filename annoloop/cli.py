@@ -179,7 +179,7 @@ def retrain_command(budget: str | None, **options: Any) -> None:
 
     if budget is not None and options["iterations"] is not None:
         raise click.UsageError("--budget or --iterations, not both")
-    asked = {field.name: options[field.name] for field in fields(RetrainRequest) if field.name in options}
+    asked = {one.name: options[one.name] for one in fields(RetrainRequest) if options.get(one.name) is not None}
     request = RetrainRequest(**asked, budget_s=_seconds(budget))
     screen = open_screen(options)
     with opened_project(options, screen, changes="retrain") as project, screen.watch() as watch:

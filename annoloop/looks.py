@@ -81,8 +81,10 @@ class Looks:
         self._contrast = np.maximum(self._grey.std((1, 2), dtype=np.float32), _FLAT)
 
     def any_alike(self, name: str, others: Sequence[str]) -> bool:
-        """Whether an image is nearly the same as one of ``others``; all are names of this collection."""
-        rows = np.array([self._index[other] for other in others], np.intp)
+        """Whether an image is nearly the same as one of ``others``; one that is not in this collection is not."""
+        if name not in self._index:
+            return False
+        rows = np.array([self._index[other] for other in others if other in self._index], np.intp)
         return self._first_alike(self._index[name], self, rows) is not None
 
     def partners(self, among: Looks) -> dict[str, str]:

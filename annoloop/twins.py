@@ -26,11 +26,10 @@ _AT_ONCE = 200
 def looks_of(project: Project, rows: Mapping[str, ImageRow], track: Track = silent) -> Looks:
     """How images look, by sample id; only those never seen before are decoded.
 
+    An image that cannot be read looks like no other: to name it is the business of those who use it.
+
     Args:
         rows: what ``Project.scan`` says of them.
-
-    Raises:
-        DataError: an image cannot be read.
     """
     known = project.ledger.looks()
     missing = {row.image_sha256: name for name, row in rows.items() if row.image_sha256 not in known}
@@ -39,14 +38,14 @@ def looks_of(project: Project, rows: Mapping[str, ImageRow], track: Track = sile
     while some := dict(islice(fresh, _AT_ONCE)):  # what was seen before ^C is not lost
         project.ledger.put_looks(some)
         known |= some
-    return Looks({name: known[row.image_sha256] for name, row in rows.items()})
+    return Looks({name: known[row.image_sha256] for name, row in rows.items() if row.image_sha256 in known})
 
 
 def refuse_test_images(project: Project, rows: Mapping[str, ImageRow], track: Track = silent) -> None:
     """Raise if one of ``rows`` is in the test split or nearly the same as an image there.
 
     Raises:
-        DataError: names the pairs; or an image cannot be read.
+        DataError: names the pairs.
     """
     if "test" not in project.config.data.splits:
         return
@@ -78,8 +77,13 @@ def _looked_at(paths: Mapping[str, Path]) -> Iterator[tuple[str, Look]]:
     waiting = iter(paths.items())
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         while some := dict(islice(waiting, _AT_ONCE)):  # a few at a time, so that ^C need not wait for all
-            yield from zip(some, pool.map(_look_at, some.values()), strict=True)
+            for digest, seen in zip(some, pool.map(_look_at, some.values()), strict=True):
+                if seen is not None:
+                    yield digest, seen
 
 
-def _look_at(path: Path) -> Look:
-    return look(read_small_grey(path, SIDE))
+def _look_at(path: Path) -> Look | None:
+    try:
+        return look(read_small_grey(path, SIDE))
+    except DataError:
+        return None
