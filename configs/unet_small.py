@@ -2,8 +2,8 @@
 #
 #     annoloop retrain --recipe unet_small
 #
-# 0.45 million weights. On two CPU cores (batch 8, crop 128): 0.35 s an iteration, so about 7 minutes
-# for its 1200 iterations, and 0.8 GB of memory.
+# 0.45 million weights. On two CPU cores (batch 8, crop 128) with bfloat16 in hardware: 0.20 s an iteration, so
+# about 4 minutes for its 1200 iterations and 65 epochs of 535 images in 15; without it 0.33 s. 0.8 GB of memory.
 # The number of classes, the data and the class weights come from the project.
 # ruff: noqa: C408 - mmseg configs are written with dict()
 crop_size = (128, 128)

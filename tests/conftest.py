@@ -6,6 +6,7 @@ No test reaches further than this machine; hypothesis draws the same examples in
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -22,6 +23,9 @@ from annoloop.demo import Server, running_sandbox
 from annoloop.init import init
 from annoloop.made_data import COLORS, NAMES, MadeData, make_data
 from annoloop.project import Project
+
+# A shell starts what runs in its background with ^C ignored, and every child would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=60)
 settings.load_profile("ci")
