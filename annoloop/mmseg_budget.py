@@ -21,6 +21,7 @@ from annoloop.training import Job
 
 _POWER = 0.9
 _WARM_UP_SHARE = 0.015
+_FIRST_VALIDATION_S = 1.0
 _VALIDATION_SHARE = 0.12
 _FEWEST, _MOST = 2, 8
 _END_S = 3.0
@@ -130,8 +131,8 @@ class BudgetHook(Hook):  # type: ignore[misc]
         return self._budget_s - self._spent_s() - validations * validation_s - ending_s
 
     def _validation_guess_s(self, runner: Runner) -> float:
-        """As long as the last one took; before the first, a third of training on as many images."""
+        """As long as the last one took; before the first, a third of training on as many images, and some warming up."""
         if self._validation_s is not None:
             return self._validation_s
         batch_size = WORLD * int(runner.cfg.train_dataloader.batch_size)
-        return len(self._job.val) * self._mean_s() / batch_size / 3
+        return _FIRST_VALIDATION_S + len(self._job.val) * self._mean_s() / batch_size / 3

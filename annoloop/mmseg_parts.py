@@ -124,7 +124,7 @@ class ReportHook(Hook):  # type: ignore[misc]
         self._losses.clear()
         iteration, durations = self._progress.iteration, self._progress.durations
         if any_rank(not all(map(math.isfinite, losses))):
-            raise Diverged(iteration, losses[-1])
+            raise Diverged(iteration, next((loss for loss in losses if not math.isfinite(loss)), math.nan))
         durations += [each] * len(losses)
         rate = runner.optim_wrapper.get_lr()["lr"][-1]
         self._emit("iteration", iteration=iteration, loss=losses[-1], lr=rate, seconds=round(each, 4))

@@ -53,7 +53,8 @@ class TrainingView:
         fields = event.fields
         if event.kind == "started" and "iterations" in fields:
             self._facts = fields
-            self._console.print(f"training on {_place(fields)}: {fields['iterations'] or 'measuring the'} iterations")
+            length = f"{fields['iterations']} iterations" if fields["iterations"] else "as long as the budget allows"
+            self._console.print(f"training on {_place(fields)}: {length}")
             self._task = self._bar.add_task("training", total=fields["iterations"], facts="")
         elif event.kind == "planned" and self._task is not None:
             self._planned(fields)

@@ -65,6 +65,11 @@ for index in range(12):
     small[index]
 paths = [Path(info["img_path"]) for info in kept.load_data_list()]
 ids = kept.get_cat_ids(0)
+from mmseg.registry import DATASETS
+steps = [dict(type=t) for t in ("LoadImageFromFile", "LoadAnnotations", "PackSegInputs")]
+own = dict(type="JobDataset", job_file=sys.argv[1], split="train", pipeline=steps)
+repeated = DATASETS.build(dict(type="ClassBalancedDataset", oversample_thr=0.5, dataset=own))
+times = [repeated.repeat_indices.count(index) for index in range(12)]
 for path in paths:
     path.unlink()
 print(json.dumps({
@@ -72,6 +77,7 @@ print(json.dumps({
     "from memory": bool((ahead[5]["inputs"] == ahead[5]["inputs"]).all()) and len(ahead._cache) == 12,
     "kept of twelve": len(small._cache),
     "ids": ids,
+    "times": times,
 }))
 """
 
@@ -100,8 +106,10 @@ def test_images_without_foreground_without_background_or_smaller_than_the_crop(c
 
 @pytest.mark.slow
 def test_images_are_decoded_once_and_what_was_kept_cannot_be_written_to(tmp_path: Path) -> None:
-    job = replace(make_job(tmp_path), train_pixels=((10, 0), *((900, 100),) * 11))
+    job = replace(make_job(tmp_path), train_pixels=((10, 0), *((900, 0),) * 10, (900, 100)))
     job.run_dir.mkdir()
     (job.run_dir / "job.json").write_text(job.to_json(), encoding="utf-8")
     found = in_child(DATASET, str(job.run_dir / "job.json"))
-    assert found == {"equal": True, "from memory": True, "kept of twelve": 3, "ids": [0]}
+    # The one image of twelve with the rare class: sqrt(0.5 / (1/12)) = 2.4 times.
+    times = [1] * 11 + [3]
+    assert found == {"equal": True, "from memory": True, "kept of twelve": 3, "ids": [0], "times": times}

@@ -51,6 +51,7 @@ for recipe in sys.argv[2:]:
         "shape": list(sample.seg_logits.data.shape),
         "parameters": sum(p.numel() for p in model.parameters()),
         "iterations": config.train_cfg.max_iters,
+        "dataset": config.train_dataloader.dataset.type,
         "own_iterations": plain.train_cfg.max_iters,
         "weights": {loss.type: loss.get("class_weight") for loss in losses},
         "weighted": [loss.type for loss in losses if loss.get("class_weight")],
@@ -97,6 +98,7 @@ def test_a_recipe_builds_and_takes_an_odd_size(built: dict[str, dict[str, object
     assert row["shape"] == [5, 45, 67]
     assert row["iterations"] == row["own_iterations"]
     assert "LovaszSoftmax" in row["losses"]
+    assert row["dataset"] == ("JobDataset" if name == "unet_tiny" else "ClassBalancedDataset")
     assert row["weighted"] == [kind for kind in row["losses"] if kind == "CrossEntropyLoss"]
     background, *rare = row["weights"]["CrossEntropyLoss"]  # type: ignore[index]
     assert background < 1 < min(rare)
