@@ -131,7 +131,7 @@ class BudgetHook(Hook):  # type: ignore[misc]
         return self._budget_s - self._spent_s() - validations * validation_s - ending_s
 
     def _validation_guess_s(self, runner: Runner) -> float:
-        """As long as the last one took; before the first, a third of training on as many images, and some warming up."""
+        """As long as the last one took; before the first, a third of training on as many images, and warming up."""
         if self._validation_s is not None:
             return self._validation_s
         batch_size = WORLD * int(runner.cfg.train_dataloader.batch_size)
