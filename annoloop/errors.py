@@ -6,6 +6,7 @@
     ├── LedgerError        5   .annoloop/ledger.db and the mask history
     ├── CvatError          6   the server said no, or could not be reached
     ├── TrainingError      7   the training process failed
+    │   └── OutOfMemoryError  7   not even half of the batch fits
     ├── MissingExtraError  8   an optional package is not installed
     ├── GateError          9   a check that was asked for did not pass
     └── Interrupted      130   ^C; what was finished is kept
