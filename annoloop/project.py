@@ -285,9 +285,17 @@ class Project:
         return Job(kind=kind, run_dir=run_dir, **(settled | details))
 
     def pretrained(self, choice: str) -> str:
-        """A file beside annoloop.yaml by its whole path; words and other paths as they are."""
-        beside = self.path.parent / choice
-        return str(beside) if beside.is_file() else choice
+        """ "auto" and "none" as they are; else a file beside annoloop.yaml or anywhere, by its whole path.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        if choice in ("auto", "none"):
+            return choice
+        path = self.path.parent / Path(choice).expanduser()
+        if not path.is_file():
+            raise ConfigError(f"{path} is no file of weights", where="train.pretrained", hint="auto, none, or a file")
+        return str(path)
 
     def recipe(self, name: str) -> Path:
         """The mmseg config of a shipped recipe's name, or of a path beside annoloop.yaml or anywhere.

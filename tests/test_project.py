@@ -43,6 +43,17 @@ def _leftovers(project: Project) -> list[Path]:
     return list(project.config.data.root.rglob("*.part"))
 
 
+# the model
+
+
+def test_pretrained_weights_are_a_word_or_a_file_beside_the_project(project: Project) -> None:
+    (project.path.parent / "backbone.pth").write_bytes(b"weights")
+    assert [project.pretrained(word) for word in ("auto", "none")] == ["auto", "none"]
+    assert project.pretrained("backbone.pth") == str(project.path.parent / "backbone.pth")
+    with pytest.raises(ConfigError, match=r"nowhere\.pth is no file of weights"):
+        project.pretrained("nowhere.pth")
+
+
 # the history
 
 
