@@ -13,8 +13,9 @@ from annoloop.classes import ClassTable
 from annoloop.dataset import Sample, read_label_map
 from annoloop.errors import ConfigError
 from annoloop.label_quality import certainty, label_quality
+from annoloop.masks import LabelMap
 from annoloop.metrics import Confusion, confusion, dice, image_dice, missed_share, wrong_px
-from annoloop.project import Project
+from annoloop.project import Opinion, Project
 from annoloop.schema import ImageRow
 from annoloop.selection import Candidate
 
@@ -60,12 +61,24 @@ def rate(project: Project, run_id: int, by: str, subject: Subject) -> Candidate:
     Raises:
         DataError: a prediction or a mask cannot be read.
     """
-    counts = _counts(project, run_id, subject)
-    if by in (UNCERTAINTY, LABEL_QUALITY):
-        value = _belief(project, run_id, by, subject)
-    else:
-        assert counts is not None
-        value = _agreement(by, counts, project.classes)
+    believed = by in (UNCERTAINTY, LABEL_QUALITY)
+    unseen = subject.counts is not None and project.has_out_of_fold(run_id, subject.row.image_sha256)
+    if not (believed or unseen):
+        assert subject.counts is not None
+        return _candidate(subject, _agreement(by, subject.counts, project.classes), subject.counts)
+    ignored, mask = project.classes.ignore_index, subject.sample.mask
+    label_map = None if mask is None else read_label_map(mask, project.config.data)
+    opinion, counts = project.opinion(run_id, subject.row.image_sha256), subject.counts
+    if unseen and label_map is not None:
+        # What a model says that has not seen the label goes before the run's own word.
+        counts = confusion(label_map, opinion.prediction, len(project.classes), ignored)
+    if believed:
+        return _candidate(subject, _belief(by, label_map, opinion, ignored), counts)
+    assert counts is not None
+    return _candidate(subject, _agreement(by, counts, project.classes), counts)
+
+
+def _candidate(subject: Subject, value: float, counts: Confusion | None) -> Candidate:
     return Candidate(subject.sample.id, value, 0 if counts is None else wrong_px(counts))
 
 
@@ -77,16 +90,6 @@ def flattered(project: Project, run_id: int, subjects: Iterable[Subject]) -> boo
     )
 
 
-def _counts(project: Project, run_id: int, subject: Subject) -> Confusion | None:
-    """The label compared with what a model says that has not seen it; without folds, with the run's own word."""
-    if subject.counts is None or not project.has_out_of_fold(run_id, subject.row.image_sha256):
-        return subject.counts
-    assert subject.sample.mask is not None
-    label_map = read_label_map(subject.sample.mask, project.config.data)
-    prediction = project.opinion(run_id, subject.row.image_sha256).prediction
-    return confusion(label_map, prediction, len(project.classes), project.classes.ignore_index)
-
-
 def _agreement(by: str, counts: Confusion, classes: ClassTable) -> float:
     if by == "dice":
         return image_dice(counts, classes.background_index)
@@ -95,11 +98,9 @@ def _agreement(by: str, counts: Confusion, classes: ClassTable) -> float:
     return float(dice(counts)[classes.names.index(by.removeprefix(_CLASS))])
 
 
-def _belief(project: Project, run_id: int, by: str, subject: Subject) -> float:
-    opinion = project.opinion(run_id, subject.row.image_sha256)
-    if subject.sample.mask is None:
+def _belief(by: str, label_map: LabelMap | None, opinion: Opinion, ignored: int) -> float:
+    if label_map is None:
         return certainty(opinion.confidence)
-    label_map, ignored = read_label_map(subject.sample.mask, project.config.data), project.classes.ignore_index
     if by == UNCERTAINTY:
         return certainty(opinion.confidence[label_map != ignored])
     return label_quality(label_map, opinion.prediction, opinion.confidence, ignored)
