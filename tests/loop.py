@@ -52,6 +52,15 @@ def make_project(
     return made
 
 
+def train_here(folder: Path) -> None:
+    """From now on the project trains the smallest recipe on the CPU; ``root`` as init would write it."""
+    file = folder / FILE_NAME
+    config = load(file)
+    train = config.train.model_copy(update={"recipe": "unet_tiny", "device": "cpu"})
+    data = config.data.model_copy(update={"root": Path("data")})
+    file.write_text(render(config.model_copy(update={"train": train, "data": data})), encoding="utf-8")
+
+
 def add_model(project: Project, truth: Path, *, mistakes: int = 40, seed: int = 0) -> int:
     """A finished, current run that predicts the truth but for a wrong square in every image."""
     run_id = project.ledger.add_run(

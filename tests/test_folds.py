@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from loop import make_project
+from loop import make_project, train_here
 
-from annoloop.config import FILE_NAME, load, render
+from annoloop.config import FILE_NAME
 from annoloop.dataset import Sample
 from annoloop.errors import DataError, Interrupted
 from annoloop.folds import fold_of, split_folds
@@ -72,11 +72,7 @@ def folder(tmp_path: Path) -> Path:
     for mask in (made.root / "ann_dir" / "pool").iterdir():
         if mask.stem != LABELLED_IN_POOL.partition("/")[2]:
             mask.unlink()
-    file = tmp_path / FILE_NAME
-    config = load(file)
-    train = config.train.model_copy(update={"recipe": "unet_tiny", "device": "cpu"})
-    data = config.data.model_copy(update={"root": Path("data")})
-    file.write_text(render(config.model_copy(update={"train": train, "data": data})), encoding="utf-8")
+    train_here(tmp_path)
     return tmp_path
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from loop import make_project
+from loop import make_project, train_here
 
-from annoloop.config import FILE_NAME, load, render
+from annoloop.config import FILE_NAME
 from annoloop.dataset import read_label_map
 from annoloop.errors import DataError, TrainingError
 from annoloop.evaluate import evaluate
@@ -30,11 +30,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     make_project(tmp_path, "http://127.0.0.1:9", name="retrain-test")
-    file = tmp_path / FILE_NAME
-    config = load(file)
-    train = config.train.model_copy(update={"recipe": "unet_tiny", "device": "cpu"})
-    data = config.data.model_copy(update={"root": Path("data")})
-    file.write_text(render(config.model_copy(update={"train": train, "data": data})), encoding="utf-8")
+    train_here(tmp_path)
     return tmp_path
 
 
