@@ -84,7 +84,7 @@ class TrainingError(AnnoloopError):
 
 
 class OutOfMemoryError(TrainingError):
-    """The training process wanted more memory than there is, with batches of ``batch_size`` images."""
+    """The training process wanted more memory than there is, with batches of ``batch_size`` images; 0: before any."""
 
     def __init__(self, message: str, batch_size: int, *, where: object = None, hint: str | None = None) -> None:
         super().__init__(message, where=where, hint=hint)

@@ -149,12 +149,12 @@ def _run(job: Job, border: Border) -> Result:
         # On a CPU torch raises a plain RuntimeError.
         if type(error) is RuntimeError and "allocate memory" not in str(error):
             raise
-        raise _out_of_memory(job, device, border) from error
+        raise _out_of_memory(device, border) from error
     return replace(result, device=device, seconds=time.perf_counter() - began)
 
 
-def _out_of_memory(job: Job, device: str, border: Border) -> TrainingError:
-    border.emit("out-of-memory", batch_size=job.batch_size or _config(job, device, border).train_dataloader.batch_size)
+def _out_of_memory(device: str, border: Border) -> TrainingError:
+    border.emit("out-of-memory")
     place = "the GPU" if device == "cuda" else "this machine"
     hint = "a smaller train.batch_size, a smaller crop_size in the recipe, or a smaller recipe"
     return TrainingError(f"{place} has too little memory for this job", hint=hint)

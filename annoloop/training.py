@@ -109,7 +109,7 @@ class Event:
     (iterations, seconds_per_iteration, seconds: how long it will take), ``iteration`` (iteration,
     loss, lr, seconds), ``validation`` (iteration, mdice, miou, dice_per_class, best),
     ``prediction`` (image, done, total), ``warning`` (message), ``error`` (message, hint),
-    ``out-of-memory`` (batch_size), ``missing`` (package) and ``stopped`` (iteration, kept).  ``fold``
+    ``out-of-memory``, ``missing`` (package) and ``stopped`` (iteration, kept).  ``fold``
     (number, count, images) is not the child's: the training of a fold begins.
     """
 
@@ -337,7 +337,8 @@ def _failed(job: Job, command: Sequence[str], code: int, last: dict[str, Event])
         f"{reason}the training process {ending}\n  command: {' '.join(command)}\n  last lines of the log:\n{_tail(log)}"
     )
     if "out-of-memory" in last:
-        return OutOfMemoryError(text, last["out-of-memory"].fields["batch_size"], where=log, hint=said.get("hint"))
+        batch_size = last["started"].fields.get("batch_size", 0) if "started" in last else 0
+        return OutOfMemoryError(text, batch_size, where=log, hint=said.get("hint"))
     return TrainingError(text, where=log, hint=said.get("hint") or _hint(code))
 
 
