@@ -111,9 +111,11 @@ class ResumeHook(Hook):  # type: ignore[misc]
         self._save(runner, runner.iter)
 
     def _save(self, runner: Runner, iteration: int) -> None:
+        if RANK != 0:
+            return
         weights = bare(runner.model).state_dict()
         # A gradient may have been no number although its loss was one: then the next loss will tell.
-        if RANK != 0 or not all(bool(value.isfinite().all()) for value in weights.values()):
+        if not all(bool(value.isfinite().all()) for value in weights.values()):
             return
         state = {
             "iteration": iteration,

@@ -163,7 +163,7 @@ def _set_data(config: Config, job: Job, machine: Machine) -> None:
         **loader,
         "dataset": _balanced(loader["dataset"], config, job),
         # Processes share out a batch; with one image each it is at its smallest.
-        "batch_size": max(1, math.ceil((job.batch_size or train.get("batch_size", 2)) / machine.processes)),
+        "batch_size": math.ceil((job.batch_size or train.get("batch_size", 2)) / machine.processes),
         "sampler": {"type": "InfiniteSampler", "shuffle": True},
     }
     config.test_dataloader = {
