@@ -15,7 +15,7 @@ from typing import Literal
 
 from annoloop.cvat import open_server
 from annoloop.dataset import UNLABELLED, check_samples, list_samples
-from annoloop.durations import in_words
+from annoloop.durations import NIGHT_S, in_words
 from annoloop.errors import AnnoloopError
 from annoloop.fiftyone_app import mongod_path
 from annoloop.progress import Track, silent
@@ -41,8 +41,6 @@ _EXTRA_OF = {"torch": "train", "onedl-mmengine": "train", "onedl-mmcv": "train",
 _LOW_DISK_BYTES = 2 << 30
 _SMALL = "unet_small"
 _HALF_AN_HOUR_S = 1800.0
-_LONGEST_S = 12 * 3600.0
-"""A training that takes longer than a night is a mistake more often than a wish."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +195,7 @@ def _timed(project: Project, recipe: str, iterations: int | None) -> tuple[Check
             return Check("training time", "warning", error.message.splitlines()[0], error.hint), False
     each_s = result.seconds_per_iteration or 0.0
     total_s = each_s * result.iterations
-    hopeless = total_s > _LONGEST_S
+    hopeless = total_s > NIGHT_S
     epochs = _HALF_AN_HOUR_S / max(each_s, 1e-6) * batch / max(1, len(train))
     found = (
         f"{recipe} on {result.device}: {each_s:.2f} s an iteration, {result.iterations} iterations ="

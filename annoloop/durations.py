@@ -7,6 +7,9 @@ import re
 _UNITS = (86400, 3600, 60, 1)
 _WRITTEN = re.compile(r"(?:([\d.]+)d)?(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s)?")
 
+NIGHT_S = 12 * 3600.0
+"""A training that takes longer than a night is a mistake more often than a wish."""
+
 
 def seconds_of(duration: str) -> float:
     """A duration in seconds.

@@ -78,6 +78,17 @@ def _first_host(nodes: int) -> str:
     return shown.stdout.split()[0]
 
 
+def usable_cores() -> int:
+    """The cores that this process may use: its affinity, and the quota of its container."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    if quota.is_file():
+        limit, period = quota.read_text().split()
+        if limit != "max":
+            cores = min(cores, max(1, int(limit) // int(period)))
+    return cores
+
+
 def thread_settings() -> dict[str, str]:
     """Environment for the worker: how its threads wait for each other.
 
@@ -97,5 +108,5 @@ def _others_running() -> int:
     if not load.is_file():
         return 0
     running = int(load.read_text().split()[3].partition("/")[0])
-    idle = (os.cpu_count() or 1) - len(os.sched_getaffinity(0))
+    idle = (os.cpu_count() or 1) - usable_cores()
     return max(0, running - 1 - idle)

@@ -5,15 +5,13 @@ The fact to know: nothing here changes what is computed beyond rounding; it only
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import mmengine.device.utils
 import torch
 from mmengine.runner import Runner
 from torch import nn
 
 from annoloop.errors import TrainingError
+from annoloop.launch import usable_cores
 from annoloop.mmseg_ranks import LOCAL_WORLD
 from annoloop.training import Job
 
@@ -38,17 +36,6 @@ def choose_device(job: Job) -> str:
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")
     return device
-
-
-def usable_cores() -> int:
-    """The cores that this process may use: its affinity, and the quota of its container."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = Path("/sys/fs/cgroup/cpu.max")
-    if quota.is_file():
-        limit, period = quota.read_text().split()
-        if limit != "max":
-            cores = min(cores, max(1, int(limit) // int(period)))
-    return cores
 
 
 def precision(device: str, job: Job) -> str:

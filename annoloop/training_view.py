@@ -20,10 +20,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from annoloop.durations import in_words
+from annoloop.durations import NIGHT_S, in_words
 from annoloop.training import Event
-
-_LONG_S = 12 * 3600.0
 
 
 class TrainingView:
@@ -87,7 +85,7 @@ class TrainingView:
         self._console.print(
             f"{each:.2f} s an iteration: {total} iterations, {epochs:.0f} epochs, in {in_words(fields['seconds'])}"
         )
-        if self._facts["device"] == "cpu" and (fields["seconds"] > _LONG_S or epochs < 1):
+        if self._facts["device"] == "cpu" and (fields["seconds"] > NIGHT_S or epochs < 1):
             self._console.print(
                 "[yellow]that is hardly a training:[/] --recipe unet_small is made for a CPU, --budget 30m ends in time"
             )
