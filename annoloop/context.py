@@ -19,9 +19,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from annoloop.classes import IGNORE_LABEL, ClassTable
 from annoloop.errors import DataError
-from annoloop.gallery import ERROR_COLORS, Rgb, colorize, error_map, font_path
+from annoloop.gallery import ERROR_COLORS, colorize, error_map
 from annoloop.masks import LabelMap
 from annoloop.metrics import confusion, dice
+from annoloop.plots import Rgb, font_path
 
 CONTEXT_FOLDER = "related_images"
 """CVAT takes images below it for context of the frame beside it."""

@@ -1,4 +1,4 @@
-"""Pictures for people: image, truth, prediction and error map side by side; the only home of matplotlib.
+"""Pictures for people: image, truth, prediction and error map side by side.
 
 The fact to know: errors are told apart by colours that colour-blind people can tell apart too (Okabe &
 Ito): missed is orange, invented is blue, confused is purple; the legend is always there.
@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from annoloop.classes import ClassTable
+from annoloop.classes import IGNORE_LABEL, ClassTable
 from annoloop.masks import LabelMap
+from annoloop.plots import Color, Rgb, save_row
 from annoloop.progress import Track, silent
-
-Rgb = npt.NDArray[np.uint8]
 
 ERROR_COLORS = {"missed": (230, 159, 0), "invented": (86, 180, 233), "confused": (204, 121, 167)}
 """Okabe & Ito, Color Universal Design, 2008."""
@@ -74,11 +72,14 @@ def error_map(truth: LabelMap, prediction: LabelMap, classes: ClassTable, image:
     return canvas
 
 
-def font_path() -> Path:
-    """DejaVu Sans, which comes with matplotlib: Latin, Greek and Cyrillic, wherever annoloop is installed."""
-    import matplotlib
-
-    return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+def pictures_of(panel: Panel, classes: ClassTable) -> dict[str, Rgb]:
+    """The four pictures of a panel by their names, each (H, W, 3)."""
+    return {
+        "image": panel.image,
+        "truth": overlay(panel.image, panel.truth, classes),
+        "prediction": overlay(panel.image, panel.prediction, classes),
+        "errors": error_map(panel.truth, panel.prediction, classes, panel.image),
+    }
 
 
 def save_panels(folder: Path, panels: Sequence[Panel], classes: ClassTable, track: Track = silent) -> tuple[Path, ...]:
@@ -89,43 +90,13 @@ def save_panels(folder: Path, panels: Sequence[Panel], classes: ClassTable, trac
 
 
 def _save(path: Path, panel: Panel, classes: ClassTable) -> Path:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    height, width = panel.truth.shape
-    figure = Figure(figsize=(14, 14 / 4 * height / width + 1.3), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
-    pictures = {
-        "image": panel.image,
-        "truth": overlay(panel.image, panel.truth, classes),
-        "prediction": overlay(panel.image, panel.prediction, classes),
-        "errors": error_map(panel.truth, panel.prediction, classes, panel.image),
-    }
-    for axes, (name, picture) in zip(figure.subplots(1, 4), pictures.items(), strict=True):
-        axes.imshow(picture, interpolation="nearest")
-        axes.set_title(name)
-        axes.set_axis_off()
-    figure.suptitle(panel.title)
-    _legend(figure, panel, classes)
-    figure.savefig(path)
-    return path
+    return save_row(path, panel.title, pictures_of(panel, classes), _legend(panel, classes))
 
 
-def _legend(figure: object, panel: Panel, classes: ClassTable) -> None:
-    from matplotlib.patches import Patch
-
+def _legend(panel: Panel, classes: ClassTable) -> list[tuple[str, Color]]:
+    """The classes to be seen, the background not among them, and the kinds of error."""
     present = set(np.unique(panel.truth)) | set(np.unique(panel.prediction))
-    entries = [
-        Patch(facecolor=_unit(c.rgb), edgecolor="grey", label=c.name)
-        for c in classes.classes
-        if c.index in present and c.index != classes.background_index
-    ]
+    entries = [(c.name, c.rgb) for c in classes.classes if c.index in present and c.index != classes.background_index]
     if classes.ignore_index in present:
-        entries.append(Patch(facecolor="white", edgecolor="grey", label="ignore"))
-    entries += [Patch(facecolor=_unit(color), edgecolor="grey", label=name) for name, color in ERROR_COLORS.items()]
-    figure.legend(handles=entries, loc="outside lower center", ncols=8, frameon=False)  # type: ignore[attr-defined]
-
-
-def _unit(rgb: tuple[int, int, int]) -> tuple[float, float, float]:
-    """A colour as matplotlib wants it, from 0 to 1."""
-    return rgb[0] / 255, rgb[1] / 255, rgb[2] / 255
+        entries.append((IGNORE_LABEL, _IGNORE_RGB))
+    return entries + list(ERROR_COLORS.items())

@@ -29,7 +29,7 @@ LEVELS = {
     ),  # values and numbers, no files of ours
     2: (
         "images", "coco", "config", "cvat_wire", "polygons", "mistakes", "guide", "archive", "damage",
-        "label_quality",
+        "label_quality", "plots", "page", "workers",
     ),  # formats: bytes, JSON, YAML, Markdown to values and back
     3: (
         "dataset", "made_data", "schema", "training", "gallery", "mmseg_checkpoint", "shapes", "cvat_session",
@@ -68,7 +68,8 @@ HOMES = {
     "mmcv": MMSEG,
     "fiftyone": {"fiftyone_app"},
     "cvat_sdk": {"cvat_session"},
-    "matplotlib": {"gallery"},
+    "matplotlib": {"plots"},
+    "jinja2": {"page"},
     "pydantic": {"config"},
     "yaml": {"config"},
     "click": {"cli", "cli_cvat", "options"},
@@ -222,7 +223,7 @@ def test_help_loads_nothing_heavy() -> None:
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     loaded = set(json.loads(child.stderr))
     assert "click" in loaded
-    assert not loaded & {*HEAVY, "numpy", "pydantic", "yaml", "rich", "sqlite3", "cc3d", "PIL", "starlette"}
+    assert not loaded & {*HEAVY, "numpy", "pydantic", "yaml", "rich", "sqlite3", "cc3d", "PIL", "starlette", "jinja2"}
 
 
 def test_help_answers_at_once() -> None:

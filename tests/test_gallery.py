@@ -8,8 +8,9 @@ import numpy as np
 from PIL import ImageFont
 
 from annoloop.classes import class_table
-from annoloop.gallery import ERROR_COLORS, Panel, colorize, error_map, font_path, overlay, save_panels
+from annoloop.gallery import ERROR_COLORS, Panel, colorize, error_map, overlay, save_panels
 from annoloop.images import read_image
+from annoloop.plots import font_path
 
 CLASSES = class_table(["background", "car", "tree"], ["#000000", "#ff0000", "#00ff00"], background="background")
 NO_BACKGROUND = class_table(["road", "car", "tree"])

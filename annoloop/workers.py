@@ -1,0 +1,75 @@
+"""The same function for many items on all cores: processes that share nothing, results in the order of the items.
+
+The fact to know: at most a few items per process are under way, so memory stays flat however many there are,
+and an exception comes back as it was raised, for the item that it belongs to.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from typing import TypeVar
+
+from annoloop.errors import AnnoloopError
+from annoloop.launch import usable_cores
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+FEW = 64
+"""For fewer items than this the processes would take longer to start than the work takes."""
+
+_MOST_AT_ONCE = 16
+_IN_FLIGHT = 4
+"""Batches per process that are handed out or wait to be taken."""
+
+
+def spread(function: Callable[[S], T], items: Sequence[S], workers: int | None = None) -> Iterator[T]:
+    """``function(item)`` for every item, in their order, on ``workers`` processes (default: usable cores).
+
+    Few items, or one worker, are done in this process.  ``function`` and the items are pickled, so it is a
+    function of a module or a ``functools.partial`` of one.
+
+    Raises:
+        AnnoloopError: a process was killed, most often for want of memory; whatever ``function`` raises.
+    """
+    count = usable_cores() if workers is None else workers
+    if count <= 1 or len(items) < FEW:
+        yield from map(function, items)
+        return
+    # Not fork: progress bars and databases have threads, whose locks a forked child would inherit for ever.
+    context = multiprocessing.get_context("forkserver")
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_leave_interrupts_to_the_parent)
+    try:
+        yield from _in_order(pool, function, items, count)
+    except BrokenProcessPool as error:
+        raise AnnoloopError(
+            "a worker process was killed, most often because memory ran out", hint="--workers 1 needs least"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _in_order(pool: ProcessPoolExecutor, function: Callable[[S], T], items: Sequence[S], count: int) -> Iterator[T]:
+    size = max(1, min(_MOST_AT_ONCE, len(items) // (4 * count)))
+    batches = (items[start : start + size] for start in range(0, len(items), size))
+    waiting: deque[Future[list[T]]] = deque(
+        pool.submit(_batch, function, batch) for batch in islice(batches, _IN_FLIGHT * count)
+    )
+    while waiting:
+        done = waiting.popleft().result()
+        waiting.extend(pool.submit(_batch, function, batch) for batch in islice(batches, 1))
+        yield from done
+
+
+def _batch(function: Callable[[S], T], items: Sequence[S]) -> list[T]:
+    return [function(item) for item in items]
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,62 @@
+"""Many items on all cores: order, errors and a killed process."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from annoloop.errors import AnnoloopError, DataError
+from annoloop.workers import FEW, spread
+
+
+def square_and_pid(number: int) -> tuple[int, int]:
+    return number * number, os.getpid()
+
+
+def fail_at_100(number: int) -> int:
+    if number == 100:
+        raise DataError("is odd", where=Path("masks/100.png"), hint="mend it")
+    return number
+
+
+def die_at_100(number: int) -> int:
+    if number == 100:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_results_come_in_the_order_of_the_items_from_other_processes() -> None:
+    results = list(spread(square_and_pid, range(500), workers=2))
+    assert [square for square, _ in results] == [n * n for n in range(500)]
+    assert len({pid for _, pid in results} - {os.getpid()}) == 2
+
+
+@pytest.mark.parametrize(("count", "workers"), [(FEW - 1, 2), (500, 1), (0, None)])
+def test_few_items_and_a_single_worker_stay_in_this_process(count: int, workers: int | None) -> None:
+    assert [pid for _, pid in spread(square_and_pid, range(count), workers)] == [os.getpid()] * count
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_exception_comes_back_whole_after_the_results_before_it(workers: int) -> None:
+    results = spread(fail_at_100, range(500), workers)
+    with pytest.raises(DataError, match=r"masks/100.png: is odd\n  hint: mend it"):
+        assert [next(results) for _ in range(500)]
+
+
+def test_a_killed_process_is_an_error_that_says_so() -> None:
+    with pytest.raises(AnnoloopError, match="a worker process was killed"):
+        list(spread(die_at_100, range(500), workers=2))
+
+
+def test_what_is_not_taken_is_not_computed_far_ahead(tmp_path: Path) -> None:
+    results = spread(_leave_a_trace, [tmp_path / str(n) for n in range(2000)], workers=2)
+    next(results)
+    results.close()  # type: ignore[attr-defined]
+    assert len(list(tmp_path.iterdir())) < 500
+
+
+def _leave_a_trace(path: Path) -> None:
+    path.touch()
