@@ -77,6 +77,7 @@ def deliver(project: Project, server: CvatServer, task: TaskRow, handling: Handl
     _assign(server, jobs, handling.assignees)
     labels = server.task_labels(cvat_id, project.classes)
     on_server = _frames_by_name(way, cvat_id)
+    _note_places(way, jobs, on_server)
     # A task that had to be made anew, because somebody deleted it meanwhile, has nothing of the earlier try.
     state = task.state if cvat_id == task.cvat_id else "created"
     filled = _annotate(way, jobs, labels, on_server, state)
@@ -198,6 +199,13 @@ def _frames_by_name(way: _Delivery, cvat_id: int) -> dict[str, Frame]:
 
 
 # jobs and masks
+
+
+def _note_places(way: _Delivery, jobs: Sequence[JobInfo], on_server: Mapping[str, Frame]) -> None:
+    """Where each frame can be opened in CVAT."""
+    job_of = {index: job.id for job in jobs for index in job.frames}
+    places = [(row.sample_id, on_server[row.name].index) for row in way.frames]
+    way.project.ledger.place_frames(way.task.id, [(name, job_of[index], index) for name, index in places])
 
 
 def _assign(server: CvatServer, jobs: Sequence[JobInfo], user_ids: Sequence[int]) -> None:

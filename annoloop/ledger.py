@@ -8,24 +8,35 @@ working tree is touched, and ``written`` only after, so an interrupted change ca
 from __future__ import annotations
 
 import json
-import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
+from annoloop.database import Database, Row
 from annoloop.errors import LedgerError
 from annoloop.looks import SIDE, Look
 from annoloop.metrics import Confusion
-from annoloop.schema import MIGRATIONS, ChangeRow, FrameRow, ImageRow, IssueRow, MaskChange, RunRow, ScoreRow, TaskRow
+from annoloop.schema import (
+    MIGRATIONS,
+    BeliefRow,
+    ChangeRow,
+    FramePlace,
+    FrameRow,
+    ImageRow,
+    IssueRow,
+    MaskChange,
+    MaskEvent,
+    RunRow,
+    ScoreRow,
+    TaskRow,
+)
 
 
-class Ledger:
+class Ledger(Database):
     """The SQLite file. Every method is one transaction; ``transaction`` makes several into one."""
 
     def __init__(self, path: Path) -> None:
@@ -34,44 +45,7 @@ class Ledger:
         Raises:
             LedgerError: not a database, a newer schema, or not writable.
         """
-        self._path = path
-        self._depth = 0
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
-            self._db.row_factory = sqlite3.Row
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._migrate()
-            self._db.execute("PRAGMA foreign_keys = ON")  # only now: a migration may copy a table others refer to
-        except (sqlite3.Error, OSError) as error:
-            raise LedgerError(f"cannot be opened ({error})", where=path) from error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._db.close()
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Everything inside happens, or nothing; may be nested."""
-        if self._depth:
-            yield
-            return
-        self._depth += 1
-        try:
-            self._execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:  # a full disk has SQLite roll back by itself
-                    self._db.execute("ROLLBACK")
-                raise
-        finally:
-            self._depth -= 1
+        super().__init__(path, MIGRATIONS)
 
     # images
 
@@ -183,6 +157,33 @@ class Ledger:
             for row in rows
         }
 
+    def beliefs(self, run_id: int) -> list[BeliefRow]:
+        """How far a run believes the labels that it was asked about."""
+        rows = self._execute(
+            "SELECT image_sha256, mask_sha256, out_of_fold, quality, certainty FROM belief WHERE run_id = ?", (run_id,)
+        )
+        return [BeliefRow(r[0], r[1], bool(r[2]), _or_nan(r[3]), _or_nan(r[4])) for r in rows]
+
+    def put_beliefs(self, run_id: int, rows: Iterable[BeliefRow]) -> None:
+        """Insert or replace beliefs of a run; SQLite stores NaN as NULL."""
+        with self.transaction():
+            self._execute_many(
+                "INSERT OR REPLACE INTO belief VALUES (?, ?, ?, ?, ?, ?)",
+                [(run_id, r.image_sha256, r.mask_sha256, int(r.out_of_fold), r.quality, r.certainty) for r in rows],
+            )
+
+    # marks
+
+    def marks(self) -> dict[str, str]:
+        """When each sample was marked for the next push, by its id."""
+        return {row["sample_id"]: row["made_at"] for row in self._execute("SELECT sample_id, made_at FROM mark")}
+
+    def put_marks(self, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
+        """Mark samples for the next push, or no longer."""
+        with self.transaction():
+            self._execute_many("INSERT OR IGNORE INTO mark VALUES (?, ?)", [(name, _now()) for name in add])
+            self._execute_many("DELETE FROM mark WHERE sample_id = ?", [(name,) for name in remove])
+
     # tasks
 
     def plan_task(self, task: Mapping[str, Any], frames: Sequence[FrameRow], issues: Sequence[IssueRow] = ()) -> int:
@@ -248,6 +249,23 @@ class Ledger:
         rows = self._execute("SELECT sample_id, pushed_sha256 FROM frame WHERE state IN ('changed', 'accepted')")
         return {(row["sample_id"], row["pushed_sha256"]) for row in rows}
 
+    def place_frames(self, task_id: int, places: Iterable[tuple[str, int, int]]) -> None:
+        """Note where frames are in CVAT: sample id, job, number of the frame in its task."""
+        with self.transaction():
+            self._execute_many(
+                "UPDATE frame SET job = ?, number = ? WHERE task_id = ? AND sample_id = ?",
+                [(job, number, task_id, sample_id) for sample_id, job, number in places],
+            )
+
+    def open_places(self) -> dict[str, FramePlace]:
+        """Where every sample is that waits for correction in a task of CVAT, by its id; the newest task counts."""
+        rows = self._execute(
+            "SELECT sample_id, server, cvat_id, job, number FROM frame JOIN task ON task.id = task_id"
+            " WHERE task.state NOT IN ('done', 'lost') AND frame.state = 'open' AND cvat_id IS NOT NULL"
+            " ORDER BY task.id"
+        )
+        return {row["sample_id"]: FramePlace(*row) for row in rows}
+
     def put_frames(self, task_id: int, frames: Iterable[FrameRow]) -> None:
         """Bring frames up to date: what was last in step with CVAT, and what became of them."""
         with self.transaction():
@@ -312,6 +330,14 @@ class Ledger:
         )
         return [ChangeRow(*row) for row in rows]
 
+    def mask_events(self) -> list[MaskEvent]:
+        """Every change of every mask, oldest first."""
+        rows = self._execute(
+            "SELECT sample_id, change_id, kind, made_at, cvat_id, old_sha256, new_sha256 FROM mask_change"
+            " JOIN change ON change.id = change_id LEFT JOIN task ON task.id = task_id ORDER BY change_id, sample_id"
+        )
+        return [MaskEvent(*row) for row in rows]
+
     def task_that_wrote(self, sample_id: str, mask_sha256: str) -> int | None:
         """The task, by its number in CVAT, whose pull made this version of a mask."""
         row = self._execute(
@@ -334,39 +360,8 @@ class Ledger:
         with self.transaction():
             self._execute("UPDATE change SET undone_by = ? WHERE id = ?", (by, change_id))
 
-    def _migrate(self) -> None:
-        version = int(self._execute("PRAGMA user_version").fetchone()[0])
-        if version > len(MIGRATIONS):
-            raise LedgerError(
-                f"schema {version} is newer than this annoloop knows ({len(MIGRATIONS)})",
-                where=self._path,
-                hint="update annoloop",
-            )
-        for number in range(version + 1, len(MIGRATIONS) + 1):
-            with self.transaction():
-                # Looked at again under the lock: another process may have been quicker.
-                if int(self._execute("PRAGMA user_version").fetchone()[0]) < number:
-                    for statement in MIGRATIONS[number - 1]:
-                        self._execute(statement)
-                    self._execute(f"PRAGMA user_version = {number}")
 
-    def _execute(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> sqlite3.Cursor:
-        try:
-            return self._db.execute(sql, values)
-        except sqlite3.Error as error:
-            raise self._failed(error) from error
-
-    def _execute_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
-        try:
-            self._db.executemany(sql, rows)
-        except sqlite3.Error as error:
-            raise self._failed(error) from error
-
-    def _failed(self, error: sqlite3.Error) -> LedgerError:
-        return LedgerError(f"{error}", where=self._path, hint="is the disk full or the file locked?")
-
-
-def _run(row: sqlite3.Row) -> RunRow:
+def _run(row: Row) -> RunRow:
     values = dict(row)
     return RunRow(**{**values, "promoted": bool(values["promoted"])})
 
@@ -379,6 +374,10 @@ def _unpack(blob: bytes) -> Confusion:
     flat = np.frombuffer(zlib.decompress(blob), dtype="<i8").astype(np.int64)
     side = int(np.sqrt(flat.size))
     return flat.reshape(side, side)
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value
 
 
 def _now() -> str:

@@ -153,6 +153,27 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX unwritten ON mask_change (change_id) WHERE written = 0",
         "ALTER TABLE frame ADD COLUMN reading TEXT",
     ),
+    # 4, 2026-11: what people look at: how far a model believes a label, where a frame is in CVAT, what comes next
+    (
+        """
+        CREATE TABLE belief (           -- of one run about one image and one version of its mask
+            run_id INTEGER NOT NULL REFERENCES run (id),
+            image_sha256 TEXT NOT NULL,
+            mask_sha256 TEXT NOT NULL,  -- empty: of the image alone
+            out_of_fold INTEGER NOT NULL CHECK (out_of_fold IN (0, 1)),
+            quality REAL,               -- label_quality.label_quality; NULL: nothing to compare with
+            certainty REAL,             -- label_quality.certainty
+            PRIMARY KEY (run_id, image_sha256, mask_sha256, out_of_fold)
+        ) STRICT, WITHOUT ROWID""",
+        """
+        CREATE TABLE mark (             -- an image that somebody wants in the next task
+            sample_id TEXT PRIMARY KEY REFERENCES image (sample_id),
+            made_at TEXT NOT NULL
+        ) STRICT, WITHOUT ROWID""",
+        "ALTER TABLE frame ADD COLUMN job INTEGER",  # in CVAT; NULL before it is there
+        "ALTER TABLE frame ADD COLUMN number INTEGER",  # of the frame in its task
+        "CREATE INDEX changes_of_a_mask ON mask_change (sample_id)",
+    ),
 )
 
 
@@ -190,6 +211,17 @@ class ScoreRow:
 
 
 @dataclass(frozen=True, slots=True)
+class BeliefRow:
+    """``mask_sha256`` is empty where there is no mask; a value is NaN where nothing counts."""
+
+    image_sha256: str
+    mask_sha256: str
+    out_of_fold: bool
+    quality: float
+    certainty: float
+
+
+@dataclass(frozen=True, slots=True)
 class TaskRow:
     id: int
     name: str
@@ -217,6 +249,18 @@ class FrameRow:
     shapes: tuple[str, ...]
     state: str = "open"
     reading: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FramePlace:
+    """Where a sample waits in CVAT: numbers of its task, of its job and of the frame there; a task from before
+    schema 4 does not tell the last two."""
+
+    sample_id: str
+    server: str
+    task: int
+    job: int | None
+    number: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,3 +292,16 @@ class ChangeRow:
     undone_by: int | None
     made_at: str
     masks: int
+
+
+@dataclass(frozen=True, slots=True)
+class MaskEvent:
+    """One step in a mask's history: a pull or an undo, of which task in CVAT, and both versions."""
+
+    sample_id: str
+    change_id: int
+    kind: str
+    at: str
+    task: int | None
+    old_sha256: str | None
+    new_sha256: str | None

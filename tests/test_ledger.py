@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +14,16 @@ import pytest
 from annoloop.errors import LedgerError
 from annoloop.ledger import Ledger
 from annoloop.looks import SIDE, look
-from annoloop.schema import MIGRATIONS, FrameRow, ImageRow, IssueRow, MaskChange, ScoreRow
+from annoloop.schema import (
+    MIGRATIONS,
+    BeliefRow,
+    FramePlace,
+    FrameRow,
+    ImageRow,
+    IssueRow,
+    MaskChange,
+    ScoreRow,
+)
 
 IMAGES = [ImageRow(f"train/{name}", "1" * 64, "10:20:30", "2" * 64, "1:2:3") for name in "abc"]
 FRAMES = [FrameRow("train/a", "a.png", 0.25, "2" * 64, "3" * 64, "3" * 64, ("car:12", "tree:34")),
@@ -52,7 +62,9 @@ def test_a_new_file_gets_every_migration(path: Path) -> None:
     db = sqlite3.connect(path)
     assert db.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS)
     tables = dict(db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall())
-    assert set(tables) == {"image", "run", "score", "task", "frame", "issue", "change", "mask_change", "look"}
+    assert set(tables) == {
+        "image", "run", "score", "task", "frame", "issue", "change", "mask_change", "look", "belief", "mark",
+    }  # fmt: skip
     assert all("STRICT" in sql for sql in tables.values())
 
 
@@ -343,6 +355,75 @@ def test_a_ledger_of_the_second_schema_keeps_its_rows_and_learns_looks(path: Pat
         assert ledger.looks() == {}
         ledger.put_looks({"i": look(np.zeros((SIDE, SIDE)))})
         assert ledger.looks().keys() == {"i"}
+
+
+def test_a_ledger_of_the_third_schema_keeps_its_frames_and_learns_where_they_are(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    old = sqlite3.connect(path, isolation_level=None)
+    for statement in (*MIGRATIONS[0], *MIGRATIONS[1], *MIGRATIONS[2]):
+        old.execute(statement)
+    old.execute("PRAGMA user_version = 3")
+    old.execute("INSERT INTO image VALUES ('train/a', 'i', 's', 'm', 't')")
+    task_row = "(3, 'w', 'p', 'open', 'prediction', NULL, 'c', 'http://x', 12, '2026', 'mask', 0, 0)"
+    old.execute(f"INSERT INTO task VALUES {task_row}")
+    old.execute("INSERT INTO frame VALUES (3, 'train/a', 'a.png', 0.5, 'base', 'pushed', '[]', 'open', 'sent', NULL)")
+    old.close()
+    with Ledger(path) as ledger:
+        assert ledger.open_places() == {"train/a": FramePlace("train/a", "http://x", 12, None, None)}
+        ledger.place_frames(3, [("train/a", 40, 7)])
+        assert ledger.open_places() == {"train/a": FramePlace("train/a", "http://x", 12, 40, 7)}
+        assert ledger.marks() == {}
+
+
+def test_a_belief_belongs_to_a_run_an_image_a_mask_and_an_opinion(ledger: Ledger) -> None:
+    run = ledger.add_run(kind_digest="k", recipe="unet", parent_id=None, class_digest="c")
+    rows = [
+        BeliefRow("1" * 64, "2" * 64, False, 0.25, 0.5),
+        BeliefRow("1" * 64, "2" * 64, True, 0.125, 0.5),
+        BeliefRow("1" * 64, "", False, math.nan, 0.75),
+    ]
+    ledger.put_beliefs(run, rows)
+    ledger.put_beliefs(run, rows[:1])
+    found = {(row.mask_sha256, row.out_of_fold): row for row in ledger.beliefs(run)}
+    assert found["2" * 64, False] == rows[0]
+    assert found["2" * 64, True] == rows[1]
+    assert math.isnan(found["", False].quality)
+    assert len(found) == 3
+    assert ledger.beliefs(run + 1) == []
+
+
+def test_marks_are_set_once_and_taken_away(ledger: Ledger) -> None:
+    ledger.put_marks(add=["train/a", "train/b"])
+    before = ledger.marks()
+    ledger.put_marks(add=["train/a"], remove=["train/b"])
+    assert ledger.marks() == {"train/a": before["train/a"]}
+    with pytest.raises(LedgerError, match="FOREIGN KEY"):
+        ledger.put_marks(add=["train/unknown"])
+
+
+def test_a_sample_is_placed_where_it_waits_and_nowhere_when_it_is_done(ledger: Ledger) -> None:
+    task = ledger.plan_task(TASK, FRAMES)
+    assert ledger.open_places() == {}, "it has no number in CVAT yet"
+    ledger.set_task(task, "open", 12)
+    ledger.place_frames(task, [("train/a", 31, 0)])
+    places = ledger.open_places()
+    assert (places["train/a"].task, places["train/a"].job, places["train/a"].number) == (12, 31, 0)
+    assert (places["train/b"].job, places["train/b"].number) == (None, None)
+    ledger.put_frames(task, [replace(FRAMES[0], state="changed")])
+    assert set(ledger.open_places()) == {"train/b"}
+    ledger.set_task(task, "done", 12)
+    assert ledger.open_places() == {}
+
+
+def test_the_history_of_masks_names_the_task_that_changed_them(ledger: Ledger) -> None:
+    task = ledger.plan_task(TASK, FRAMES)
+    ledger.set_task(task, "open", 12)
+    pulled = ledger.add_change("pull", task, [MaskChange("train/a", "2" * 64, "4" * 64)])
+    undone = ledger.add_change("undo", None, [MaskChange("train/a", "4" * 64, None)])
+    assert [(e.sample_id, e.change_id, e.kind, e.task, e.new_sha256) for e in ledger.mask_events()] == [
+        ("train/a", pulled, "pull", 12, "4" * 64),
+        ("train/a", undone, "undo", None, None),
+    ]
 
 
 def test_a_mask_counts_as_corrected_as_annotators_left_it(ledger: Ledger) -> None:

@@ -1,0 +1,103 @@
+"""A SQLite file: opened, brought up to date, and changed in transactions; knows no table.
+
+Not here: what is stored (``schema.py``) and asked (``ledger.py``).  The fact to know: transactions may be
+nested, and a second process waits for the first rather than failing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from annoloop.errors import LedgerError
+
+Row = sqlite3.Row
+
+_PATIENCE_S = 30
+
+
+class Database:
+    """One connection. Every error is a ``LedgerError`` that names the file."""
+
+    def __init__(self, path: Path, migrations: Sequence[Sequence[str]]) -> None:
+        """Open or create the file and bring its schema up to date.
+
+        Args:
+            migrations: statements per version; ``PRAGMA user_version`` counts those applied.
+
+        Raises:
+            LedgerError: not a database, a newer schema, or not writable.
+        """
+        self._path = path
+        self._depth = 0
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=_PATIENCE_S)
+            self._db.row_factory = sqlite3.Row
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._migrate(migrations)
+            self._db.execute("PRAGMA foreign_keys = ON")  # only now: a migration may copy a table others refer to
+        except (sqlite3.Error, OSError) as error:
+            raise LedgerError(f"cannot be opened ({error})", where=path) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything inside happens, or nothing; may be nested."""
+        if self._depth:
+            yield
+            return
+        self._depth += 1
+        try:
+            self._execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:  # a full disk has SQLite roll back by itself
+                    self._db.execute("ROLLBACK")
+                raise
+        finally:
+            self._depth -= 1
+
+    def _migrate(self, migrations: Sequence[Sequence[str]]) -> None:
+        version = int(self._execute("PRAGMA user_version").fetchone()[0])
+        if version > len(migrations):
+            raise LedgerError(
+                f"schema {version} is newer than this annoloop knows ({len(migrations)})",
+                where=self._path,
+                hint="update annoloop",
+            )
+        for number in range(version + 1, len(migrations) + 1):
+            with self.transaction():
+                # Looked at again under the lock: another process may have been quicker.
+                if int(self._execute("PRAGMA user_version").fetchone()[0]) < number:
+                    for statement in migrations[number - 1]:
+                        self._execute(statement)
+                    self._execute(f"PRAGMA user_version = {number}")
+
+    def _execute(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> sqlite3.Cursor:
+        try:
+            return self._db.execute(sql, values)
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+
+    def _execute_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
+        try:
+            self._db.executemany(sql, rows)
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: sqlite3.Error) -> LedgerError:
+        return LedgerError(f"{error}", where=self._path, hint="is the disk full or the file locked?")
