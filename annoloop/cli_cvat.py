@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from contextlib import nullcontext
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,8 @@ from annoloop.errors import MissingExtraError
 from annoloop.options import FOLDER, common, example, listed, open_screen, open_session, opened_project
 
 if TYPE_CHECKING:
-    from annoloop.config import Config, CvatConfig
+    from annoloop.config import CvatConfig
     from annoloop.credentials import Credentials
-    from annoloop.push import PushRequest
 
 
 @click.command("login", epilog=example("annoloop login", "annoloop login --username me", "annoloop login < token.txt"))
@@ -57,7 +57,8 @@ def _asked_for(username: str | None) -> Credentials:
 
 
 @click.command("push", epilog=example("annoloop push --worst 50", "annoloop push --worst 20 --by label-quality"))
-@click.option("--worst", type=click.IntRange(1), required=True, help="How many images.")
+@click.option("--worst", type=click.IntRange(1), help="How many images; those marked in the App are taken first.")
+@click.option("--image", "only", multiple=True, help="This image, like train/0001, and no others; may be repeated.")
 @click.option("--split", "splits", multiple=True, default=("train",), show_default=True, help="May be repeated.")
 @click.option(
     "--by", default="dice", show_default=True, help="dice, missed, class:NAME, label-quality, or uncertainty."
@@ -73,7 +74,7 @@ def _asked_for(username: str | None) -> Credentials:
 @click.option("--issues-per-frame", type=click.IntRange(0, 20), help="How many of the largest errors to pin; 0: none.")
 @click.option("--dry-run", is_flag=True, help="Show what would go, send nothing.")
 @common
-def push_command(worst: int, splits: tuple[str, ...], by: str, dry_run: bool, **options: Any) -> None:
+def push_command(worst: int | None, only: tuple[str, ...], **options: Any) -> None:
     """Send the worst images with masks to CVAT as one task. The same command finishes a broken push.
 
     \b
@@ -84,42 +85,20 @@ def push_command(worst: int, splits: tuple[str, ...], by: str, dry_run: bool, **
       label-quality  the model is sure that the label is wrong; best after retrain --folds 3
       uncertainty    the model is unsure; needs no labels, so it works for --split pool too
     """
+    from annoloop.planning import PushRequest, push_request
     from annoloop.push import push
 
+    if (worst is None) == (not only):
+        raise click.UsageError("either --worst N or --image NAME")
+    given = {one.name: options[one.name] for one in fields(PushRequest) if one.name in options}
+    if given["assignees"] is not None:
+        given["assignees"] = tuple(listed(given["assignees"]))
     screen = open_screen(options)
     with opened_project(options, screen, changes="push") as project:
-        request = _push_request(project.config, worst, splits, by, dry_run, options)
-        with nullcontext() if dry_run else open_session(project, screen) as server, screen.watch() as watch:
+        request = push_request(project.config, worst or len(only), only=only, **given)
+        with nullcontext() if request.dry_run else open_session(project, screen) as server, screen.watch() as watch:
             report = push(project, server, request, say=screen.note, track=screen.track, watch=watch)
     screen.result(report)
-
-
-def _push_request(
-    config: Config, worst: int, splits: tuple[str, ...], by: str, dry_run: bool, options: dict[str, Any]
-) -> PushRequest:
-    """What annoloop.yaml says, unless an option says otherwise."""
-    from annoloop.push import PushRequest
-
-    assignees = options["assignees"]
-
-    def chosen(name: str, settled: Any) -> Any:
-        return settled if options[name] is None else options[name]
-
-    return PushRequest(
-        worst=worst,
-        splits=splits,
-        by=by,
-        source=chosen("source", config.push.source),
-        random_share=chosen("random_share", config.push.random_share),
-        corrected=options["corrected"],
-        shape=chosen("shape", config.push.shape),
-        tolerance_px=chosen("tolerance_px", config.push.tolerance_px),
-        segment_size=chosen("segment_size", config.cvat.segment_size),
-        assignees=config.cvat.assignees if assignees is None else tuple(listed(assignees)),
-        context=chosen("context", config.push.context),
-        issues_per_frame=chosen("issues_per_frame", config.push.issues_per_frame),
-        dry_run=dry_run,
-    )
 
 
 @click.command("pull", epilog=example("annoloop pull --task 12", "annoloop pull"))

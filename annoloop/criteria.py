@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from annoloop.classes import ClassTable
 from annoloop.dataset import Sample, read_label_map
 from annoloop.errors import ConfigError
-from annoloop.label_quality import certainty, label_quality
-from annoloop.masks import LabelMap
 from annoloop.metrics import Confusion, confusion, dice, image_dice, missed_share, wrong_px
-from annoloop.project import Opinion, Project
-from annoloop.schema import ImageRow
+from annoloop.project import Project
+from annoloop.schema import BeliefRow, ImageRow
 from annoloop.selection import Candidate
 
 UNCERTAINTY, LABEL_QUALITY = "uncertainty", "label-quality"
@@ -55,27 +53,37 @@ def needs_labels(by: str) -> bool:
     return by != UNCERTAINTY
 
 
-def rate(project: Project, run_id: int, by: str, subject: Subject) -> Candidate:
+def needs_beliefs(by: str) -> bool:
+    """Whether a criterion asks how sure the model is, of itself or of the label."""
+    return by in (UNCERTAINTY, LABEL_QUALITY)
+
+
+def rate(project: Project, run_id: int, by: str, subject: Subject, belief: BeliefRow | None = None) -> Candidate:
     """The image with its number; NaN where the criterion says nothing about it.
+
+    Args:
+        belief: needed where ``needs_beliefs``.
 
     Raises:
         DataError: a prediction or a mask cannot be read.
     """
-    believed = by in (UNCERTAINTY, LABEL_QUALITY)
-    unseen = subject.counts is not None and project.has_out_of_fold(run_id, subject.row.image_sha256)
-    if not (believed or unseen):
-        assert subject.counts is not None
-        return _candidate(subject, _agreement(by, subject.counts, project.classes), subject.counts)
-    ignored, mask = project.classes.ignore_index, subject.sample.mask
-    label_map = None if mask is None else read_label_map(mask, project.config.data)
-    opinion, counts = project.opinion(run_id, subject.row.image_sha256), subject.counts
-    if unseen and label_map is not None:
-        # What a model says that has not seen the label goes before the run's own word.
-        counts = confusion(label_map, opinion.prediction, len(project.classes), ignored)
-    if believed:
-        return _candidate(subject, _belief(by, label_map, opinion, ignored), counts)
-    assert counts is not None
+    if needs_beliefs(by):
+        assert belief is not None
+        value = belief.certainty if by == UNCERTAINTY or subject.sample.mask is None else belief.quality
+        return _candidate(subject, value, subject.counts)
+    counts = _unflattered(project, run_id, subject)
     return _candidate(subject, _agreement(by, counts, project.classes), counts)
+
+
+def _unflattered(project: Project, run_id: int, subject: Subject) -> Confusion:
+    """The comparison with the label; what a model says that has not seen it goes before the run's own word."""
+    assert subject.counts is not None
+    assert subject.sample.mask is not None
+    if not project.has_out_of_fold(run_id, subject.row.image_sha256):
+        return subject.counts
+    label_map = read_label_map(subject.sample.mask, project.config.data)
+    opinion = project.opinion(run_id, subject.row.image_sha256)
+    return confusion(label_map, opinion.prediction, len(project.classes), project.classes.ignore_index)
 
 
 def _candidate(subject: Subject, value: float, counts: Confusion | None) -> Candidate:
@@ -96,11 +104,3 @@ def _agreement(by: str, counts: Confusion, classes: ClassTable) -> float:
     if by == "missed":
         return 1 - missed_share(counts, classes.background_index)
     return float(dice(counts)[classes.names.index(by.removeprefix(_CLASS))])
-
-
-def _belief(by: str, label_map: LabelMap | None, opinion: Opinion, ignored: int) -> float:
-    if label_map is None:
-        return certainty(opinion.confidence)
-    if by == UNCERTAINTY:
-        return certainty(opinion.confidence[label_map != ignored])
-    return label_quality(label_map, opinion.prediction, opinion.confidence, ignored)

@@ -24,10 +24,11 @@ from annoloop.errors import ConfigError, CvatError
 from annoloop.evaluate import EvaluateReport, evaluate
 from annoloop.init import init
 from annoloop.made_data import COLORS, NAMES, MadeData, make_data
+from annoloop.planning import PushRequest
 from annoloop.progress import Track, silent
 from annoloop.project import Project
 from annoloop.pull import pull
-from annoloop.push import PushRequest, push
+from annoloop.push import push
 from annoloop.retrain import RetrainReport, RetrainRequest, retrain
 from annoloop.scoring import Watch, unwatched
 

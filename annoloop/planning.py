@@ -9,22 +9,63 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from annoloop.config import Config
 from annoloop.context import CONTEXT_FOLDER
 from annoloop.dataset import Sample, check_label_map, decode_label_map, to_stored
 from annoloop.errors import DataError
 from annoloop.images import IndexImage, decode_index_png, encode_index_png, image_size_hw, read_bytes
-from annoloop.label_quality import Reading, certainty, label_quality, reading
+from annoloop.label_quality import Reading
 from annoloop.masks import LabelMap, to_cvat_runs
 from annoloop.mistakes import largest_mistakes
 from annoloop.project import Project
 from annoloop.schema import FrameRow, ImageRow, IssueRow
-from annoloop.shapes import Drawing, draw, polygon_loss_px
+from annoloop.shapes import Drawing, Kind, draw, polygon_loss_px
 
 Source = Literal["prediction", "ground-truth"]
+
+
+@dataclass(frozen=True, slots=True)
+class PushRequest:
+    """What to push, ``by`` being one of ``criteria.py``, and how it is to look in CVAT.
+
+    ``only``: these samples and no others, whatever ``worst``, ``splits`` and ``random_share`` say.  ``corrected``: also
+    images whose mask is as annotators left it.  ``segment_size``: images per job, 0 for one job.
+    ``tolerance_px`` counts for polygons only.
+    """
+
+    worst: int
+    only: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ("train",)
+    by: str = "dice"
+    source: Source = "prediction"
+    random_share: float = 0.0
+    corrected: bool = False
+    shape: Kind = "mask"
+    tolerance_px: float = 1.0
+    segment_size: int = 0
+    assignees: tuple[str, ...] = ()
+    context: bool = True
+    issues_per_frame: int = 2
+    dry_run: bool = False
+
+
+def push_request(config: Config, worst: int, **given: Any) -> PushRequest:
+    """What annoloop.yaml says, unless an argument that is not None says otherwise; names as in ``PushRequest``."""
+    settled = {
+        "source": config.push.source,
+        "random_share": config.push.random_share,
+        "shape": config.push.shape,
+        "tolerance_px": config.push.tolerance_px,
+        "segment_size": config.cvat.segment_size,
+        "assignees": config.cvat.assignees,
+        "context": config.push.context,
+        "issues_per_frame": config.push.issues_per_frame,
+    }
+    return PushRequest(worst, **(settled | {name: value for name, value in given.items() if value is not None}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +91,7 @@ class Planner:
     issues_per_frame: int
     palette: bytes | None
 
-    def plan(self, sample: Sample, row: ImageRow, score: float, *, corrected: bool) -> Planned:
+    def plan(self, sample: Sample, row: ImageRow, score: float | None, reading: Reading | None) -> Planned:
         """Both masks into the history, the digests of the shapes that will be sent, and the largest mistakes.
 
         Raises:
@@ -69,10 +110,10 @@ class Planner:
             label_map = np.where(truth == project.classes.ignore_index, truth, prediction)
             stored = to_stored(label_map, project.config.data, decode_index_png(base_bytes, sample.mask))
             sent = project.keep_object(encode_index_png(stored))
-        looks = "already corrected" if corrected else self._reading(row, truth)
-        return self._planned(sample, score, base, sent, label_map, self._issues(sample, row, truth, prediction), looks)
+        issues = self._issues(sample, row, truth, prediction)
+        return self._planned(sample, score, base, sent, label_map, issues, reading)
 
-    def _first(self, sample: Sample, row: ImageRow, score: float) -> Planned:
+    def _first(self, sample: Sample, row: ImageRow, score: float | None) -> Planned:
         """An image without labels: the prediction is all there is, and nothing to hold it against."""
         project = self.project
         prediction = project.prediction(self.run_id, row.image_sha256)
@@ -84,24 +125,18 @@ class Planner:
     def _planned(
         self,
         sample: Sample,
-        score: float,
+        score: float | None,
         base: str | None,
         sent: str,
         label_map: LabelMap,
         issues: tuple[IssueRow, ...],
-        looks: Reading | None,
+        reading: Reading | None,
     ) -> Planned:
         name = _frame_name(self.project, sample.id)
         drawn = draw(label_map, self.project.classes, self.drawing, name)
         digests = tuple(sorted(one.digest for one in drawn))
-        frame = FrameRow(sample.id, name, score, base, sent, sent, digests, reading=looks)
+        frame = FrameRow(sample.id, name, score, base, sent, sent, digests, reading=reading)
         return Planned(frame, issues, polygon_loss_px(drawn, label_map, self.project.classes))
-
-    def _reading(self, row: ImageRow, truth: LabelMap) -> Reading | None:
-        opinion = self.project.opinion(self.run_id, row.image_sha256)
-        ignored = self.project.classes.ignore_index
-        quality = label_quality(truth, opinion.prediction, opinion.confidence, ignored)
-        return reading(quality, certainty(opinion.confidence[truth != ignored]))
 
     def _issues(self, sample: Sample, row: ImageRow, truth: LabelMap, prediction: LabelMap) -> tuple[IssueRow, ...]:
         if self.issues_per_frame == 0:

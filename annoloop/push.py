@@ -1,7 +1,7 @@
 """``annoloop push``: the worst images with their masks into one CVAT task.
 
-Chooses, and writes the whole plan into the ledger before anything is sent; ``delivery.py`` sends it.  After
-a crash the same command finds the plan again and goes on (law 4).
+``choosing.py`` chooses, ``delivery.py`` sends; the whole plan goes into the ledger between the two, so that after a
+crash the same command finds it again and goes on (law 4).
 """
 
 from __future__ import annotations
@@ -13,45 +13,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
-import numpy as np
-
-from annoloop.criteria import LABEL_QUALITY, Subject, check_criterion, flattered, needs_labels, rate
+from annoloop.choosing import Chosen, choose_images
+from annoloop.criteria import check_criterion
 from annoloop.cvat import CvatServer
 from annoloop.cvat_wire import digest_label
-from annoloop.dataset import Sample, palette_of
+from annoloop.dataset import palette_of
 from annoloop.delivery import Handling, deliver, give_up
-from annoloop.errors import ConfigError, DataError
-from annoloop.planning import Planned, Planner, Source
+from annoloop.errors import ConfigError
+from annoloop.planning import Planned, Planner, PushRequest, Source
 from annoloop.progress import Say, Track, silent, unsaid
 from annoloop.project import Project
-from annoloop.schema import ImageRow, RunRow, TaskRow
-from annoloop.scoring import Watch, predict, score, unwatched
-from annoloop.selection import Candidate, choose
-from annoloop.shapes import Drawing, Kind
-from annoloop.twins import looks_of
-
-
-@dataclass(frozen=True, slots=True)
-class PushRequest:
-    """What to push, ``by`` being one of ``criteria.py``, and how it is to look in CVAT.
-
-    ``corrected``: also images whose mask is as annotators left it.  ``segment_size``: images per job,
-    0 for one job.  ``tolerance_px`` counts for polygons only.
-    """
-
-    worst: int
-    splits: tuple[str, ...] = ("train",)
-    by: str = "dice"
-    source: Source = "prediction"
-    random_share: float = 0.0
-    corrected: bool = False
-    shape: Kind = "mask"
-    tolerance_px: float = 1.0
-    segment_size: int = 0
-    assignees: tuple[str, ...] = ()
-    context: bool = True
-    issues_per_frame: int = 2
-    dry_run: bool = False
+from annoloop.schema import RunRow, TaskRow
+from annoloop.scoring import Watch, unwatched
+from annoloop.shapes import Drawing
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +63,6 @@ class PushReport:
     alike_left_out: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Chosen:
-    """The images of a plan, worst first, which of them count as corrected, and who was left out."""
-
-    pairs: Sequence[tuple[Subject, Candidate]]
-    corrected: frozenset[str]
-    corrected_left_out: int
-    alike_left_out: tuple[str, ...]
-
-
 def push(
     project: Project,
     server: CvatServer | None,
@@ -130,7 +94,7 @@ def push(
         return _send(project, server, request, handling, task, say, track, resumed=True)
     if server is not None:
         _give_up_stale(project, server, run, say)
-    chosen = _choose(project, run, request, say, track, watch)
+    chosen = choose_images(project, run, request, say, track, watch)
     planned = _plan(project, run, request, chosen, track)
     loss_px = None if request.shape == "mask" else sum(one.loss_px for one in planned)
     if loss_px is not None:
@@ -148,7 +112,8 @@ def push(
 
 def _plan_digest(project: Project, request: PushRequest, run: RunRow) -> str:
     """Equal for the same command on the same model, classes and server."""
-    plan = [request.worst, request.splits, request.by, request.source, request.random_share, request.corrected]
+    plan = [request.worst, request.only, request.splits, request.by, request.source]
+    plan += [request.random_share, request.corrected]
     plan += [
         request.shape,
         request.tolerance_px,
@@ -163,81 +128,18 @@ def _plan_digest(project: Project, request: PushRequest, run: RunRow) -> str:
 def _task_name(project: Project, request: PushRequest) -> str:
     """A name that sorts and that nobody else's task has: by it a broken push is found, and its rest deleted."""
     number = len(project.ledger.tasks()) + 1
-    return f"{project.config.project} {number:03d} worst {request.worst} by {request.by} {uuid4().hex[:8]}"
+    what = f"selected {len(request.only)}" if request.only else f"worst {request.worst} by {request.by}"
+    return f"{project.config.project} {number:03d} {what} {uuid4().hex[:8]}"
 
 
-def _choose(project: Project, run: RunRow, request: PushRequest, say: Say, track: Track, watch: Watch) -> _Chosen:
-    samples, busy = _usable(project, request, say), project.ledger.samples_in_open_tasks()
-    idle = [sample for sample in samples if sample.id not in busy]
-    corrected = _corrected(project, project.scan(idle, track))
-    wanted = [sample for sample in idle if request.corrected or sample.id not in corrected]
-    subjects = {one.sample.id: one for one in _subjects(project, run, request, wanted, track, watch)}
-    if request.by == LABEL_QUALITY and flattered(project, run.id, subjects.values()):
-        say("the model has seen these labels and may have learned their errors; retrain --folds 3 makes this sharper")
-    rated = [rate(project, run.id, request.by, one) for one in track(subjects.values(), "rating", len(subjects))]
-    eligible = [candidate for candidate in rated if not np.isnan(candidate.score)]
-    looks = looks_of(project, {c.sample_id: subjects[c.sample_id].row for c in eligible}, track)
-    choice = choose(eligible, request.worst, random_share=request.random_share, seed=run.id, alike=looks.any_alike)
-    if not choice.chosen:
-        raise _nothing_left(len(samples), len(samples) - len(idle), len(idle) - len(wanted))
-    pairs = [(subjects[c.sample_id], c) for c in choice.chosen]
-    return _Chosen(pairs, corrected, len(idle) - len(wanted), tuple(c.sample_id for c in choice.left_out))
-
-
-def _corrected(project: Project, rows: Mapping[str, ImageRow]) -> frozenset[str]:
-    """Ids of the samples whose present mask is one that annotators left or accepted."""
-    known = project.ledger.corrected()
-    return frozenset(name for name, row in rows.items() if (name, row.mask_sha256) in known)
-
-
-def _usable(project: Project, request: PushRequest, say: Say) -> list[Sample]:
-    """The samples of the splits; where labels are needed, those that have them.
-
-    Raises:
-        ConfigError: labels are needed, and a split has none.
-    """
-    samples = project.samples(request.splits)
-    by_labels = needs_labels(request.by)
-    if not by_labels and request.source == "prediction":
-        return samples
-    labelled = [sample for sample in samples if sample.mask is not None]
-    needy = f"--by {request.by}" if by_labels else "--source ground-truth"
-    bare = {sample.split for sample in samples} - {sample.split for sample in labelled}
-    if bare:
-        remedy = "--by uncertainty ranks images without labels" if by_labels else "--source prediction"
-        raise ConfigError(f"no image of split {min(bare)!r} has labels", where=needy, hint=remedy)
-    if len(labelled) < len(samples):
-        say(f"{len(samples) - len(labelled)} images without labels are left out: {needy} needs them")
-    return labelled
-
-
-def _subjects(
-    project: Project, run: RunRow, request: PushRequest, samples: Sequence[Sample], track: Track, watch: Watch
-) -> list[Subject]:
-    """Samples with their predictions made and, where labels are needed, compared with them."""
-    if samples and needs_labels(request.by):
-        scored = score(project, run, samples, track=track, watch=watch)
-        return [Subject(one.sample, one.row, one.score.confusion) for one in scored]
-    rows = project.scan(samples, track)
-    predict(project, run, [(sample, rows[sample.id]) for sample in samples], watch=watch)
-    return [Subject(sample, rows[sample.id], None) for sample in samples]
-
-
-def _nothing_left(total: int, busy: int, corrected: int) -> DataError:
-    counts = ((busy, "in open tasks"), (corrected, "as annotators left them"))
-    reasons = [f"{count} of {total} images are {why}" for count, why in counts if count]
-    hint = "--corrected takes the corrected ones in" if corrected else "annoloop status shows the open tasks"
-    return DataError(f"nothing to push: {', '.join(reasons) or 'no image fits'}", hint=hint)
-
-
-def _plan(project: Project, run: RunRow, request: PushRequest, chosen: _Chosen, track: Track) -> list[Planned]:
-    bare = any(subject.sample.mask is None for subject, _ in chosen.pairs)
+def _plan(project: Project, run: RunRow, request: PushRequest, chosen: Chosen, track: Track) -> list[Planned]:
+    bare = any(one.sample.mask is None for one in chosen.images)
     palette = palette_of(project.samples()) if bare else None
     how = _drawing(project, request)
     planner = Planner(project, run.id, request.source, how, request.issues_per_frame, palette)
     return [
-        planner.plan(one.sample, one.row, rated.score, corrected=one.sample.id in chosen.corrected)
-        for one, rated in track(chosen.pairs, "planning", len(chosen.pairs))
+        planner.plan(one.sample, one.row, one.score, one.reading)
+        for one in track(chosen.images, "planning", len(chosen.images))
     ]
 
 
@@ -267,7 +169,10 @@ def _write_plan(
         "tolerance_px": how.tolerance_px,
         "min_region_px": how.min_region_px,
     }
-    project.ledger.plan_task(plan, [one.frame for one in planned], [issue for one in planned for issue in one.issues])
+    frames, issues = [one.frame for one in planned], [issue for one in planned for issue in one.issues]
+    with project.ledger.transaction():
+        project.ledger.plan_task(plan, frames, issues)
+        project.ledger.put_marks(remove=[frame.sample_id for frame in frames])
     task = _cut_off(project, plan_digest)
     assert task is not None
     return task

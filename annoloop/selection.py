@@ -6,8 +6,9 @@ Knows numbers only; what a score means is the caller's business.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from math import isnan
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ def never_alike(_: str, __: Sequence[str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The chosen ones, worst first and then the drawn ones; and who would have been, but for a twin among them."""
+    """The chosen ones: asked for, worst, then drawn; and who would have been, but for a twin among them."""
 
     chosen: tuple[Candidate, ...]
     left_out: tuple[Candidate, ...]
@@ -40,24 +41,27 @@ def choose(
     candidates: Sequence[Candidate],
     count: int,
     *,
+    first: Collection[str] = (),
     random_share: float = 0.0,
     seed: int = 0,
     alike: Alike = never_alike,
 ) -> Choice:
-    """The worst ``count`` candidates, worst first, then a random share drawn from the rest.
+    """The candidates named in ``first``, the worst of the rest, then a random share: ``count`` in all.
 
-    ``random_share`` (0 ... 1) of the places goes to images drawn without regard to their score: only
-    they tell honestly how good the labels are, because the worst are bad by choice.  Of images that are
-    ``alike`` one goes, the worst: correcting one mask twice teaches nothing.
+    ``random_share`` (0 ... 1) of the places that nobody asked for goes to images drawn without regard to their
+    score: only they tell honestly how good the labels are, because the worst are bad by choice.  Of images that
+    are ``alike`` one goes, the worst: correcting one mask twice teaches nothing.
     """
     count = min(count, len(candidates))
-    drawn_count = round(count * random_share)
-    ranked = sorted(candidates, key=lambda c: (c.score, -c.wrong_px, c.sample_id))
-    worst = _take(ranked, count - drawn_count, (), alike)
-    rest = sorted(ranked[len(worst.chosen) + len(worst.left_out) :], key=lambda c: c.sample_id)
+    ranked = sorted(candidates, key=lambda c: (isnan(c.score), c.score, -c.wrong_px, c.sample_id))
+    asked = tuple(c for c in ranked if c.sample_id in first)[:count]
+    others = [c for c in ranked if c.sample_id not in first]
+    free = count - len(asked)
+    worst = _take(others, free - round(free * random_share), asked, alike)
+    rest = sorted(others[len(worst.chosen) + len(worst.left_out) :], key=lambda c: c.sample_id)
     shuffled = random.Random(seed).sample(rest, len(rest))  # noqa: S311 - not for secrets
-    drawn = _take(shuffled, count - len(worst.chosen), worst.chosen, alike)
-    return Choice(worst.chosen + drawn.chosen, worst.left_out + drawn.left_out)
+    drawn = _take(shuffled, free - len(worst.chosen), asked + worst.chosen, alike)
+    return Choice(asked + worst.chosen + drawn.chosen, worst.left_out + drawn.left_out)
 
 
 def _take(candidates: Sequence[Candidate], count: int, beside: Sequence[Candidate], alike: Alike) -> Choice:

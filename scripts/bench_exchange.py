@@ -30,8 +30,9 @@ from loop import add_model, make_project, opened
 
 from annoloop.dataset import read_label_map
 from annoloop.demo import Server, running_sandbox
+from annoloop.planning import PushRequest
 from annoloop.pull import pull
-from annoloop.push import PushRequest, push
+from annoloop.push import push
 from annoloop.scoring import score
 
 SIZE_HW = (550, 830)

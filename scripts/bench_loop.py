@@ -34,9 +34,10 @@ from annoloop.evaluate import evaluate
 from annoloop.images import encode_index_png, read_index_png, write_atomic
 from annoloop.init import init
 from annoloop.made_data import COLORS, NAMES, make_data
+from annoloop.planning import PushRequest
 from annoloop.project import Project
 from annoloop.pull import pull
-from annoloop.push import PushRequest, push
+from annoloop.push import push
 from annoloop.retrain import RetrainRequest, retrain
 
 RANDOM = "random"

@@ -23,9 +23,10 @@ from annoloop.images import IndexImage, encode_index_png, write_atomic
 from annoloop.init import init
 from annoloop.made_data import COLORS, NAMES, MadeData, make_data
 from annoloop.masks import LabelMap, Region, to_cvat_runs
+from annoloop.planning import PushRequest
 from annoloop.project import Project
 from annoloop.pull import PullReport, pull
-from annoloop.push import PushReport, PushRequest, push
+from annoloop.push import PushReport, push
 
 COUNTS = {"train": 8, "val": 3}
 

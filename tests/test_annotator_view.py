@@ -16,7 +16,8 @@ from annoloop.cvat import CvatServer
 from annoloop.errors import CvatError
 from annoloop.guide import MARK
 from annoloop.masks import Region, from_cvat_outline
-from annoloop.push import PushRequest, push
+from annoloop.planning import PushRequest
+from annoloop.push import push
 
 
 def context_of(loop: Loop, task: int | None, frame: int) -> dict[str, Image.Image]:

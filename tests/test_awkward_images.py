@@ -20,8 +20,9 @@ from annoloop.demo import Server
 from annoloop.errors import CvatError, DataError
 from annoloop.images import IndexImage, encode_index_png
 from annoloop.init import init
+from annoloop.planning import PushRequest
 from annoloop.pull import pull
-from annoloop.push import PushReport, PushRequest, push
+from annoloop.push import PushReport, push
 
 Mask = npt.NDArray[np.uint8]
 

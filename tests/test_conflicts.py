@@ -16,8 +16,9 @@ from annoloop.cvat import CvatServer
 from annoloop.errors import ConfigError, CvatError, DataError
 from annoloop.images import IndexImage, encode_index_png
 from annoloop.masks import Region
+from annoloop.planning import PushRequest
 from annoloop.pull import pull
-from annoloop.push import PushRequest, push
+from annoloop.push import push
 from annoloop.undo import undo
 
 BLOT = Region(2, 5, 7, np.ones((6, 9), bool))

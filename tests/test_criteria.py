@@ -14,8 +14,9 @@ from annoloop.dataset import read_label_map
 from annoloop.errors import ConfigError, DataError
 from annoloop.images import IndexImage, encode_index_png, write_atomic
 from annoloop.masks import LabelMap
+from annoloop.planning import PushRequest
 from annoloop.project import Project
-from annoloop.push import PushReport, PushRequest, push
+from annoloop.push import PushReport, push
 from annoloop.undo import undo
 
 SURE, UNSURE = 250, 105

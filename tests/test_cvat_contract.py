@@ -27,9 +27,10 @@ from annoloop.demo import Server
 from annoloop.errors import CvatError
 from annoloop.guide import MARK, annotation_guide
 from annoloop.masks import LabelMap, from_cvat_runs, paint, regions, to_cvat_runs
+from annoloop.planning import PushRequest
 from annoloop.project import Project
 from annoloop.pull import pull
-from annoloop.push import PushRequest, push
+from annoloop.push import push
 from annoloop.tasks import tasks
 
 REAL_URL = os.environ.get("ANNOLOOP_TEST_CVAT_URL")

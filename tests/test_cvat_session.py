@@ -22,7 +22,8 @@ from annoloop.credentials import Credentials
 from annoloop.cvat import connect
 from annoloop.demo import Server
 from annoloop.errors import AnnoloopError, ConfigError, CvatError
-from annoloop.push import PushRequest, push
+from annoloop.planning import PushRequest
+from annoloop.push import push
 
 CANARY = "c4nary-t0ken-0123456789"
 

@@ -16,8 +16,9 @@ from annoloop.dataset import Sample
 from annoloop.errors import DataError, Interrupted
 from annoloop.folds import fold_of, split_folds
 from annoloop.images import sha256
+from annoloop.planning import PushRequest
 from annoloop.project import Project
-from annoloop.push import PushRequest, push
+from annoloop.push import push
 from annoloop.retrain import RetrainRequest, retrain
 from annoloop.schema import ImageRow
 from annoloop.training import Event, Job

@@ -26,9 +26,10 @@ from annoloop.cvat_wire import shape_digest
 from annoloop.dataset import read_label_map
 from annoloop.demo import Server
 from annoloop.ledger import Ledger
+from annoloop.planning import PushRequest
 from annoloop.project import Project
 from annoloop.pull import pull
-from annoloop.push import PushReport, PushRequest, push
+from annoloop.push import PushReport, push
 from annoloop.undo import undo
 
 REQUEST = PushRequest(worst=4, segment_size=3)

@@ -23,8 +23,9 @@ from annoloop.errors import ConfigError, DataError
 from annoloop.images import IndexImage, encode_index_png, read_index_png
 from annoloop.ledger import Ledger
 from annoloop.masks import Region
+from annoloop.planning import PushRequest
 from annoloop.project import Project
-from annoloop.push import PushRequest, push
+from annoloop.push import push
 from annoloop.status import status
 from annoloop.undo import undo
 

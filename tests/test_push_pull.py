@@ -25,9 +25,10 @@ from annoloop.demo import Server
 from annoloop.errors import ConfigError, CvatError, DataError, LedgerError
 from annoloop.images import IndexImage, encode_index_png
 from annoloop.masks import Region
+from annoloop.planning import PushRequest
 from annoloop.project import Project
 from annoloop.pull import pull
-from annoloop.push import PushRequest, push
+from annoloop.push import push
 from annoloop.status import status
 from annoloop.undo import undo
 

@@ -78,3 +78,24 @@ def test_no_two_alike_go_whether_worst_or_drawn(given_: list[Candidate], count: 
     assert {c.sample_id[-1] for c in choice.left_out} <= set(kinds), "who was left out has a twin that goes"
     if len(kinds) < min(count, len(given_)):
         assert set(kinds) == {c.sample_id[-1] for c in given_}, "places stay free only where nobody else was to be had"
+
+
+def test_what_is_asked_for_comes_first_whatever_its_score() -> None:
+    unknown = Candidate("train/x", float("nan"), 0)
+    assert _ids(choose([*TEN, unknown], 4, first={"train/8", "train/x"}).chosen) == [
+        "train/8", "train/x", "train/0", "train/1",
+    ]  # fmt: skip
+    assert _ids(choose(TEN, 1, first={"train/8", "train/7"}).chosen) == ["train/7"]
+
+
+def test_the_random_share_is_of_the_places_that_nobody_asked_for() -> None:
+    chosen = _ids(choose(TEN, 6, first={"train/8", "train/9"}, random_share=0.5).chosen)
+    assert chosen[:4] == ["train/8", "train/9", "train/0", "train/1"]
+    assert len(set(chosen)) == 6
+
+
+def test_a_twin_of_what_is_asked_for_stays_out() -> None:
+    twins = [Candidate("a1", 0.5, 0), Candidate("b1", 0.1, 0), Candidate("c2", 0.2, 0)]
+    choice = choose(twins, 2, first={"a1"}, alike=_same_last_digit)
+    assert _ids(choice.chosen) == ["a1", "c2"]
+    assert _ids(choice.left_out) == ["b1"]

@@ -1,0 +1,179 @@
+"""Which images go into a task: of those that may go, the ones that people marked, the worst, and a random share.
+
+Not here: what a number means (``criteria.py``) and ranking (``selection.py``).  The fact to know: an image that waits
+in an open task never goes twice, and one whose mask is as annotators left it only if somebody asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from annoloop.beliefs import beliefs, readings
+from annoloop.criteria import LABEL_QUALITY, UNCERTAINTY, Subject, flattered, needs_beliefs, needs_labels, rate
+from annoloop.dataset import Sample
+from annoloop.errors import ConfigError, DataError
+from annoloop.label_quality import Reading
+from annoloop.planning import PushRequest
+from annoloop.progress import Say, Track
+from annoloop.project import Project
+from annoloop.schema import ImageRow, RunRow
+from annoloop.scoring import Watch, predict, score
+from annoloop.selection import Candidate, choose
+from annoloop.twins import looks_of
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChosenImage:
+    """An image of the task, its score (None where the criterion says nothing) and what that looks like."""
+
+    sample: Sample
+    row: ImageRow
+    score: float | None
+    reading: Reading | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chosen:
+    """The images, marked ones first, then worst first; and who was left out: how many because annotators
+    corrected them already, and which because they are nearly the same as one that goes."""
+
+    images: tuple[ChosenImage, ...]
+    corrected_left_out: int
+    alike_left_out: tuple[str, ...]
+
+
+def choose_images(project: Project, run: RunRow, request: PushRequest, say: Say, track: Track, watch: Watch) -> Chosen:
+    """Rate all images that may go and choose.
+
+    Raises:
+        ConfigError: labels asked of a split without any, or an image that is not in the project.
+        DataError: nothing is left to push, or an image that was asked for by name is in an open task.
+    """
+    request = _by_name(project, request, say) if request.only else request
+    samples, busy = _usable(project, request, say), project.ledger.samples_in_open_tasks()
+    asked = frozenset(request.only) or _marked(project, samples, busy, say)
+    idle = [sample for sample in samples if sample.id not in busy]
+    corrected = _corrected(project, project.scan(idle, track))
+    wanted = [one for one in idle if request.corrected or one.id in asked or one.id not in corrected]
+    subjects = {one.sample.id: one for one in _subjects(project, run, request, wanted, track, watch)}
+    if request.by == LABEL_QUALITY and flattered(project, run.id, subjects.values()):
+        say("the model has seen these labels and may have learned their errors; retrain --folds 3 makes this sharper")
+    rated = _rated(project, run, request.by, subjects, track)
+    eligible = [one for one in rated if one.sample_id in asked or not np.isnan(one.score)]
+    looks = looks_of(project, {c.sample_id: subjects[c.sample_id].row for c in eligible}, track)
+    choice = choose(
+        eligible, request.worst, first=asked, random_share=request.random_share, seed=run.id, alike=looks.any_alike
+    )
+    if not choice.chosen:
+        raise _nothing_left(len(samples), len(samples) - len(idle), len(idle) - len(wanted))
+    images = _images(project, run, subjects, choice.chosen, corrected, track)
+    return Chosen(images, len(idle) - len(wanted), tuple(c.sample_id for c in choice.left_out))
+
+
+def _by_name(project: Project, request: PushRequest, say: Say) -> PushRequest:
+    """The request for the images that it names, and no others.
+
+    Raises:
+        ConfigError: an image that is not in the project.
+        DataError: one that waits in an open task.
+    """
+    places = {name.partition("/")[0] for name in request.only}
+    known = {sample.id: sample for sample in project.samples(places & {str(s) for s in project.config.data.splits})}
+    strangers = [name for name in request.only if name not in known]
+    if strangers:
+        raise ConfigError(f"there is no image {strangers[0]!r}", where=project.path, hint="names are like train/0001")
+    busy = [name for name in request.only if name in project.ledger.samples_in_open_tasks()]
+    if busy:
+        rest = f" and {len(busy) - 1} more" if len(busy) > 1 else ""
+        raise DataError(f"is in an open task already{rest}", where=busy[0], hint="annoloop tasks shows which")
+    by = request.by
+    if needs_labels(by) and any(known[name].mask is None for name in request.only):
+        say("some of these images have no labels: all are rated by uncertainty")
+        by = UNCERTAINTY
+    splits = tuple(dict.fromkeys(known[name].split for name in request.only))
+    return replace(request, worst=len(request.only), splits=splits, by=by, random_share=0.0)
+
+
+def _marked(project: Project, samples: Iterable[Sample], busy: Collection[str], say: Say) -> frozenset[str]:
+    """The samples that people marked for the next push; those that cannot go now are told and stay marked."""
+    marks = project.ledger.marks().keys()
+    usable = marks & {sample.id for sample in samples} - set(busy)
+    if usable:
+        say(f"{len(usable)} marked images go first")
+    if len(marks) > len(usable):
+        rest = len(marks) - len(usable)
+        say(f"{rest} marked images stay marked: in another split, in an open task, or without labels")
+    return frozenset(usable)
+
+
+def _corrected(project: Project, rows: Mapping[str, ImageRow]) -> frozenset[str]:
+    """Ids of the samples whose present mask is one that annotators left or accepted."""
+    known = project.ledger.corrected()
+    return frozenset(name for name, row in rows.items() if (name, row.mask_sha256) in known)
+
+
+def _usable(project: Project, request: PushRequest, say: Say) -> list[Sample]:
+    """The samples of the splits, or those asked for by name; where labels are needed, those that have them.
+
+    Raises:
+        ConfigError: labels are needed, and a split has none.
+    """
+    samples = [s for s in project.samples(request.splits) if not request.only or s.id in request.only]
+    by_labels = needs_labels(request.by)
+    if not by_labels and request.source == "prediction":
+        return samples
+    labelled = [sample for sample in samples if sample.mask is not None]
+    needy = f"--by {request.by}" if by_labels else "--source ground-truth"
+    bare = {sample.split for sample in samples} - {sample.split for sample in labelled}
+    if bare:
+        remedy = "--by uncertainty ranks images without labels" if by_labels else "--source prediction"
+        raise ConfigError(f"no image of split {min(bare)!r} has labels", where=needy, hint=remedy)
+    if len(labelled) < len(samples):
+        say(f"{len(samples) - len(labelled)} images without labels are left out: {needy} needs them")
+    return labelled
+
+
+def _subjects(
+    project: Project, run: RunRow, request: PushRequest, samples: Sequence[Sample], track: Track, watch: Watch
+) -> list[Subject]:
+    """Samples with their predictions made and, where labels are needed, compared with them."""
+    if samples and needs_labels(request.by):
+        scored = score(project, run, samples, track=track, watch=watch)
+        return [Subject(one.sample, one.row, one.score.confusion) for one in scored]
+    rows = project.scan(samples, track)
+    predict(project, run, [(sample, rows[sample.id]) for sample in samples], watch=watch)
+    return [Subject(sample, rows[sample.id], None) for sample in samples]
+
+
+def _rated(project: Project, run: RunRow, by: str, subjects: Mapping[str, Subject], track: Track) -> list[Candidate]:
+    if not needs_beliefs(by):
+        return [rate(project, run.id, by, one) for one in track(subjects.values(), "rating", len(subjects))]
+    believed = beliefs(project, run.id, [(one.sample, one.row) for one in subjects.values()], track)
+    return [rate(project, run.id, by, one, believed[name]) for name, one in subjects.items()]
+
+
+def _images(
+    project: Project,
+    run: RunRow,
+    subjects: Mapping[str, Subject],
+    chosen: Sequence[Candidate],
+    corrected: Collection[str],
+    track: Track,
+) -> tuple[ChosenImage, ...]:
+    pairs = [(subjects[c.sample_id].sample, subjects[c.sample_id].row) for c in chosen]
+    looks = readings(beliefs(project, run.id, [pair for pair in pairs if pair[0].mask is not None], track))
+    looks |= dict.fromkeys(corrected, "already corrected")
+    return tuple(
+        ChosenImage(sample, row, None if np.isnan(c.score) else c.score, looks.get(sample.id))
+        for (sample, row), c in zip(pairs, chosen, strict=True)
+    )
+
+
+def _nothing_left(total: int, busy: int, corrected: int) -> DataError:
+    counts = ((busy, "in open tasks"), (corrected, "as annotators left them"))
+    reasons = [f"{count} of {total} images are {why}" for count, why in counts if count]
+    hint = "--corrected takes the corrected ones in" if corrected else "annoloop status shows the open tasks"
+    return DataError(f"nothing to push: {', '.join(reasons) or 'no image fits'}", hint=hint)
