@@ -1,24 +1,47 @@
-"""``annoloop browse``: truth, prediction and Dice of every sample in the FiftyOne App."""
+"""``annoloop browse``: truth, prediction, errors and numbers of every sample in the FiftyOne App.
+
+The fact to know: tags that people set in the App are taken over into the ledger while it runs, so that ``push``
+knows of them without FiftyOne.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isnan
+from pathlib import Path
 
-from annoloop.fiftyone_app import App, Entry, update_dataset
+from annoloop.beliefs import beliefs, readings
+from annoloop.dataset import Sample
+from annoloop.error_maps import error_maps
+from annoloop.fiftyone_app import App
+from annoloop.fiftyone_dataset import Board, Entry, marks_set_in_app, update_dataset
+from annoloop.metrics import dice
 from annoloop.progress import Track, silent
 from annoloop.project import Project
-from annoloop.schema import ImageRow, ScoreRow
+from annoloop.schema import FramePlace, ImageRow, MaskEvent, RunRow, ScoreRow
+from annoloop.static_gallery import export_gallery
 
 
 @dataclass(frozen=True, slots=True)
 class BrowseReport:
-    """What the App shows; ``url`` is None where it was not started."""
+    """What the App shows; ``marked``: samples for the next push; ``url`` is None where it was not started."""
 
     dataset: str
     samples: int
     updated: int
     scored: int
-    url: str | None
+    marked: int
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """The page that was written, and how many samples are on it."""
+
+    page: Path
+    samples: int
+    scored: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +50,12 @@ class BrowseSession:
 
     report: BrowseReport
     app: App | None
+    meanwhile: Callable[[], None]
 
     def wait(self) -> None:
         """Serve until ^C."""
         if self.app is not None:
-            self.app.wait()
+            self.app.wait(self.meanwhile)
 
 
 def browse(project: Project, *, port: int | None, open_page: bool = True, track: Track = silent) -> BrowseSession:
@@ -41,41 +65,166 @@ def browse(project: Project, *, port: int | None, open_page: bool = True, track:
 
     Raises:
         MissingExtraError: FiftyOne is not installed.
-        ConfigError: there is no MongoDB.
+        ConfigError: there is no MongoDB, or the port is taken.
     """
-    entries = _entries(project, track)
-    name = f"annoloop-{project.config.project}"
-    updated = update_dataset(
-        name,
-        entries,
-        project.classes,
-        project.path.parent,
-        reduce_zero_label=project.config.data.reduce_zero_label,
-        track=track,
-    )
-    app = None if port is None else App(name, port=port, open_page=open_page)
+    report = refresh(project, track)
+    app = None if port is None else App(report.dataset, port=port, open_page=open_page)
+    url = None if app is None else app.url
+    return BrowseSession(replace(report, url=url), app, lambda: _take_over_marks(project))
+
+
+def export(project: Project, folder: Path, track: Track = silent) -> ExportReport:
+    """Write the same samples as a page of pictures; needs no FiftyOne.
+
+    Raises:
+        ConfigError: the folder holds something else.
+        DataError: a file cannot be read or written.
+    """
+    entries = entries_of(project, track)
+    title = f"{project.config.project}: truth, prediction and errors"
+    page = export_gallery(entries, project.classes, project.config.data, folder, title, track)
+    return ExportReport(page, len(entries), sum(entry.dice is not None for entry in entries))
+
+
+def refresh(project: Project, track: Track = silent) -> BrowseReport:
+    """Bring the FiftyOne dataset in step with the project.
+
+    Raises:
+        MissingExtraError: FiftyOne is not installed.
+        ConfigError: there is no MongoDB.
+        DataError: a file cannot be read.
+    """
+    entries, board = entries_of(project, track), _board(project)
+    _take_over_marks(project)
+    marks = project.ledger.marks()
+    entries = [replace(entry, marked=entry.sample_id in marks) for entry in entries]
+    updated = update_dataset(dataset_name(project), entries, board, track)
     scored = sum(entry.dice is not None for entry in entries)
-    return BrowseSession(BrowseReport(name, len(entries), updated, scored, None if app is None else app.url), app)
+    return BrowseReport(dataset_name(project), len(entries), updated, scored, sum(entry.marked for entry in entries))
 
 
-def _entries(project: Project, track: Track) -> list[Entry]:
-    samples = project.samples()
+def dataset_name(project: Project) -> str:
+    """The name of the project's FiftyOne dataset."""
+    return f"annoloop-{project.config.project}"
+
+
+def entries_of(project: Project, track: Track = silent) -> list[Entry]:
+    """Everything that annoloop knows of every sample, in the order of the splits.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    samples, run = project.samples(), project.current_run()
     rows = project.scan(samples, track)
-    run = project.current_run()
-    scores = {} if run is None else project.ledger.scores(run.id)
+    plain = _plain_entries(project, samples)
+    if run is None:
+        return plain
+    predicted = [
+        (sample, rows[sample.id])
+        for sample in samples
+        if project.prediction_paths(run.id, rows[sample.id].image_sha256)[0].is_file()
+    ]
+    judged = _judged(project, run, predicted, track)
+    return [judged(entry) for entry in plain]
+
+
+def _plain_entries(project: Project, samples: Iterable[Sample]) -> list[Entry]:
+    """What is known without a model: history, and where a sample waits in CVAT."""
+    places, rounds = project.ledger.open_places(), _rounds(project)
+    history: dict[str, list[MaskEvent]] = {}
+    for event in project.ledger.mask_events():
+        history.setdefault(event.sample_id, []).append(event)
     entries = []
     for sample in samples:
-        row, prediction = rows[sample.id], None
-        if run is not None:
-            index_png, _ = project.prediction_paths(run.id, row.image_sha256)
-            prediction = index_png if index_png.is_file() else None
-        dice = _dice(scores.get(sample.id), row)
-        entries.append(Entry(sample.id, sample.image, sample.split, sample.mask, prediction, dice))
+        events, place = history.get(sample.id, []), places.get(sample.id)
+        entries.append(
+            Entry(
+                sample.id,
+                sample.image,
+                sample.split,
+                sample.mask,
+                round=max((rounds.get(event.change_id, 0) for event in events), default=0),
+                cvat_task=None if place is None else place.task,
+                cvat_job=None if place is None else place.job,
+                cvat_url=None if place is None else _url(place),
+                history=tuple(map(describe_event, events)),
+            )
+        )
     return entries
 
 
-def _dice(score: ScoreRow | None, row: ImageRow) -> float | None:
+def _judged(
+    project: Project, run: RunRow, predicted: Sequence[tuple[Sample, ImageRow]], track: Track
+) -> Callable[[Entry], Entry]:
+    """Adds to an entry what a run says of it."""
+    rows = {sample.id: row for sample, row in predicted}
+    scores = project.ledger.scores(run.id)
+    believed = beliefs(project, run.id, predicted, track)
+    looks, errors = readings(believed), error_maps(project, run.id, predicted, track)
+
+    def judge(entry: Entry) -> Entry:
+        row = rows.get(entry.sample_id)
+        if row is None:
+            return entry
+        belief, score = believed[entry.sample_id], _current(scores.get(entry.sample_id), row)
+        return replace(
+            entry,
+            prediction=project.prediction_paths(run.id, row.image_sha256)[0],
+            errors=errors.get(entry.sample_id),
+            dice=None if score is None else score.dice,
+            class_dice=None if score is None else _class_dice(project, score),
+            uncertainty=None if isnan(belief.certainty) else 1 - belief.certainty,
+            label_quality=None if isnan(belief.quality) else belief.quality,
+            looks_like=looks[entry.sample_id],
+        )
+
+    return judge
+
+
+def _current(score: ScoreRow | None, row: ImageRow) -> ScoreRow | None:
     """The score if it is of this image and this mask."""
-    if score is None or (score.image_sha256, score.mask_sha256) != (row.image_sha256, row.mask_sha256):
-        return None
-    return score.dice
+    fits = score is not None and (score.image_sha256, score.mask_sha256) == (row.image_sha256, row.mask_sha256)
+    return score if fits else None
+
+
+def _class_dice(project: Project, score: ScoreRow) -> Mapping[str, float]:
+    values = dice(score.confusion)
+    return {name: float(v) for name, v in zip(project.classes.names, values, strict=True) if not isnan(v)}
+
+
+def _rounds(project: Project) -> dict[int, int]:
+    """The number of the round by the number of its change: pulls that still count, in their order."""
+    counted = [change.id for change in project.ledger.changes() if change.kind == "pull" and change.undone_by is None]
+    return {change: number for number, change in enumerate(counted, 1)}
+
+
+def _board(project: Project) -> Board:
+    run = project.current_run()
+    return Board(
+        project.path.parent,
+        project.classes,
+        project.config.data.reduce_zero_label,
+        None if run is None else run.id,
+        len(_rounds(project)),
+    )
+
+
+def _url(place: FramePlace) -> str:
+    """The page on which the frame is corrected."""
+    job = "" if place.job is None else f"/jobs/{place.job}?frame={place.number}"
+    return f"{place.server}/tasks/{place.task}{job}"
+
+
+def describe_event(event: MaskEvent) -> str:
+    """One line: 2026-11-23 10:15 pull of task 12: 3fa1b2c4 -> 77e0d1aa."""
+    task = "" if event.task is None else f" of task {event.task}"
+    versions = " -> ".join("none" if sha is None else sha[:8] for sha in (event.old_sha256, event.new_sha256))
+    return f"{event.at[:16].replace('T', ' ')} {event.kind}{task}: {versions}"
+
+
+def _take_over_marks(project: Project) -> None:
+    """Into the ledger what people tagged in the App, and what they no longer want."""
+    added, removed = marks_set_in_app(dataset_name(project))
+    if added or removed:
+        known = project.ledger.images()
+        project.ledger.put_marks([name for name in sorted(added) if name in known], removed)

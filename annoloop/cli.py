@@ -236,17 +236,24 @@ def log_command(**options: Any) -> None:
         screen.result(log(project))
 
 
-@commands.command("browse", epilog=example("annoloop browse", "annoloop browse --port 5152 --no-open"))
+@commands.command("browse", epilog=example("annoloop browse", "annoloop browse --export gallery"))
 @click.option("--port", default=5151, show_default=True, help="Port on 127.0.0.1.")
 @click.option("--open/--no-open", "open_page", default=True, help="Open the page in a browser.")
 @click.option("--no-app", is_flag=True, help="Only bring the dataset up to date.")
+@click.option("--export", "folder", type=FOLDER, help="Write a page of pictures instead; needs no FiftyOne.")
 @common
-def browse_command(port: int, open_page: bool, no_app: bool, **options: Any) -> None:
-    """Look at truth, predictions and errors in the FiftyOne App."""
-    from annoloop.browse import browse
+def browse_command(port: int, open_page: bool, no_app: bool, folder: Path | None, **options: Any) -> None:
+    """Look at truth, predictions and errors in the FiftyOne App.
+
+    From another machine: ssh -L 5151:127.0.0.1:5151 HOST, then annoloop browse --no-open there.
+    """
+    from annoloop.browse import browse, export
 
     screen = open_screen(options)
     with opened_project(options, screen) as project:
+        if folder is not None:
+            screen.result(export(project, folder, screen.track))
+            return
         session = browse(project, port=None if no_app else port, open_page=open_page, track=screen.track)
         screen.result(session.report)
         if not no_app:

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from annoloop.annotate import AnnotateReport
-from annoloop.browse import BrowseReport
+from annoloop.browse import BrowseReport, ExportReport
 from annoloop.convert import FromCocoReport, ToCocoReport
 from annoloop.doctor import DoctorReport
 from annoloop.errors import AnnoloopError
@@ -313,7 +313,15 @@ class Screen:
             f" in FiftyOne dataset {escape(report.dataset)}"
         )
         if report.url:
-            self._out.print(f"[bold]{report.url}[/]  saved view: worst")
+            self._out.print(f"[bold]{report.url}[/]  saved views: worst, suspected label errors, …")
+        if report.scored < report.samples:
+            self._next("annoloop evaluate --split train --split val", f"{report.samples - report.scored} have no Dice")
+        if report.marked:
+            self._next("annoloop push --worst 50", f"takes the {report.marked} marked images first")
+
+    @show.register
+    def _(self, report: ExportReport) -> None:
+        self._out.print(f"{report.samples} samples, {report.scored} with Dice: [bold]{escape(str(report.page))}[/]")
 
     def _log(self, entries: Sequence[LogEntry]) -> None:
         table = Table("when", "what", "run", "task", "masks", "val mDice", "note", box=None, pad_edge=False)

@@ -51,24 +51,27 @@ def overlay(image: Rgb, label_map: LabelMap, classes: ClassTable) -> Rgb:
     return np.where(shown[..., None], tinted, image).astype(np.uint8)
 
 
-def error_map(truth: LabelMap, prediction: LabelMap, classes: ClassTable, image: Rgb) -> Rgb:
-    """A dimmed grey image on which missed, invented and confused pixels are coloured.
+def error_kinds(truth: LabelMap, prediction: LabelMap, classes: ClassTable) -> LabelMap:
+    """What is wrong with each pixel, uint8 (H, W): 0 nothing, then 1 ... 3 in the order of ``ERROR_COLORS``.
 
     Missed: a class that was taken for background.  Invented: background that was taken for a class.
     Confused: one class taken for another; where there is no background class, every error.
     """
     wrong = (truth != prediction) & (truth != classes.ignore_index)
-    background = classes.background_index
-    missed = wrong & (prediction == background) if background is not None else np.zeros_like(wrong)
-    invented = wrong & (truth == background) if background is not None else np.zeros_like(wrong)
+    kinds: LabelMap = wrong * np.uint8(3)
+    if classes.background_index is not None:
+        kinds[wrong & (truth == classes.background_index)] = 2
+        kinds[wrong & (prediction == classes.background_index)] = 1
+    return kinds
+
+
+def error_map(truth: LabelMap, prediction: LabelMap, classes: ClassTable, image: Rgb) -> Rgb:
+    """A dimmed grey image on which the pixels that are wrong have the colour of their ``error_kinds``."""
+    kinds = error_kinds(truth, prediction, classes)
     grey = (image[..., 0].astype(np.uint16) + image[..., 1] + image[..., 2]) // 6 + 20  # half of the channels' mean
     canvas = np.repeat(grey[..., None].astype(np.uint8), 3, axis=2)
-    for name, where in (
-        ("missed", missed),
-        ("invented", invented),
-        ("confused", wrong & ~missed & ~invented),
-    ):
-        canvas[where] = ERROR_COLORS[name]
+    for number, color in enumerate(ERROR_COLORS.values(), 1):
+        canvas[kinds == number] = color
     return canvas
 
 

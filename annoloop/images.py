@@ -14,7 +14,6 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -157,8 +156,11 @@ def encode_index_png(mask: IndexImage) -> bytes:
     return stream.getvalue()
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Write a file whole or not at all: beside it first, flushed to disk, then ``os.replace``.
+
+    Args:
+        durable: False for what can be made again: not flushed, which takes longer than all the rest.
 
     Raises:
         DataError: disk full, no permission.
@@ -168,7 +170,10 @@ def write_atomic(path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         with os.fdopen(handle, "wb") as stream:
-            _write_durably(stream, data)
+            stream.write(data)
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
         os.chmod(temporary, path.stat().st_mode if path.exists() else 0o644)  # noqa: PTH101 - mkstemp's path is a str
         os.replace(temporary, path)  # noqa: PTH105
     except OSError as error:
@@ -210,12 +215,6 @@ def unwritable(where: object, error: OSError) -> DataError:
     if error.errno == errno.ENOSPC:
         return DataError("the disk is full; nothing was overwritten", where=where, hint="make room, then run again")
     return DataError(f"cannot be written ({error.strerror or error})", where=where)
-
-
-def _write_durably(stream: IO[bytes], data: bytes) -> None:
-    stream.write(data)
-    stream.flush()
-    os.fsync(stream.fileno())
 
 
 def _opened(path: Path) -> Image.Image:

@@ -29,7 +29,7 @@ LEVELS = {
     ),  # values and numbers, no files of ours
     2: (
         "images", "coco", "config", "cvat_wire", "polygons", "mistakes", "guide", "archive", "damage",
-        "label_quality", "plots", "page", "workers",
+        "label_quality", "plots", "page", "workers", "database",
     ),  # formats: bytes, JSON, YAML, Markdown to values and back
     3: (
         "dataset", "made_data", "schema", "training", "gallery", "mmseg_checkpoint", "shapes", "cvat_session",
@@ -38,19 +38,22 @@ LEVELS = {
         "ledger", "cvat", "fiftyone_app", "context", "training_view", "mmseg_parts", "mmseg_data",
         "mmseg_device",
     ),  # one outside system each
-    5: ("project", "mmseg_recipe", "mmseg_keeping"),  # opened together: a project here, a training there
+    5: (
+        "project", "mmseg_recipe", "mmseg_keeping", "fiftyone_dataset",
+    ),  # opened together: a project here, a training there
     6: (
         "scoring", "twins", "delivery", "corrections", "mmseg_budget", "mmseg_predict", "criteria", "planning",
-        "folds",
+        "folds", "beliefs", "error_maps",
     ),  # what several operations need, or half of one
-    7: (
+    7: ("choosing", "static_gallery"),  # the larger half of an operation
+    8: (
         "push", "pull", "retrain", "evaluate", "convert", "init", "browse", "doctor", "status", "log", "undo",
         "annotate", "tasks", "login", "mmseg_worker",
     ),  # one operation each
-    8: ("demo", "console"),  # all operations, run or shown
-    9: ("options",),  # what every command begins with: its options, a screen, an open project
-    10: ("cli_cvat",),  # the commands that talk to CVAT
-    11: ("cli",),  # the only one that knows everything
+    9: ("demo", "console"),  # all operations, run or shown
+    10: ("options",),  # what every command begins with: its options, a screen, an open project
+    11: ("cli_cvat",),  # the commands that talk to CVAT
+    12: ("cli",),  # the only one that knows everything
 }  # fmt: skip
 
 LEVEL_OF = {module: level for level, modules in LEVELS.items() for module in modules}
@@ -75,7 +78,7 @@ HOMES = {
     "click": {"cli", "cli_cvat", "options"},
     "shapely": {"polygons"},
     "rich": {"console", "training_view"},
-    "sqlite3": {"ledger", "sandbox"},
+    "sqlite3": {"database", "sandbox"},
     "cc3d": {"masks", "mistakes"},
     "pycocotools": {"masks", "coco"},
     "starlette": {"sandbox"},

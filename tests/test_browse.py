@@ -1,37 +1,22 @@
-"""The FiftyOne App over a real MongoDB, looked at by a real Chromium."""
+"""The FiftyOne dataset over a real MongoDB, in step with the project."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from app import annoloop, needs_mongodb, own_database
 from loop import add_model, make_project
 
 from annoloop.config import FILE_NAME
-from annoloop.fiftyone_app import mongod_path
 from annoloop.project import Project
 from annoloop.scoring import score
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        mongod_path() is None and not os.environ.get("FIFTYONE_DATABASE_URI"),
-        reason="FiftyOne has no MongoDB: run scripts/setup on Linux x86-64, or set FIFTYONE_DATABASE_URI",
-    ),
-]
+pytestmark = [pytest.mark.slow, needs_mongodb]
 
 
 @pytest.fixture
@@ -47,68 +32,7 @@ def scored_project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """A database of the test's own."""
-    return {**os.environ, "FIFTYONE_DATABASE_DIR": str(tmp_path / "mongo"), "HOME": str(tmp_path)}
-
-
-def annoloop(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "annoloop", *arguments]
-
-
-@pytest.fixture
-def app_url(scored_project: Path, environment: dict[str, str]) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = annoloop("browse", "--project", str(scored_project), "--port", str(port), "--no-open", "--json")
-    log = (scored_project / "browse.log").open("w+")
-    child = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
-    try:
-        _wait_for(f"http://127.0.0.1:{port}/", child, log.name)
-        yield f"http://127.0.0.1:{port}/datasets/annoloop-browse-test"
-    finally:
-        child.send_signal(signal.SIGINT)
-        try:
-            child.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGKILL)
-        log.close()
-
-
-def _wait_for(url: str, child: subprocess.Popen[bytes], log: str) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        if child.poll() is not None:
-            pytest.fail(f"browse ended with {child.returncode}:\n{Path(log).read_text()}")
-        try:
-            urllib.request.urlopen(url, timeout=5)
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(0.5)
-        else:
-            return
-    pytest.fail(f"nothing answers at {url}:\n{Path(log).read_text()}")
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium, then run again")
-def test_the_app_shows_every_sample_and_the_worst_view_in_a_browser(app_url: str, tmp_path: Path) -> None:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
-        page = browser.new_page(viewport={"width": 1400, "height": 900})
-        page.goto(f"{app_url}?view=worst")
-        page.wait_for_selector("[data-cy='looker']", timeout=90_000)
-        page.wait_for_timeout(3000)
-        page.screenshot(path=os.environ.get("ANNOLOOP_TEST_SCREENSHOT", str(tmp_path / "app.png")))
-        shown = page.locator("[data-cy='looker']").count()
-        text = page.inner_text("body")
-        browser.close()
-    assert shown == 11
-    assert "worst" in text
-    for name in ("truth", "prediction", "dice", "split"):
-        assert name in text
+    return own_database(tmp_path)
 
 
 def test_the_dataset_holds_masks_scores_and_the_worst_view_and_is_updated_in_place(
@@ -173,8 +97,8 @@ print(json.dumps({"samples": len(dataset), "masks": sum(m is not None and m.any(
 
 LOOK = """
 import json
-from annoloop.fiftyone_app import _fiftyone
-fo = _fiftyone()
+from annoloop.fiftyone_app import fiftyone
+fo = fiftyone()
 import fiftyone.operators as foo
 dataset = fo.load_dataset("annoloop-browse-test")
 print(json.dumps({

@@ -1,0 +1,284 @@
+"""The FiftyOne dataset of a project: its fields, colours and saved views, kept in step with what annoloop knows.
+
+Masks are shown from their own files, nothing is copied.  The fact to know: Dice and all other numbers come from our
+ledger; FiftyOne's own per-sample Dice is a running one and does not put the worst images first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from annoloop.classes import IGNORE_LABEL, ClassTable
+from annoloop.fiftyone_app import fiftyone
+from annoloop.gallery import ERROR_COLORS
+from annoloop.progress import Track, silent
+
+PROJECT_KEY = "annoloop_project"
+"""Where the dataset's ``info`` holds the folder of its project, for the plugin."""
+
+MARKED_KEY = "annoloop_marked"
+"""Where ``info`` holds the ids that had the tag when tags and ledger were last alike."""
+
+MARK_TAG = "next push"
+"""Samples with this tag are the first to go into the next task."""
+
+WORST_VIEW = "worst"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A sample as the App shows it; numbers belong to ``prediction`` on the present ``truth``, None: not known.
+
+    ``class_dice``: of the classes in truth or prediction.  ``round``: the number of the pull that changed the mask
+    last, 0 before any.  ``cvat_*``: where it waits for correction, if it does.  ``history``: oldest first.
+    """
+
+    sample_id: str
+    image: Path
+    split: str
+    truth: Path | None
+    prediction: Path | None = None
+    errors: Path | None = None
+    dice: float | None = None
+    class_dice: Mapping[str, float] | None = None
+    uncertainty: float | None = None
+    label_quality: float | None = None
+    looks_like: str | None = None
+    round: int = 0
+    cvat_task: int | None = None
+    cvat_job: int | None = None
+    cvat_url: str | None = None
+    history: tuple[str, ...] = ()
+    marked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """What is true of all samples: the project's folder and classes, the run, and the number of the last round."""
+
+    project_dir: Path
+    classes: ClassTable
+    reduce_zero_label: bool
+    run: int | None
+    last_round: int
+
+
+def update_dataset(name: str, entries: Sequence[Entry], board: Board, track: Track = silent) -> int:
+    """Bring the persistent dataset in step; returns how many samples were added, changed or removed.
+
+    Raises:
+        MissingExtraError: FiftyOne is not installed.
+        ConfigError: no MongoDB to talk to.
+    """
+    fo = fiftyone()
+    dataset = fo.load_dataset(name) if fo.dataset_exists(name) else fo.Dataset(name, persistent=True)
+    _describe(dataset, board, fo)
+    known = _stored(dataset, board.classes)
+    gone = [known[name].id for name in known.keys() - {entry.sample_id for entry in entries}]
+    dataset.delete_samples(gone)
+    new = [entry for entry in entries if entry.sample_id not in known]
+    changed = {
+        known[entry.sample_id].id: entry
+        for entry in entries
+        if entry.sample_id in known and known[entry.sample_id].fields != _fields(entry, board.classes)
+    }
+    fresh = (
+        _filled(fo.Sample(filepath=str(e.image)), e, board, fo) for e in track(new, "adding to FiftyOne", len(new))
+    )
+    dataset.add_samples(fresh, progress=False, num_samples=len(new))
+    if changed:
+        samples = dataset.select(list(changed)).iter_samples(autosave=True)
+        for sample in track(samples, "updating FiftyOne", len(changed)):
+            _filled(sample, changed[sample.id], board, fo)
+    _remember_marks(dataset, [entry.sample_id for entry in entries if entry.marked])
+    _save_views(dataset, board, fo)
+    return len(gone) + len(new) + len(changed)
+
+
+def marks_set_in_app(name: str) -> tuple[set[str], set[str]]:
+    """Ids of samples that people tagged in the App, or took the tag from, since annoloop last looked.
+
+    Raises:
+        MissingExtraError: FiftyOne is not installed.
+        ConfigError: no MongoDB to talk to.
+    """
+    fo = fiftyone()
+    if not fo.dataset_exists(name):
+        return set(), set()
+    dataset = fo.load_dataset(name)
+    dataset.reload()
+    before = set(dataset.info.get(MARKED_KEY, ()))
+    if not dataset.has_field("annoloop_id"):
+        return set(), set()
+    now = set(dataset.match_tags(MARK_TAG).values("annoloop_id"))
+    if now != before:
+        _remember_marks(dataset, now)
+    return now - before, before - now
+
+
+def set_marks(dataset: Any, sample_ids: Sequence[str], *, marked: bool) -> None:
+    """Give samples the tag, or take it, as the ledger has it already."""
+    view = dataset.match(fiftyone().ViewField("annoloop_id").is_in(list(sample_ids)))
+    (view.tag_samples if marked else view.untag_samples)(MARK_TAG)
+    known = set(dataset.info.get(MARKED_KEY, ()))
+    _remember_marks(dataset, known | set(sample_ids) if marked else known - set(sample_ids))
+
+
+_SCALARS = {
+    "annoloop_id": "StringField",
+    "split": "StringField",
+    "dice": "FloatField",
+    "uncertainty": "FloatField",
+    "label_quality": "FloatField",
+    "looks_like": "StringField",
+    "round": "IntField",
+    "cvat_task": "IntField",
+    "cvat_job": "IntField",
+    "cvat_url": "StringField",
+}
+"""Plain fields of a sample and their type; each is an attribute of ``Entry``, but for the first, its ``sample_id``."""
+
+_MASKS = ("truth", "prediction", "errors")
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What the dataset holds of a sample: FiftyOne's own id, and its fields as ``_fields`` gives them."""
+
+    id: str
+    fields: Mapping[str, Any]
+
+
+def class_fields(classes: ClassTable) -> dict[str, str]:
+    """The field of each class's Dice by the class's name: the name, as far as the database takes it."""
+    safe = [re.sub(r"\W", "_", name, flags=re.ASCII).strip("_") or "class" for name in classes.names]
+    named = [f"{field}_{i}" if safe.count(field) > 1 else field for i, field in enumerate(safe)]
+    return {name: f"class_dice.{field}" for name, field in zip(classes.names, named, strict=True)}
+
+
+def _fields(entry: Entry, classes: ClassTable) -> dict[str, Any]:
+    """Everything that is stored of a sample, by its path; equal fields need no rewriting."""
+    per_class = entry.class_dice or {}
+    return {
+        **{name: getattr(entry, name) for name in _SCALARS if name != "annoloop_id"},
+        **{f"{name}.mask_path": None if (path := getattr(entry, name)) is None else str(path) for name in _MASKS},
+        **{field: per_class.get(name) for name, field in class_fields(classes).items()},
+        "annoloop_id": entry.sample_id,
+        "filepath": str(entry.image),
+        "history": list(entry.history),
+        "marked": entry.marked,
+    }
+
+
+def _stored(dataset: Any, classes: ClassTable) -> dict[str, _Stored]:
+    """The same as the dataset has it now, by sample id; one query, however many samples."""
+    paths = ["id", "tags", "filepath", "history", *_SCALARS, *(f"{name}.mask_path" for name in _MASKS)]
+    paths += class_fields(classes).values()
+    found = {}
+    for values in zip(*dataset.values(paths), strict=True) if len(dataset) else ():
+        fields = dict(zip(paths, values, strict=True))
+        marked = MARK_TAG in (fields.pop("tags") or ())
+        row = _Stored(fields.pop("id"), fields | {"marked": marked, "history": fields["history"] or []})
+        found[fields["annoloop_id"]] = row
+    return found
+
+
+def _filled(sample: Any, entry: Entry, board: Board, fo: Any) -> Any:
+    sample.filepath = str(entry.image)
+    sample["annoloop_id"] = entry.sample_id
+    for name in _SCALARS.keys() - {"annoloop_id"}:
+        sample[name] = getattr(entry, name)
+    for name in _MASKS:
+        path = getattr(entry, name)
+        sample[name] = None if path is None else fo.Segmentation(mask_path=str(path))
+    per_class = entry.class_dice or {}
+    values = {field.partition(".")[2]: per_class.get(name) for name, field in class_fields(board.classes).items()}
+    sample["class_dice"] = fo.DynamicEmbeddedDocument(**values)
+    sample["history"] = list(entry.history)
+    theirs = [tag for tag in sample.tags if tag not in (MARK_TAG, entry.split)]  # tags of people's own stay
+    sample.tags = [entry.split, *([MARK_TAG] if entry.marked else []), *theirs]
+    return sample
+
+
+def _describe(dataset: Any, board: Board, fo: Any) -> None:
+    """Fields, class names and colours; truth is shown as stored, which with reduce_zero_label is index + 1."""
+    dataset.info[PROJECT_KEY] = str(board.project_dir)
+    dataset.info["run"] = board.run
+    _declare_fields(dataset, board.classes, fo)
+    shift = 1 if board.reduce_zero_label else 0
+    classes = board.classes
+    stored = {c.index + shift: c.name for c in classes.classes}
+    stored[0 if board.reduce_zero_label else classes.ignore_index] = IGNORE_LABEL
+    kinds = list(ERROR_COLORS)
+    dataset.mask_targets = {
+        "truth": stored,
+        "prediction": {c.index: c.name for c in classes.classes},
+        "errors": dict(enumerate(kinds, 1)),
+    }
+    error_colors = [
+        {"intTarget": number, "color": "#{:02x}{:02x}{:02x}".format(*ERROR_COLORS[name])}
+        for number, name in enumerate(kinds, 1)
+    ]
+    dataset.app_config.color_scheme = fo.ColorScheme(
+        color_by="value",
+        fields=[
+            {"path": "truth", "maskTargetsColors": _colors(classes, shift)},
+            {"path": "prediction", "maskTargetsColors": _colors(classes, 0)},
+            {"path": "errors", "maskTargetsColors": error_colors},
+        ],
+    )
+    dataset.app_config.active_fields = fo.ActiveFields(paths=["truth", "prediction", "dice", "split"])
+    dataset.save()
+
+
+def _declare_fields(dataset: Any, classes: ClassTable, fo: Any) -> None:
+    for name, kind in _SCALARS.items():
+        if not dataset.has_field(name):
+            dataset.add_sample_field(name, getattr(fo, kind))
+    for name in _MASKS:
+        if not dataset.has_field(name):
+            dataset.add_sample_field(name, fo.EmbeddedDocumentField, embedded_doc_type=fo.Segmentation)
+    if not dataset.has_field("history"):
+        dataset.add_sample_field("history", fo.ListField, subfield=fo.StringField)
+    wanted = set(class_fields(classes).values())
+    if {path for path in dataset.get_field_schema(flat=True) if path.startswith("class_dice.")} - wanted:
+        dataset.delete_sample_field("class_dice")  # of classes that are no more
+    if not dataset.has_field("class_dice"):
+        dataset.add_sample_field("class_dice", fo.EmbeddedDocumentField, embedded_doc_type=fo.DynamicEmbeddedDocument)
+    for field in sorted(wanted):
+        if not dataset.has_field(field):
+            dataset.add_sample_field(field, fo.FloatField)
+
+
+def _colors(classes: ClassTable, shift: int) -> list[Mapping[str, Any]]:
+    return [{"intTarget": c.index + shift, "color": c.color} for c in classes.classes]
+
+
+def _save_views(dataset: Any, board: Board, fo: Any) -> None:
+    field = fo.ViewField
+    views = {
+        WORST_VIEW: dataset.exists("dice").sort_by("dice"),
+        "suspected label errors": dataset.match(field("looks_like") == "label looks wrong").sort_by("label_quality"),
+        "in CVAT now": dataset.exists("cvat_task").sort_by("cvat_task"),
+        "changed last round": dataset.match((field("round") == board.last_round) & (field("round") > 0)),
+        "marked for next push": dataset.match_tags(MARK_TAG),
+    }
+    for name, path in class_fields(board.classes).items():
+        views[f"{_OF_CLASS}{name}"] = dataset.exists(path).sort_by(path)
+    for name in dataset.list_saved_views():
+        if name.startswith(_OF_CLASS) and name not in views:
+            dataset.delete_saved_view(name)
+    for name, view in views.items():
+        dataset.save_view(name, view, overwrite=True)
+
+
+_OF_CLASS = "worst of "
+
+
+def _remember_marks(dataset: Any, sample_ids: Iterable[str]) -> None:
+    dataset.info[MARKED_KEY] = sorted(sample_ids)
+    dataset.save()
