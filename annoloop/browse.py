@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from math import isnan
 from pathlib import Path
 
+from annoloop import app_masks
 from annoloop.beliefs import beliefs, readings
 from annoloop.dataset import Sample
-from annoloop.error_maps import error_maps
-from annoloop.fiftyone_app import App
+from annoloop.fiftyone_app import App, check_port
 from annoloop.fiftyone_dataset import Board, Entry, marks_set_in_app, update_dataset
 from annoloop.metrics import dice
 from annoloop.progress import Track, silent
@@ -67,6 +67,8 @@ def browse(project: Project, *, port: int | None, open_page: bool = True, track:
         MissingExtraError: FiftyOne is not installed.
         ConfigError: there is no MongoDB, or the port is taken.
     """
+    if port is not None:
+        check_port(port)
     report = refresh(project, track)
     app = None if port is None else App(report.dataset, port=port, open_page=open_page)
     url = None if app is None else app.url
@@ -80,7 +82,7 @@ def export(project: Project, folder: Path, track: Track = silent) -> ExportRepor
         ConfigError: the folder holds something else.
         DataError: a file cannot be read or written.
     """
-    entries = entries_of(project, track)
+    entries = _entries(project, _look(project, track), track)
     title = f"{project.config.project}: truth, prediction and errors"
     page = export_gallery(entries, project.classes, project.config.data, folder, title, track)
     return ExportReport(page, len(entries), sum(entry.dice is not None for entry in entries))
@@ -94,11 +96,11 @@ def refresh(project: Project, track: Track = silent) -> BrowseReport:
         ConfigError: there is no MongoDB.
         DataError: a file cannot be read.
     """
-    entries, board = entries_of(project, track), _board(project)
-    _take_over_marks(project)
-    marks = project.ledger.marks()
+    _take_over_marks(project)  # first, so that a FiftyOne that is not there is told at once
+    looked, marks = _look(project, track), project.ledger.marks()
+    entries = _for_app(project, looked, _entries(project, looked, track), track)
     entries = [replace(entry, marked=entry.sample_id in marks) for entry in entries]
-    updated = update_dataset(dataset_name(project), entries, board, track)
+    updated = update_dataset(dataset_name(project), entries, _board(project), track)
     scored = sum(entry.dice is not None for entry in entries)
     return BrowseReport(dataset_name(project), len(entries), updated, scored, sum(entry.marked for entry in entries))
 
@@ -108,24 +110,48 @@ def dataset_name(project: Project) -> str:
     return f"annoloop-{project.config.project}"
 
 
-def entries_of(project: Project, track: Track = silent) -> list[Entry]:
-    """Everything that annoloop knows of every sample, in the order of the splits.
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """The samples with what the ledger says of their files, the current run, and those that it has predicted."""
 
-    Raises:
-        DataError: a file cannot be read.
-    """
+    pairs: Sequence[tuple[Sample, ImageRow]]
+    run: RunRow | None
+    predicted: Sequence[tuple[Sample, ImageRow]]
+
+
+def _look(project: Project, track: Track) -> _Looked:
     samples, run = project.samples(), project.current_run()
     rows = project.scan(samples, track)
-    plain = _plain_entries(project, samples)
+    pairs = [(sample, rows[sample.id]) for sample in samples]
     if run is None:
+        return _Looked(pairs, None, ())
+    predicted = [pair for pair in pairs if project.prediction_paths(run.id, pair[1].image_sha256)[0].is_file()]
+    return _Looked(pairs, run, predicted)
+
+
+def _entries(project: Project, looked: _Looked, track: Track) -> list[Entry]:
+    """Everything that annoloop knows of every sample, in the order of the splits."""
+    plain = _plain_entries(project, [sample for sample, _ in looked.pairs])
+    if looked.run is None:
         return plain
-    predicted = [
-        (sample, rows[sample.id])
-        for sample in samples
-        if project.prediction_paths(run.id, rows[sample.id].image_sha256)[0].is_file()
-    ]
-    judged = _judged(project, run, predicted, track)
+    judged = _judged(project, looked.run, looked.predicted, track)
     return [judged(entry) for entry in plain]
+
+
+def _for_app(project: Project, looked: _Looked, entries: Iterable[Entry], track: Track) -> list[Entry]:
+    """The same with the files that the App is shown, error maps among them."""
+    truths = app_masks.truths(project, looked.pairs, track)
+    predictions: Mapping[str, Path] = {}
+    errors: Mapping[str, Path] = {}
+    if looked.run is not None:
+        predictions = app_masks.predictions(project, looked.run.id, looked.predicted, track)
+        errors = app_masks.error_maps(project, looked.run.id, looked.predicted, track)
+    return [
+        replace(
+            e, truth=truths.get(e.sample_id), prediction=predictions.get(e.sample_id), errors=errors.get(e.sample_id)
+        )
+        for e in entries
+    ]
 
 
 def _plain_entries(project: Project, samples: Iterable[Sample]) -> list[Entry]:
@@ -157,10 +183,9 @@ def _judged(
     project: Project, run: RunRow, predicted: Sequence[tuple[Sample, ImageRow]], track: Track
 ) -> Callable[[Entry], Entry]:
     """Adds to an entry what a run says of it."""
-    rows = {sample.id: row for sample, row in predicted}
-    scores = project.ledger.scores(run.id)
+    rows, scores = {sample.id: row for sample, row in predicted}, project.ledger.scores(run.id)
     believed = beliefs(project, run.id, predicted, track)
-    looks, errors = readings(believed), error_maps(project, run.id, predicted, track)
+    looks = readings(believed)
 
     def judge(entry: Entry) -> Entry:
         row = rows.get(entry.sample_id)
@@ -170,7 +195,6 @@ def _judged(
         return replace(
             entry,
             prediction=project.prediction_paths(run.id, row.image_sha256)[0],
-            errors=errors.get(entry.sample_id),
             dice=None if score is None else score.dice,
             class_dice=None if score is None else _class_dice(project, score),
             uncertainty=None if isnan(belief.certainty) else 1 - belief.certainty,
@@ -203,7 +227,7 @@ def _board(project: Project) -> Board:
     return Board(
         project.path.parent,
         project.classes,
-        project.config.data.reduce_zero_label,
+        app_masks.shows_files(project),
         None if run is None else run.id,
         len(_rounds(project)),
     )

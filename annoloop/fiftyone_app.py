@@ -34,17 +34,32 @@ def mongod_path() -> Path | None:
     return path if path.is_file() else None
 
 
+def check_port(port: int) -> None:
+    """Raise if somebody listens there already: FiftyOne would show that one's dataset.
+
+    Raises:
+        ConfigError: names the port.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((ADDRESS, port))
+        except OSError as error:
+            raise ConfigError(
+                f"cannot be used ({error.strerror})", where=f"{ADDRESS}:{port}", hint="--port names another one"
+            ) from None
+
+
 class App:
     """The running App; ``wait`` blocks until it is closed or ^C."""
 
     def __init__(self, name: str, *, port: int, open_page: bool) -> None:
-        """Start it on 127.0.0.1.
+        """Start it on 127.0.0.1, on a port that is free.
 
         Raises:
             MissingExtraError: FiftyOne is not installed.
-            ConfigError: the port is taken.
+            ConfigError: there is no MongoDB.
         """
-        _check_port(port)
         fo = fiftyone()
         self.url = f"http://{ADDRESS}:{port}/datasets/{name}"
         self._session = fo.launch_app(fo.load_dataset(name), address=ADDRESS, port=port, remote=not open_page)
@@ -97,18 +112,6 @@ def fiftyone() -> Any:
     package.config.show_progress_bars = False
     _add_plugin(package.config)
     return package
-
-
-def _check_port(port: int) -> None:
-    """FiftyOne would show the dataset of whoever listens there already."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((ADDRESS, port))
-        except OSError as error:
-            raise ConfigError(
-                f"cannot be used ({error.strerror})", where=f"{ADDRESS}:{port}", hint="--port names another one"
-            ) from None
 
 
 def _add_plugin(config: Any) -> None:

@@ -1,7 +1,7 @@
 """The FiftyOne dataset of a project: its fields, colours and saved views, kept in step with what annoloop knows.
 
-Masks are shown from their own files, nothing is copied.  The fact to know: Dice and all other numbers come from our
-ledger; FiftyOne's own per-sample Dice is a running one and does not put the worst images first.
+The fact to know: Dice and all other numbers come from our ledger; FiftyOne's own per-sample Dice is a running one and
+does not put the worst images first.
 """
 
 from __future__ import annotations
@@ -58,11 +58,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """What is true of all samples: the project's folder and classes, the run, and the number of the last round."""
+    """What is true of all samples: the project's folder and classes, the run, and the number of the last round.
+
+    ``shows_files``: the masks hold class indices; else class i is i + 1, see ``app_masks.py``.
+    """
 
     project_dir: Path
     classes: ClassTable
-    reduce_zero_label: bool
+    shows_files: bool
     run: int | None
     last_round: int
 
@@ -205,18 +208,17 @@ def _filled(sample: Any, entry: Entry, board: Board, fo: Any) -> Any:
 
 
 def _describe(dataset: Any, board: Board, fo: Any) -> None:
-    """Fields, class names and colours; truth is shown as stored, which with reduce_zero_label is index + 1."""
+    """Fields, class names and colours."""
     dataset.info[PROJECT_KEY] = str(board.project_dir)
     dataset.info["run"] = board.run
     _declare_fields(dataset, board.classes, fo)
-    shift = 1 if board.reduce_zero_label else 0
-    classes = board.classes
-    stored = {c.index + shift: c.name for c in classes.classes}
-    stored[0 if board.reduce_zero_label else classes.ignore_index] = IGNORE_LABEL
+    classes, shift = board.classes, 0 if board.shows_files else 1
+    targets = {c.index + shift: c.name for c in classes.classes} | {255: IGNORE_LABEL}
+    colors = [{"intTarget": c.index + shift, "color": c.color} for c in classes.classes]
     kinds = list(ERROR_COLORS)
     dataset.mask_targets = {
-        "truth": stored,
-        "prediction": {c.index: c.name for c in classes.classes},
+        "truth": targets,
+        "prediction": targets,
         "errors": dict(enumerate(kinds, 1)),
     }
     error_colors = [
@@ -226,12 +228,12 @@ def _describe(dataset: Any, board: Board, fo: Any) -> None:
     dataset.app_config.color_scheme = fo.ColorScheme(
         color_by="value",
         fields=[
-            {"path": "truth", "maskTargetsColors": _colors(classes, shift)},
-            {"path": "prediction", "maskTargetsColors": _colors(classes, 0)},
+            {"path": "truth", "maskTargetsColors": colors},
+            {"path": "prediction", "maskTargetsColors": colors},
             {"path": "errors", "maskTargetsColors": error_colors},
         ],
     )
-    dataset.app_config.active_fields = fo.ActiveFields(paths=["truth", "prediction", "dice", "split"])
+    dataset.app_config.active_fields = fo.ActiveFields(paths=["truth", "errors", "dice", "looks_like", "split"])
     dataset.save()
 
 
@@ -252,10 +254,6 @@ def _declare_fields(dataset: Any, classes: ClassTable, fo: Any) -> None:
     for field in sorted(wanted):
         if not dataset.has_field(field):
             dataset.add_sample_field(field, fo.FloatField)
-
-
-def _colors(classes: ClassTable, shift: int) -> list[Mapping[str, Any]]:
-    return [{"intTarget": c.index + shift, "color": c.color} for c in classes.classes]
 
 
 def _save_views(dataset: Any, board: Board, fo: Any) -> None:

@@ -115,11 +115,6 @@ class Project:
         """The same of a model that was trained like the run, but without this image."""
         return _prediction_pair(self._prediction_dir(run_id) / "out-of-fold", image_sha256)
 
-    def error_map_path(self, run_id: int, image_sha256: str, mask_sha256: str) -> Path:
-        """Where the picture of what a run gets wrong about one version of a mask lies."""
-        folder = self._prediction_dir(run_id) / "errors" / image_sha256[:2]
-        return folder / f"{image_sha256}.{mask_sha256[:12]}.png"
-
     def has_out_of_fold(self, run_id: int, image_sha256: str) -> bool:
         """Whether there is an out-of-fold prediction of an image; the index PNG is the last to be written."""
         return self.out_of_fold_paths(run_id, image_sha256)[0].is_file()

@@ -68,12 +68,15 @@ def looked_at(url: str) -> Iterator[Any]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
         page = browser.new_page(viewport={"width": 1400, "height": 900})
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(15_000)
         page.goto(url)
         page.wait_for_selector("[data-cy='looker']", timeout=90_000)
+        # FiftyOne advertises itself over the grid, once it has settled.
+        page.get_by_role("button", name="Dismiss").click()
         try:
             yield page
         finally:
+            page.screenshot(path="/tmp/try/last.png")
             browser.close()
 
 

@@ -43,7 +43,7 @@ LEVELS = {
     ),  # opened together: a project here, a training there
     6: (
         "scoring", "twins", "delivery", "corrections", "mmseg_budget", "mmseg_predict", "criteria", "planning",
-        "folds", "beliefs", "error_maps",
+        "folds", "beliefs", "app_masks",
     ),  # what several operations need, or half of one
     7: ("choosing", "static_gallery"),  # the larger half of an operation
     8: (

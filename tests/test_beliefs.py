@@ -9,9 +9,9 @@ import pytest
 from loop import Loop
 
 from annoloop import beliefs as module
+from annoloop.app_masks import error_maps
 from annoloop.beliefs import beliefs, readings
 from annoloop.dataset import Sample
-from annoloop.error_maps import error_maps
 from annoloop.errors import DataError
 from annoloop.gallery import ERROR_COLORS
 from annoloop.images import IndexImage, encode_index_png, read_index_png, write_atomic

@@ -2,109 +2,191 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
-from app import annoloop, needs_mongodb, own_database
-from loop import add_model, make_project
+from app import annoloop, needs_mongodb
+from loop import Loop
 
-from annoloop.config import FILE_NAME
+from annoloop.annotate import annotate
+from annoloop.browse import dataset_name, refresh
+from annoloop.config import FILE_NAME, load, render
+from annoloop.convert import to_coco
+from annoloop.fiftyone_app import fiftyone
+from annoloop.fiftyone_dataset import MARK_TAG
+from annoloop.images import read_index_png
 from annoloop.project import Project
 from annoloop.scoring import score
+from annoloop.undo import undo
 
 pytestmark = [pytest.mark.slow, needs_mongodb]
 
 
-@pytest.fixture
-def scored_project(tmp_path: Path) -> Path:
-    made = make_project(tmp_path, "http://127.0.0.1:9", name="browse-test")
-    with Project(tmp_path / FILE_NAME) as project:
-        add_model(project, made.truth)
-        run = project.current_run()
-        assert run is not None
-        score(project, run, project.samples())
-    return tmp_path
+@pytest.fixture(scope="module")
+def fo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """FiftyOne in this process, with a database of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FIFTYONE_DATABASE_DIR", str(tmp_path_factory.mktemp("mongo")))
+        yield fiftyone()
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    return own_database(tmp_path)
+def scored(loop: Loop, fo: Any) -> Loop:
+    """A loop whose images all have a score."""
+    run = loop.project.current_run()
+    assert run is not None
+    score(loop.project, run, loop.project.samples())
+    return loop
 
 
-def test_the_dataset_holds_masks_scores_and_the_worst_view_and_is_updated_in_place(
-    scored_project: Path, environment: dict[str, str]
-) -> None:
-    command = annoloop("browse", "--project", str(scored_project), "--no-app", "--json")
-    first, again = (
-        json.loads(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
-        for _ in range(2)
-    )
-    assert (first["samples"], first["scored"], first["updated"]) == (11, 11, 11)
-    assert again["updated"] == 0
-    look = subprocess.run([sys.executable, "-c", LOOK], env=environment, capture_output=True, text=True, check=True)
-    seen = json.loads(look.stdout.splitlines()[-1])
-    assert seen["dice"] == sorted(seen["dice"])
-    assert seen["targets"]["truth"] == {
-        "0": "background", "1": "disc", "2": "square", "3": "ring", "4": "cross", "255": "ignore"
-    }  # fmt: skip
-    assert seen["masks"] == [11, 11]
-    assert seen["status"]["loop"] == "browse-test"
-    assert seen["status"]["next"].startswith("annoloop push --worst 50")
+def dataset_of(fo: Any, project: Project) -> Any:
+    """The dataset as the database has it now."""
+    dataset = fo.load_dataset(dataset_name(project))
+    dataset.reload()
+    return dataset
 
 
-def test_a_port_that_is_taken_is_an_error(scored_project: Path, environment: dict[str, str]) -> None:
+def values(view: Any, *fields: str) -> dict[str, Any]:
+    """Values by sample id; of several fields a tuple."""
+    names, *columns = view.values(["annoloop_id", *fields])
+    return dict(zip(names, columns[0] if len(fields) == 1 else zip(*columns, strict=True), strict=True))
+
+
+def test_it_holds_what_annoloop_knows_and_is_left_alone_the_second_time(scored: Loop, fo: Any) -> None:
+    first, again = refresh(scored.project), refresh(scored.project)
+    assert (first.samples, first.scored, first.updated) == (11, 11, 11)
+    assert again.updated == 0
+    dataset = dataset_of(fo, scored.project)
+    known = scored.project.ledger.scores(1)
+    assert values(dataset, "dice") == {name: row.dice for name, row in known.items()}
+    worst = dataset.load_saved_view("worst").values("dice")
+    assert worst == sorted(worst)
+    of_ring = dataset.load_saved_view("worst of ring").values("class_dice.ring")
+    assert of_ring == sorted(of_ring)
+    assert 0 < len(of_ring) < 11, "only images that have a ring, or a predicted one"
+    targets = {0: "background", 1: "disc", 2: "square", 3: "ring", 4: "cross", 255: "ignore"}
+    assert dataset.mask_targets["truth"] == dataset.mask_targets["prediction"] == targets
+    assert dataset.mask_targets["errors"] == {1: "missed", 2: "invented", 3: "confused"}
+    for name, (truth, prediction, errors) in values(
+        dataset, "truth.mask_path", "prediction.mask_path", "errors.mask_path"
+    ).items():
+        assert Path(truth) == scored.project.mask_path(name)
+        wrong = read_index_png(Path(truth)).values != read_index_png(Path(prediction)).values
+        assert np.array_equal(read_index_png(Path(errors)).values > 0, wrong)
+
+
+def test_after_a_round_only_what_changed_is_rewritten(scored: Loop, fo: Any) -> None:
+    refresh(scored.project)
+    pushed = scored.push(worst=3)
+    assert pushed.task is not None
+    names = {frame.sample_id for frame in pushed.frames}
+    assert refresh(scored.project).updated == 3
+    dataset = dataset_of(fo, scored.project)
+    waiting = dataset.load_saved_view("in CVAT now")
+    assert values(waiting, "cvat_task") == dict.fromkeys(names, pushed.task)
+    assert all(f"/tasks/{pushed.task}/jobs/" in url for url in waiting.values("cvat_url"))
+    annotate(scored.project, scored.cvat, pushed.task, scored.truth)
+    written = set(scored.pull(pushed.task).written)
+    assert refresh(scored.project).updated == 3
+    dataset = dataset_of(fo, scored.project)
+    assert len(dataset.load_saved_view("in CVAT now")) == 0
+    changed = values(dataset.load_saved_view("changed last round"), "round", "history", "dice")
+    assert changed.keys() == written
+    assert all(number == 1 and len(steps) == 1 and dice is None for number, steps, dice in changed.values())
+    assert all(f"pull of task {pushed.task}: " in steps[0] for _, steps, _ in changed.values())
+    undo(scored.project)
+    refresh(scored.project)
+    dataset = dataset_of(fo, scored.project)
+    assert len(dataset.load_saved_view("changed last round")) == 0
+    assert {len(steps) for steps in dataset.values("history")} == {0, 2}
+
+
+def test_tags_and_marks_are_one_thing_whoever_sets_them(scored: Loop, fo: Any) -> None:
+    refresh(scored.project)
+    dataset = dataset_of(fo, scored.project)
+    view = dataset.match(fo.ViewField("annoloop_id").is_in(["train/0001", "train/0002"]))
+    view.tag_samples([MARK_TAG, "mine"])
+    assert refresh(scored.project).marked == 2
+    assert scored.project.ledger.marks().keys() == {"train/0001", "train/0002"}
+    dataset_of(fo, scored.project).match_tags("mine").limit(1).untag_samples(MARK_TAG)
+    assert refresh(scored.project).marked == 1
+    scored.project.ledger.put_marks(add=["val/0000"])
+    refresh(scored.project)
+    marked = values(dataset_of(fo, scored.project).load_saved_view("marked for next push"), "tags")
+    assert marked.keys() == {"train/0002", "val/0000"}
+    scored.push(worst=1)
+    refresh(scored.project)
+    tags = values(dataset_of(fo, scored.project), "tags")
+    assert tags["train/0002"] == ["train", "mine"], "it went; people's own tags stay"
+    assert tags["val/0000"] == ["val", MARK_TAG]
+
+
+def test_a_class_zero_that_is_no_background_is_shown_moved_up_by_one(loop: Loop, fo: Any) -> None:
+    file = loop.folder / FILE_NAME
+    file.write_text(render(load(file).model_copy(update={"background": None})), encoding="utf-8")
+    with Project(file) as project:
+        refresh(project)
+        dataset = dataset_of(fo, project)
+        shown = Path(values(dataset, "truth.mask_path")["train/0001"])
+        assert shown != project.mask_path("train/0001")
+        assert np.array_equal(read_index_png(shown).values, loop.label_map("train/0001") + 1)
+        assert dataset.mask_targets["truth"][1] == "background"
+        assert dataset.mask_targets["truth"][255] == "ignore"
+        assert refresh(project).updated == 0
+
+
+def test_classes_and_samples_that_are_no_more_leave_the_dataset(scored: Loop, fo: Any) -> None:
+    refresh(scored.project)
+    for path in (scored.project.mask_path("val/0002"), scored.project.image_path("val/0002")):
+        path.unlink()
+    file = scored.folder / FILE_NAME
+    file.write_text(file.read_text(encoding="utf-8").replace("name: ring", "name: torus"), encoding="utf-8")
+    with Project(file) as project:
+        assert refresh(project).samples == 10
+        dataset = dataset_of(fo, project)
+    assert len(dataset) == 10
+    assert not dataset.has_field("class_dice.ring")
+    assert dataset.has_field("class_dice.torus")
+    assert "worst of ring" not in dataset.list_saved_views()
+
+
+def test_the_status_is_known_in_the_app(scored: Loop, fo: Any) -> None:
+    import fiftyone.operators as foo
+
+    refresh(scored.project)
+    context = {"dataset": dataset_of(fo, scored.project)}
+    told = foo.execute_operator("@annoloop/loop/loop_status", ctx=context).result
+    assert told["loop"] == scored.project.config.project
+    assert told["next"].startswith("annoloop push --worst 50")
+
+
+def test_a_port_that_is_taken_is_an_error(loop: Loop) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        command = annoloop("browse", "--project", str(scored_project), "--port", port, "--no-open")
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        command = annoloop("browse", "--project", str(loop.folder), "--port", port, "--no-open")
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 3
     assert f"127.0.0.1:{port}: cannot be used" in done.stderr
     assert "MongoDB" not in done.stderr, "FiftyOne's remarks are not ours"
 
 
-def test_fiftyone_reads_our_coco_file_with_every_mask(
-    scored_project: Path, environment: dict[str, str], tmp_path: Path
-) -> None:
-    export = annoloop("convert", "to-coco", "--project", str(scored_project), "--split", "val", "--json")
-    done = subprocess.run([*export, "--out", str(tmp_path / "val.json")], capture_output=True, text=True, check=True)
-    written = json.loads(done.stdout)["annotations"]
-    read = subprocess.run(
-        [sys.executable, "-c", READ_COCO, str(scored_project / "data" / "img_dir"), str(tmp_path / "val.json")],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
+def test_fiftyone_reads_our_coco_file_with_every_mask(loop: Loop, fo: Any, tmp_path: Path) -> None:
+    data = loop.project.config.data
+    report = to_coco(loop.project.samples(["val"]), data, loop.project.classes, tmp_path / "val.json")
+    dataset = fo.Dataset.from_dir(
+        dataset_type=fo.types.COCODetectionDataset,
+        data_path=str(data.root / data.image_dir),
+        labels_path=str(tmp_path / "val.json"),
+        label_types="segmentations",
+        include_id=True,
     )
-    seen = json.loads(read.stdout.splitlines()[-1])
-    assert seen == {"samples": 3, "masks": written}
-
-
-READ_COCO = """
-import json, sys, fiftyone as fo
-dataset = fo.Dataset.from_dir(
-    dataset_type=fo.types.COCODetectionDataset, data_path=sys.argv[1], labels_path=sys.argv[2],
-    label_types="segmentations", include_id=True,
-)
-found = [d.mask for s in dataset for d in (s["segmentations"] or s["ground_truth"]).detections]
-print(json.dumps({"samples": len(dataset), "masks": sum(m is not None and m.any() for m in found).item()}))
-"""
-
-LOOK = """
-import json
-from annoloop.fiftyone_app import fiftyone
-fo = fiftyone()
-import fiftyone.operators as foo
-dataset = fo.load_dataset("annoloop-browse-test")
-print(json.dumps({
-    "dice": dataset.load_saved_view("worst").values("dice"),
-    "targets": dataset.mask_targets,
-    "masks": [dataset.exists("truth.mask_path").count(), dataset.exists("prediction.mask_path").count()],
-    "status": foo.execute_operator("@annoloop/loop/loop_status", ctx={"dataset": dataset}).result,
-}))
-"""
+    found = [d.mask for s in dataset for d in (s["segmentations"] or s["ground_truth"]).detections]
+    assert len(dataset) == 3
+    assert sum(mask is not None and mask.any() for mask in found) == report.annotations

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import click
 import pytest
-from loop import make_project
+from loop import add_model, make_project
 
 from annoloop import errors
 from annoloop.cli import commands, run
+from annoloop.config import FILE_NAME
 from annoloop.demo import Server
 from annoloop.doctor import TESTED
+from annoloop.project import Project
 
 ROOT = Path(__file__).parent.parent
 
@@ -88,9 +90,24 @@ def test_no_project_is_exit_code_3_with_a_hint(tmp_path: Path, capsys: pytest.Ca
     assert "annoloop init" in said
 
 
-def test_wrong_usage_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["push"]) == 2
-    assert "--worst" in capsys.readouterr().err
+@pytest.mark.parametrize("given", [[], ["--worst", "3", "--image", "train/0001"]])
+def test_wrong_usage_is_exit_code_2(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["push", *given]) == 2
+    assert "either --worst N or --image NAME" in capsys.readouterr().err
+
+
+def test_images_by_name_and_a_page_of_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = make_project(tmp_path, "http://127.0.0.1:9", name="by-name")
+    with Project(tmp_path / FILE_NAME) as project:
+        add_model(project, made.truth)
+    options = ["--project", str(tmp_path), "--json"]
+    assert run(["push", *options, "--dry-run", "--image", "train/0001", "--image", "val/0002"]) == 0
+    pushed = json.loads(capsys.readouterr().out)
+    assert {frame["sample_id"] for frame in pushed["frames"]} == {"train/0001", "val/0002"}
+    assert run(["browse", *options, "--export", str(tmp_path / "pages")]) == 0
+    exported = json.loads(capsys.readouterr().out)
+    assert (exported["samples"], exported["scored"]) == (11, 3)
+    assert Path(exported["page"]).is_file()
 
 
 def test_a_fault_in_the_configuration_names_file_and_key(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

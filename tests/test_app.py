@@ -1,0 +1,201 @@
+"""The loop inside the App: a real Chromium looks at the grid, selects samples, and runs the operators."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from app import annoloop, looked_at, needs_chromium, needs_mongodb, own_database, served
+from loop import add_model, make_project, opened
+
+from annoloop.annotate import annotate
+from annoloop.config import FILE_NAME
+from annoloop.demo import Server
+from annoloop.project import Project
+from annoloop.scoring import score
+
+pytestmark = [pytest.mark.slow, needs_mongodb, needs_chromium]
+
+NAME = "app-test"
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A project whose App is served at ``url``, and its annotator's truth."""
+
+    folder: Path
+    truth: Path
+    server: Server
+    url: str
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory, sandbox: Server) -> Iterator[Desk]:
+    folder = tmp_path_factory.mktemp("app")
+    made = make_project(folder, sandbox.url, name=NAME)
+    with Project(folder / FILE_NAME) as project:
+        add_model(project, made.truth)
+        run = project.current_run()
+        assert run is not None
+        score(project, run, project.samples())
+    with served(folder, own_database(folder, CVAT_ACCESS_TOKEN=sandbox.token)) as url:
+        yield Desk(folder, made.truth, sandbox, f"{url}/datasets/annoloop-{NAME}")
+
+
+@pytest.fixture
+def page(desk: Desk) -> Iterator[Any]:
+    """The saved view "worst"."""
+    with looked_at(f"{desk.url}?view=worst") as found:
+        yield found
+
+
+def shot(page: Any, name: str) -> None:
+    """Save what is seen, where somebody wants to look at it."""
+    folder = os.environ.get("ANNOLOOP_TEST_SCREENSHOTS")
+    if folder:
+        page.screenshot(path=str(Path(folder) / f"{name}.png"))
+
+
+def samples(page: Any) -> Any:
+    return page.locator("[data-cy='looker']")
+
+
+def dice_values(page: Any) -> list[float]:
+    """Dice as the grid's samples show it, in their order."""
+    titles = page.locator("[data-cy='tag-dice']").evaluate_all("tags => tags.map(tag => tag.title)")
+    return [float(title.removeprefix("dice: ")) for title in titles]
+
+
+def select(page: Any, *numbers: int) -> None:
+    """Tick samples of the grid: the box is in the corner, and there once the pointer is."""
+    for number in numbers:
+        samples(page).nth(number).hover()
+        box = samples(page).nth(number).bounding_box()
+        page.mouse.click(box["x"] + 12, box["y"] + 12)
+    page.wait_for_function("document.querySelectorAll('[data-cy=looker] input:checked').length == " + str(len(numbers)))
+
+
+def operator(page: Any, label: str) -> None:
+    """Choose an operator as a person does."""
+    page.keyboard.press("`")
+    page.keyboard.type(label)
+    page.get_by_text(label, exact=True).last.click()
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline, "it did not come true in 30 s"
+        time.sleep(0.2)
+
+
+def test_the_grid_shows_masks_and_the_worst_first(page: Any) -> None:
+    page.wait_for_function("document.querySelectorAll('[data-cy=looker]').length == 11")
+    wait_until(lambda: len(dice_values(page)) == 11)
+    assert dice_values(page) == sorted(dice_values(page))
+    text = page.inner_text("body")
+    for name in ("worst", "truth", "prediction", "errors", "uncertainty", "label_quality", "class_dice.disc"):
+        assert name in text
+    shot(page, "grid")
+    colors = page.evaluate(COLORS_OF_A_SAMPLE)
+    assert colors > 5, "masks are drawn over the picture in the colours of their classes"
+    samples(page).first.click()
+    page.wait_for_selector("[data-cy='modal']")
+    page.wait_for_timeout(2000)
+    shot(page, "sample")
+
+
+COLORS_OF_A_SAMPLE = """() => {
+    const strong = new Set();
+    for (const canvas of document.querySelectorAll('[data-cy=looker] canvas')) {
+        const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+        for (let i = 0; i < data.length; i += 4) {
+            const [r, g, b] = [data[i], data[i + 1], data[i + 2]];
+            if (Math.max(r, g, b) - Math.min(r, g, b) > 120) strong.add((r >> 4) + ' ' + (g >> 4) + ' ' + (b >> 4));
+        }
+    }
+    return strong.size;
+}"""
+
+
+def test_two_selected_samples_go_to_cvat_are_corrected_and_come_back(desk: Desk, page: Any) -> None:
+    select(page, 0, 1)
+    operator(page, "annoloop: push selection to CVAT")
+    page.get_by_text("2 images go to").wait_for()
+    shot(page, "push")
+    page.get_by_role("button", name="Execute").click()
+    page.get_by_text("2 images;").wait_for()
+    with opened(desk.folder, desk.server) as (project, cvat):
+        (task,) = project.ledger.tasks()
+        assert task.state == "open"
+        assert task.cvat_id is not None
+        names = {frame.name for frame in cvat.frames(task.cvat_id)}
+        assert names == {frame.name for frame in project.ledger.frames(task.id)}
+        assert len(names) == 2
+        before = {name: project.mask_sha256(name.removesuffix(".png")) for name in names}
+        annotate(project, cvat, task.cvat_id, desk.truth)
+    page.get_by_role("button", name="Done").click()
+
+    operator(page, "annoloop: pull task")
+    page.get_by_text("A mask that was edited on disk since").wait_for()
+    page.get_by_role("button", name="Execute").click()
+    page.get_by_text("px changed by annotators").first.wait_for()
+    with Project(desk.folder / FILE_NAME) as project:
+        assert [change.kind for change in project.ledger.changes()] == ["pull"]
+        assert all(project.mask_sha256(name.removesuffix(".png")) != sha for name, sha in before.items())
+        (first, *_) = sorted(names)
+        event = next(e for e in project.ledger.mask_events() if e.sample_id == first.removesuffix(".png"))
+    page.get_by_role("button", name="Done").click()
+
+    operator(page, "annoloop: show history of this mask")
+    page.get_by_text(f"pull of task {task.cvat_id}").first.wait_for()
+    assert event.new_sha256 is not None
+    assert event.new_sha256[:8] in page.inner_text("body")
+
+
+def test_a_failure_is_told_in_its_own_words(desk: Desk, page: Any) -> None:
+    with opened(desk.folder, desk.server) as (project, _):
+        busy = project.ledger.samples_in_open_tasks()
+        assert not busy
+    select(page, 2)
+    for expected in ("1 images;", "is in an open task already"):
+        operator(page, "annoloop: push selection to CVAT")
+        page.get_by_text("1 images go to").wait_for()
+        page.get_by_role("button", name="Execute").click()
+        page.get_by_text(expected).first.wait_for()
+        page.get_by_role("button", name="Done").click()
+    assert "Traceback" not in page.inner_text("body")
+
+
+def test_without_a_selection_nothing_can_be_pushed(page: Any) -> None:
+    operator(page, "annoloop: push selection to CVAT")
+    page.get_by_text("Select samples first").first.wait_for()
+    assert page.get_by_role("button", name="Execute").is_disabled()
+
+
+def test_marks_and_tags_reach_the_next_push(desk: Desk, page: Any) -> None:
+    select(page, 9, 10)
+    operator(page, "annoloop: mark for next push")
+    page.get_by_text("2 images marked").wait_for()
+    with Project(desk.folder / FILE_NAME) as project:
+        assert len(project.ledger.marks()) == 2
+    page.reload()
+    page.wait_for_selector("[data-cy='looker']")
+    select(page, 8)
+    page.locator("[data-cy='action-tag-sample-labels']").click()
+    page.get_by_placeholder("+ tag selected sample").fill("next push")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Apply").click()
+    with Project(desk.folder / FILE_NAME) as project:
+        wait_until(lambda: len(project.ledger.marks()) == 3)
+        marked = set(project.ledger.marks())
+    command = annoloop("push", "--project", str(desk.folder), "--worst", "3", "--split", "train", "--split", "val")
+    done = subprocess.run([*command, "--dry-run"], capture_output=True, text=True, check=True)
+    assert all(name in done.stdout for name in marked)
+    assert "3 marked images go first" in done.stderr
