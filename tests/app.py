@@ -73,11 +73,8 @@ def looked_at(url: str) -> Iterator[Any]:
         page.wait_for_selector("[data-cy='looker']", timeout=90_000)
         # FiftyOne advertises itself over the grid, once it has settled.
         page.get_by_role("button", name="Dismiss").click()
-        try:
-            yield page
-        finally:
-            page.screenshot(path="/tmp/try/last.png")
-            browser.close()
+        yield page
+        browser.close()
 
 
 def _wait_for(url: str, child: subprocess.Popen[bytes], log: str) -> None:

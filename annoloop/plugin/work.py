@@ -63,6 +63,7 @@ def at_work(ctx: Any, name: str, work: Callable[[Desk], dict[str, str]]) -> Iter
     while isinstance(message := desk.messages.get(), _Progress):
         yield ctx.ops.set_progress(label=message.label, progress=message.share)
     if not message.failed:
+        yield ctx.ops.clear_selected_samples()  # what was asked for is done
         yield ctx.ops.reload_dataset()
     text = "; ".join(message.lines.values())
     yield ctx.ops.notify(f"{name}: {text}", variant="error" if message.failed else "success")
