@@ -14,10 +14,16 @@ import numpy as np
 
 from annoloop.classes import IGNORE_LABEL, ClassTable
 from annoloop.masks import LabelMap
+from annoloop.metrics import ErrorKind
+from annoloop.mistakes import wrong_pixels
 from annoloop.plots import Color, Rgb, save_row
 from annoloop.progress import Track, silent
 
-ERROR_COLORS = {"missed": (230, 159, 0), "invented": (86, 180, 233), "confused": (204, 121, 167)}
+ERROR_COLORS: dict[ErrorKind, Color] = {
+    "missed": (230, 159, 0),
+    "invented": (86, 180, 233),
+    "confused": (204, 121, 167),
+}
 """Okabe & Ito, Color Universal Design, 2008."""
 
 _IGNORE_RGB = (255, 255, 255)
@@ -54,21 +60,12 @@ def overlay(image: Rgb, label_map: LabelMap, classes: ClassTable) -> Rgb:
 def error_map(truth: LabelMap, prediction: LabelMap, classes: ClassTable, image: Rgb) -> Rgb:
     """A dimmed grey image on which missed, invented and confused pixels are coloured.
 
-    Missed: a class that was taken for background.  Invented: background that was taken for a class.
-    Confused: one class taken for another; where there is no background class, every error.
+    What the three mean: ``mistakes.wrong_pixels``.
     """
-    wrong = (truth != prediction) & (truth != classes.ignore_index)
-    background = classes.background_index
-    missed = wrong & (prediction == background) if background is not None else np.zeros_like(wrong)
-    invented = wrong & (truth == background) if background is not None else np.zeros_like(wrong)
     grey = (image[..., 0].astype(np.uint16) + image[..., 1] + image[..., 2]) // 6 + 20  # half of the channels' mean
     canvas = np.repeat(grey[..., None].astype(np.uint8), 3, axis=2)
-    for name, where in (
-        ("missed", missed),
-        ("invented", invented),
-        ("confused", wrong & ~missed & ~invented),
-    ):
-        canvas[where] = ERROR_COLORS[name]
+    for kind, where in wrong_pixels(truth, prediction, classes).items():
+        canvas[where] = ERROR_COLORS[kind]
     return canvas
 
 
@@ -99,4 +96,4 @@ def _legend(panel: Panel, classes: ClassTable) -> list[tuple[str, Color]]:
     entries = [(c.name, c.rgb) for c in classes.classes if c.index in present and c.index != classes.background_index]
     if classes.ignore_index in present:
         entries.append((IGNORE_LABEL, _IGNORE_RGB))
-    return entries + list(ERROR_COLORS.items())
+    return [*entries, *ERROR_COLORS.items()]

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from annoloop.classes import ClassTable
-from annoloop.masks import LabelMap, Region
+from annoloop.masks import Bits, LabelMap, Region
+from annoloop.metrics import ErrorKind
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +37,17 @@ class Mistake:
             head = f"{labelled} or {predicted}"
         size = f"{self.region.area_px:,} px".replace(",", " ")
         return f"{head}: labelled {labelled}, predicted {predicted}, {size}, confidence {self.confidence:.2f}"
+
+
+def wrong_pixels(truth: LabelMap, prediction: LabelMap, classes: ClassTable) -> dict[ErrorKind, Bits]:
+    """Where (H, W) a class was missed, invented or confused with another; ignored pixels are none of these.
+
+    Where no class is background every error is a confusion.
+    """
+    wrong = (truth != prediction) & (truth != classes.ignore_index)
+    missed = wrong & _is_background(prediction, classes)
+    invented = wrong & _is_background(truth, classes)
+    return {"missed": missed, "invented": invented, "confused": wrong & ~missed & ~invented}
 
 
 def largest_mistakes(
@@ -73,3 +85,8 @@ def largest_mistakes(
         region = Region(labelled, int(rows.start), int(columns.start), bits)
         found.append(Mistake(region, labelled, predicted, float(confidence[rows, columns][bits].mean() / 255)))
     return found
+
+
+def _is_background(label_map: LabelMap, classes: ClassTable) -> Bits:
+    index = classes.background_index
+    return np.zeros(label_map.shape, np.bool_) if index is None else label_map == index
