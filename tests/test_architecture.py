@@ -25,14 +25,15 @@ LEVELS = {
     0: ("__init__", "errors", "progress"),  # words for what happens, everyone's
     1: (
         "classes", "credentials", "masks", "metrics", "selection", "durations", "looks", "launch", "mmseg_losses",
-        "mmseg_pretrained", "mmseg_ranks",
+        "mmseg_pretrained", "mmseg_ranks", "calibration",
     ),  # values and numbers, no files of ours
     2: (
         "images", "coco", "config", "cvat_wire", "polygons", "mistakes", "guide", "archive", "damage",
-        "label_quality", "plots", "page", "workers",
+        "label_quality", "plots", "page", "workers", "boundary",
     ),  # formats: bytes, JSON, YAML, Markdown to values and back
     3: (
         "dataset", "made_data", "schema", "training", "gallery", "mmseg_checkpoint", "shapes", "cvat_session",
+        "examination",
     ),  # one kind of thing on disk or on the wire
     4: (
         "ledger", "cvat", "fiftyone_app", "context", "training_view", "mmseg_parts", "mmseg_data",
