@@ -69,6 +69,17 @@ def error_map(truth: LabelMap, prediction: LabelMap, classes: ClassTable, image:
     return canvas
 
 
+def framed(picture: Rgb, box_ltrb: tuple[int, int, int, int]) -> Rgb:
+    """A copy with a frame around a half-open box: white inside black, to be seen on anything."""
+    left, top, right, bottom = box_ltrb
+    width_px = max(1, max(picture.shape) // 240)
+    canvas = picture.copy()
+    for reach, tone in ((2 * width_px, 0), (width_px, 255)):
+        canvas[max(0, top - reach) : bottom + reach, max(0, left - reach) : right + reach] = tone
+    canvas[top:bottom, left:right] = picture[top:bottom, left:right]
+    return canvas
+
+
 def pictures_of(panel: Panel, classes: ClassTable) -> dict[str, Rgb]:
     """The four pictures of a panel by their names, each (H, W, 3)."""
     return {

@@ -47,6 +47,11 @@ def picture(rgb: npt.NDArray[np.uint8], *, longest_px: int = 480, photo: bool = 
     return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
+def thousands(value: int) -> str:
+    """A whole number, its thousands apart by thin spaces."""
+    return f"{value:,}".replace(",", "\u202f")
+
+
 def _environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -54,7 +59,7 @@ def _environment() -> Environment:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    found.filters |= {"number": _number, "percent": _percent, "count": _count}
+    found.filters |= {"number": _number, "percent": _percent, "count": thousands}
     return found
 
 
@@ -64,8 +69,3 @@ def _number(value: float | None, digits: int = 3) -> str:
 
 def _percent(value: float | None, digits: int = 1) -> str:
     return "–" if value is None or np.isnan(value) else f"{100 * value:.{digits}f} %"
-
-
-def _count(value: int) -> str:
-    """Thousands apart by thin spaces."""
-    return f"{value:,}".replace(",", "\u202f")

@@ -37,12 +37,14 @@ LEVELS = {
     ),  # one kind of thing on disk or on the wire
     4: (
         "ledger", "cvat", "fiftyone_app", "context", "training_view", "mmseg_parts", "mmseg_data",
-        "mmseg_device",
-    ),  # one outside system each
-    5: ("project", "mmseg_recipe", "mmseg_keeping"),  # opened together: a project here, a training there
+        "mmseg_device", "diagnosis",
+    ),  # one outside system each, or many files
+    5: (
+        "project", "mmseg_recipe", "mmseg_keeping", "error_charts", "error_galleries", "error_verdict",
+    ),  # opened together: a project here, a training there
     6: (
         "scoring", "twins", "delivery", "corrections", "mmseg_budget", "mmseg_predict", "criteria", "planning",
-        "folds",
+        "folds", "error_report",
     ),  # what several operations need, or half of one
     7: (
         "push", "pull", "retrain", "evaluate", "convert", "init", "browse", "doctor", "status", "log", "undo",

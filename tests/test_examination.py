@@ -1,4 +1,4 @@
-"""One image looked into: objects by size as SciPy finds them, the largest errors of each kind, and the label's judge."""
+"""One image looked into: objects as SciPy finds them, the largest error of each kind, the label's judge."""
 
 from __future__ import annotations
 
