@@ -63,21 +63,22 @@ def confusion_chart(counts: Confusion, classes: ClassTable) -> Chart:
 
 def dice_histograms(cases: Sequence[Case], classes: ClassTable) -> list[Chart]:
     """How Dice is spread over images: over all classes, then class by class, the worst class first."""
-    whole = plots.histogram([case.dice for case in cases], label="Dice of an image", range_=(0, 1))
     per_class = np.stack([dice(case.counts) for case in cases])
-    charts = []
-    for index, name in enumerate(classes.names):
-        present = per_class[:, index][~np.isnan(per_class[:, index])]
-        if present.size and index != classes.background_index:
-            charts.append((float(present.mean()), index, name, present))
+    present = {
+        name: per_class[:, index][~np.isnan(per_class[:, index])]
+        for index, name in enumerate(classes.names)
+        if index != classes.background_index
+    }
+    worst_first = sorted((values.mean(), name) for name, values in present.items() if values.size)
     drawn = [
-        Chart(
-            plots.histogram(present, label="Dice", range_=(0, 1)),
-            f"{name}: {present.size} images with it, mean {mean:.3f}",
-        )
-        for mean, _, name, present in sorted(charts, key=lambda one: one[:2])[:_MOST_HISTOGRAMS]
+        (f"{name}: in {thousands(present[name].size)} of them, mean {mean:.3f}", present[name])
+        for mean, name in worst_first[:_MOST_HISTOGRAMS]
     ]
-    return [Chart(whole, f"all {len(cases)} images"), *drawn]
+    whole = (f"all {thousands(len(cases))} images", np.array([case.dice for case in cases]))
+    return [
+        Chart(plots.histogram(values, label="Dice of an image", range_=(0, 1)), caption)
+        for caption, values in (whole, *drawn)
+    ]
 
 
 def recall_chart(tally: Tally) -> list[Chart]:

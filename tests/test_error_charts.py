@@ -49,8 +49,8 @@ def test_histograms_begin_with_the_worst_class_and_leave_out_what_is_nowhere() -
     charts = dice_histograms([Case(str(n), FILES, 1.0, one, False) for n, one in enumerate((good, good, bad))], CLASSES)
     assert [chart.caption for chart in charts] == [
         "all 3 images",
-        "ring: 1 images with it, mean 0.182",
-        "disc: 3 images with it, mean 1.000",
+        "ring: in 1 of them, mean 0.182",
+        "disc: in 3 of them, mean 1.000",
     ]
     assert len(dice_histograms([Case("a", FILES, 1.0, good, False)], CLASSES)) == 2
 
