@@ -79,7 +79,7 @@ def _errors(diagnosis: Diagnosis, classes: ClassTable) -> Iterator[str]:
     shares = ", ".join(f"{count / wrong:.0%} {kind}" for kind, count in kinds.items())
     few, every = images_with_half_of_the_errors(diagnosis.cases), len(diagnosis.cases)
     yield f"{wrong / counts.sum():.1%} of the pixels are wrong: {shares}."
-    yield f"{thousands(few)} of {thousands(every)} images hold half of the wrong pixels."
+    yield f"{thousands(few)} of {thousands(every)} images {'holds' if few == 1 else 'hold'} half of the wrong pixels."
 
 
 def _small_objects(tally: Tally) -> Iterator[str]:
