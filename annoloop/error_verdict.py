@@ -15,11 +15,11 @@ from annoloop.diagnosis import Before, Case, Diagnosis, images_with_half_of_the_
 from annoloop.errors import DataError
 from annoloop.examination import SIZE_EDGES_PX, Tally
 from annoloop.metrics import Intervals, Scores, compare, wrong_by_kind, wrong_px
-from annoloop.page import thousands
+from annoloop.page import percent, thousands
 
 _SMALL_PX = 1024  # COCO's: under 32 x 32
-_ELSEWHERE = 0.02
-"""Of confidence and accuracy: closer than this they are the same for a reader."""
+_SAME_WITHIN = 0.02
+"""Confidence and accuracy that are closer than this are the same for a reader."""
 
 
 def verdict(
@@ -76,9 +76,9 @@ def _errors(diagnosis: Diagnosis, classes: ClassTable) -> Iterator[str]:
         yield "No pixel is wrong."
         return
     kinds = wrong_by_kind(counts, classes.background_index)
-    shares = ", ".join(f"{count / wrong:.0%} {kind}" for kind, count in kinds.items())
+    shares = ", ".join(f"{percent(count / wrong, 0)} {kind}" for kind, count in kinds.items())
     few, every = images_with_half_of_the_errors(diagnosis.cases), len(diagnosis.cases)
-    yield f"{wrong / counts.sum():.1%} of the pixels are wrong: {shares}."
+    yield f"{percent(wrong / counts.sum())} of the pixels are wrong: {shares}."
     yield f"{thousands(few)} of {thousands(every)} images {'holds' if few == 1 else 'hold'} half of the wrong pixels."
 
 
@@ -88,8 +88,8 @@ def _small_objects(tally: Tally) -> Iterator[str]:
     (few, smalls), (many, larges) = by_size[:small].sum(0), by_size[small:].sum(0)
     if smalls and larges:
         yield (
-            f"Of {thousands(int(smalls))} objects under {thousands(_SMALL_PX)} px {few / smalls:.0%} are found,"
-            f" of {thousands(int(larges))} larger ones {many / larges:.0%}."
+            f"Of {thousands(int(smalls))} objects under {thousands(_SMALL_PX)} px {percent(few / smalls, 0)} are found,"
+            f" of {thousands(int(larges))} larger ones {percent(many / larges, 0)}."
         )
 
 
@@ -98,7 +98,7 @@ def _confidence(tally: Tally) -> Iterator[str]:
     if found is None:
         return
     gap = found.confidence - found.accuracy
-    if abs(gap) < _ELSEWHERE:
+    if abs(gap) < _SAME_WITHIN:
         said = "The model is about as sure as it is right"
     else:
         said = "The model is surer than it is right" if gap > 0 else "The model is more often right than sure"

@@ -52,6 +52,11 @@ def thousands(value: int) -> str:
     return f"{value:,}".replace(",", "\u202f")
 
 
+def percent(value: float | None, digits: int = 1) -> str:
+    """A share as a percentage; a dash for what is not there."""
+    return "–" if value is None or np.isnan(value) else f"{100 * value:.{digits}f} %"
+
+
 def _environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -59,13 +64,9 @@ def _environment() -> Environment:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    found.filters |= {"number": _number, "percent": _percent, "count": thousands}
+    found.filters |= {"number": _number, "percent": percent, "count": thousands}
     return found
 
 
 def _number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None or np.isnan(value) else f"{value:.{digits}f}"
-
-
-def _percent(value: float | None, digits: int = 1) -> str:
-    return "–" if value is None or np.isnan(value) else f"{100 * value:.{digits}f} %"

@@ -159,7 +159,7 @@ def test_the_page_says_what_the_scores_say(report: EvaluateReport, page: Page) -
         assert f"mDice is {dice:.3f} on {found.images} images of {split}" in page.text
         assert f"The worst class is {worst}: Dice {min(found.scores.dice):.3f}" in page.text
         assert all(f"{image.sample_id}, Dice {image.dice:.3f}" in page.text for image in (*found.worst, *found.best))
-    assert re.search(r"[\d.]+% of the pixels are wrong: \d+% missed, \d+% invented, \d+% confused", page.text)
+    assert re.search(r"[\d.]+ % of the pixels are wrong: \d+ % missed, \d+ % invented, \d+ % confused", page.text)
     assert re.search(r"\d of 3 images holds? half of the wrong pixels", page.text)
 
 
@@ -280,7 +280,7 @@ def test_without_a_background_every_error_is_confused(tmp_path: Path) -> None:
     with Project(tmp_path / FILE_NAME) as project:
         add_model(project, made.truth)
         page = page_of(evaluate(project, report=True))
-    assert "0% missed, 0% invented, 100% confused" in page.text
+    assert "0 % missed, 0 % invented, 100 % confused" in page.text
     assert (page.pictures["val", "Biggest missed"], page.pictures["val", "Biggest confused"]) == (0, 4)
 
 

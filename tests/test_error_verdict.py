@@ -31,7 +31,7 @@ def test_the_score_comes_first_then_the_worst_class_and_the_errors() -> None:
     score, worst, errors, half = said([GOOD, GOOD, GOOD, BAD])
     assert score.startswith("mDice is 0.937 on 4 images of val; ")
     assert worst.startswith("The worst class is disc: Dice 0.842 (")
-    assert errors == "1.5% of the pixels are wrong: 50% missed, 33% invented, 17% confused."
+    assert errors == "1.5 % of the pixels are wrong: 50 % missed, 33 % invented, 17 % confused."
     assert half == "1 of 4 images holds half of the wrong pixels."
 
 
@@ -44,7 +44,7 @@ def test_what_is_not_there_is_not_spoken_of() -> None:
 def test_small_objects_are_set_beside_large_ones_if_there_are_both() -> None:
     tally = no_tally(3)
     tally.objects[1, 0], tally.objects[2, 3], tally.objects[1, 4] = (1, 3), (1, 1), (4, 5)
-    sentence = "Of 4 objects under 1\u202f024 px 50% are found, of 5 larger ones 80%."
+    sentence = "Of 4 objects under 1\u202f024 px 50 % are found, of 5 larger ones 80 %."
     assert sentence in said([GOOD], tally)
     tally.objects[1, 4] = 0
     assert not any("objects" in one for one in said([GOOD], tally))
