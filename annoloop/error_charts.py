@@ -45,11 +45,10 @@ def score_chart(scores: Scores, intervals: Intervals, classes: ClassTable) -> Ch
     bars = plots.bars(
         dict(zip(classes.names, scores.dice, strict=True)),
         label="Dice",
-        colors=[c.rgb for c in classes.classes],
         intervals=intervals.dice,
         limits=(0, 1),
     )
-    return Chart(bars, "Dice per class; whiskers: 95 % of the resampled sets of images lie between")
+    return Chart(bars, "Dice per class with its 95 % interval")
 
 
 def confusion_chart(counts: Confusion, classes: ClassTable) -> Chart:

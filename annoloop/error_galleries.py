@@ -198,8 +198,8 @@ def _suspected(diagnosis: Diagnosis, split: str, show: int) -> Gallery:
         for case, finding in suspects[:show]
     ]
     about = (
-        f"{thousands(len(suspects))} of {thousands(len(diagnosis.cases))} labels are believed less than half as far as"
-        f" the model believes itself. {_who_judges(diagnosis, split)}"
+        "Labels that the model contradicts most surely: it believes them less than half as far as itself (label quality"
+        f" after Lad & Mueller 2023). {_who_judges(diagnosis, split)}"
     )
     command = f"annoloop push --worst 20 --by label-quality --split {split}" if suspects else None
     return Gallery("Suspected label errors", about, tuple(shots), command)
