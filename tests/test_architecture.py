@@ -25,11 +25,11 @@ LEVELS = {
     0: ("__init__", "errors", "progress"),  # words for what happens, everyone's
     1: (
         "classes", "credentials", "masks", "metrics", "selection", "durations", "looks", "launch", "mmseg_losses",
-        "mmseg_pretrained", "mmseg_ranks", "calibration",
+        "mmseg_pretrained", "mmseg_ranks",
     ),  # values and numbers, no files of ours
     2: (
         "images", "coco", "config", "cvat_wire", "polygons", "mistakes", "guide", "archive", "damage",
-        "label_quality", "plots", "page", "workers", "boundary",
+        "label_quality", "plots", "page", "workers", "boundary", "calibration",
     ),  # formats: bytes, JSON, YAML, Markdown to values and back
     3: (
         "dataset", "made_data", "schema", "training", "gallery", "mmseg_checkpoint", "shapes", "cvat_session",
