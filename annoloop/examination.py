@@ -6,7 +6,7 @@ summed over images is in the ``Tally``, and what is remembered of each image is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from annoloop.classes import ClassTable
 from annoloop.label_quality import Confidence, Reading, certainty, label_quality, reading
 from annoloop.masks import LabelMap, regions
 from annoloop.metrics import ErrorKind
-from annoloop.mistakes import largest_mistakes, wrong_pixels
+from annoloop.mistakes import Mistake, largest_of_each_kind
 
 Ints = npt.NDArray[np.int64]
 
@@ -116,7 +116,7 @@ def examine(
     )
     said, sure = (prediction, confidence) if judge is None else judge
     finding = Finding(
-        dict(_largest(truth, prediction, confidence, classes)),
+        {kind: _area(one) for kind, one in largest_of_each_kind(truth, prediction, confidence, classes).items()},
         label_quality(truth, said, sure, classes.ignore_index),
         certainty(sure[truth != classes.ignore_index]),
     )
@@ -150,12 +150,6 @@ def _confidence_counts(
     return everywhere, in_classes
 
 
-def _largest(
-    truth: LabelMap, prediction: LabelMap, confidence: Confidence, classes: ClassTable
-) -> Iterator[tuple[ErrorKind, Area]]:
-    for kind, where in wrong_pixels(truth, prediction, classes).items():
-        if not where.any():
-            continue
-        only_these = np.where(where, prediction, truth)
-        (one,) = largest_mistakes(truth, only_these, confidence, classes, count=1, least_px=1)
-        yield kind, Area(one.region.area_px, one.region.box_ltrb, one.labelled, one.predicted, one.confidence)
+def _area(mistake: Mistake) -> Area:
+    region = mistake.region
+    return Area(region.area_px, region.box_ltrb, mistake.labelled, mistake.predicted, mistake.confidence)
