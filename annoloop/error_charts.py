@@ -143,7 +143,8 @@ def learning_curves(events: Iterable[Event], classes: ClassTable) -> list[Chart]
 
 def _loss_lines(losses: dict[int, float]) -> str:
     points = np.array(sorted(losses.items()))
-    means = np.array([part.mean(0) for part in np.array_split(points, min(len(points), _MOST_LOSSES))])
+    size = -(-len(points) // _MOST_LOSSES)
+    means = np.array([part.mean(0) for part in np.split(points, range(size, len(points), size))])
     return plots.lines({"loss": (means[:, 0], means[:, 1])}, x_label="iteration", y_label="loss")
 
 
@@ -154,4 +155,4 @@ def _validation_lines(validations: dict[int, Event], classes: ClassTable) -> str
         for index, name in enumerate(classes.names):
             values = [validations[i].fields["dice_per_class"][index] for i in at]
             series[name] = (at, [float("nan") if value is None else value for value in values])
-    return plots.lines(series, x_label="iteration", y_label="Dice", limits=(0, 1.02))
+    return plots.lines(series, x_label="iteration", y_label="Dice")

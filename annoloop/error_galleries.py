@@ -143,20 +143,22 @@ def _scored(case: Case, classes: ClassTable) -> Shot:
 
 
 def _worst_per_class(cases: Sequence[Case], classes: ClassTable) -> Gallery:
-    """For every class but the background the image with its lowest Dice; of equal ones the one with most of it."""
+    """For every class but the background the image with its lowest Dice; of equal ones the one with most of it.
+
+    Only images whose label has the class: one that was invented, be it a speck, has a Dice of 0.
+    """
     per_class = np.stack([dice(case.counts) for case in cases])
-    amounts = np.stack([case.counts.sum(0) + case.counts.sum(1) for case in cases])
+    amounts = np.stack([case.counts.sum(1) for case in cases])
     found = []
     for index, name in enumerate(classes.names):
-        holding = np.flatnonzero(~np.isnan(per_class[:, index]))
+        holding = np.flatnonzero(amounts[:, index])
         if index != classes.background_index and holding.size:
             worst = int(holding[np.lexsort((-amounts[holding, index], per_class[holding, index]))[0]])
             found.append((float(per_class[worst, index]), name, cases[worst]))
     found.sort(key=lambda one: one[:2])
     shots = [Shot(case, f"{name}: its Dice is {value:.3f} in {case.sample_id}") for value, name, case in found]
-    return Gallery(
-        "Worst of each class", "For every class the image in which its Dice is lowest.", tuple(shots[:_MOST_CLASSES])
-    )
+    about = "For every class the image, of those labelled with it, in which its Dice is lowest."
+    return Gallery("Worst of each class", about, tuple(shots[:_MOST_CLASSES]))
 
 
 _LARGEST: dict[ErrorKind, tuple[str, str]] = {

@@ -54,6 +54,7 @@ def test_of_each_class_the_worst_image_is_shown_the_worst_class_first() -> None:
         case("a", counted=counts(disc=(0, 2))),
         case("b", counted=counts(disc=(0, 90), ring=(60, 40))),
         case("c", counted=counts(ring=(90, 10))),
+        case("d", counted=np.array([[50, 0, 9], [0, 0, 0], [0, 0, 0]])),  # a ring where none is labelled
     ]
     gallery = shown(cases)["Worst of each class"]
     assert names(gallery) == ["b", "b"]
