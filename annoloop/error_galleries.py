@@ -210,7 +210,8 @@ def _suspected(diagnosis: Diagnosis, split: str, show: int) -> Gallery:
 def _who_judges(diagnosis: Diagnosis, split: str) -> str:
     unseen = sum(case.files.judge is not None for case in diagnosis.cases)
     if unseen:
-        return f"{thousands(unseen)} of the images are judged by models that have not seen their label (out-of-fold)."
+        of_all = f"{thousands(unseen)} of {thousands(len(diagnosis.cases))} images"
+        return f"Judged by models that have not seen the label (out-of-fold): {of_all}."
     if split in ("train", "pool"):
         return (
             "The model has seen these labels and may have learned their errors; annoloop retrain --folds 3 makes"

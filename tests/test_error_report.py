@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,6 +63,11 @@ class Page(HTMLParser):
 def page_of(report: EvaluateReport) -> Page:
     assert report.page is not None
     return Page(report.page.read_text(encoding="utf-8"))
+
+
+def words_of(project: Project, show: int = 0, **asked: Any) -> str:
+    """The words of the page that an evaluation writes; pictures take longest and are left out."""
+    return page_of(evaluate(project, report=True, show=show, **asked)).text
 
 
 def rename_classes(folder: Path, names: list[str], **settings: object) -> None:
@@ -185,13 +191,13 @@ def test_curves_come_from_the_record_of_the_training(small: Project) -> None:
     events = [{"kind": "iteration", "iteration": i, "loss": 1 / i} for i in range(1, 300)]
     scored = {"kind": "validation", "iteration": 299, "mdice": 0.7, "dice_per_class": [0.9, None, 0.5, 0.6, 0.7]}
     record.write_text("".join(json.dumps(one) + "\n" for one in [*events, scored]) + '{"kind": "itera')
-    said = page_of(evaluate(small, report=True)).text
+    said = words_of(small)
     assert "training loss" in said
     assert "Dice on the validation split while training" in said
 
 
 def test_a_first_run_has_nothing_to_be_compared_with(small: Project) -> None:
-    assert "There is no earlier run of these classes to compare with." in page_of(evaluate(small, report=True)).text
+    assert "There is no earlier run of these classes to compare with." in words_of(small)
 
 
 def test_only_images_that_the_older_run_predicted_are_compared(small: Project, tmp_path: Path) -> None:
@@ -199,7 +205,7 @@ def test_only_images_that_the_older_run_predicted_are_compared(small: Project, t
     rows = small.scan(small.samples(["val"]))
     for path in small.prediction_paths(1, rows["val/0000"].image_sha256):
         path.unlink()
-    said = page_of(evaluate(small, report=True)).text
+    said = words_of(small)
     assert "No image of this split was predicted by run 1; --against 1 predicts them." in said
 
 
@@ -226,13 +232,13 @@ def test_an_unfinished_or_foreign_run_is_not_taken_for_the_one_before(small: Pro
         other = small.ledger.add_run(kind_digest="made", recipe="unet_tiny", parent_id=None, class_digest="other")
         small.ledger.end_run(other, state)
     add_model(small, tmp_path / "truth", seed=2)
-    assert "Against run 1: " in page_of(evaluate(small, report=True)).text
+    assert "Against run 1: " in words_of(small)
 
 
 def test_labels_are_judged_by_models_that_have_not_seen_them(small: Project) -> None:
     sample = small.samples(["train"])[0]
     assert sample.mask is not None
-    said = page_of(evaluate(small, splits=["train"], report=True)).text
+    said = words_of(small, splits=["train"])
     assert "may have learned their errors" in said
     row = small.scan([sample])[sample.id]
     label_map = read_label_map(sample.mask, small.config.data)
@@ -240,8 +246,8 @@ def test_labels_are_judged_by_models_that_have_not_seen_them(small: Project) -> 
     index_png, confidence_png = small.out_of_fold_paths(1, row.image_sha256)
     write_atomic(index_png, encode_index_png(IndexImage(contradiction)))
     write_atomic(confidence_png, encode_index_png(IndexImage(sure)))
-    judged = page_of(evaluate(small, splits=["train"], report=True)).text
-    assert "1 of the images are judged by models that have not seen their label" in judged
+    judged = words_of(small, show=1, splits=["train"])
+    assert "Judged by models that have not seen the label (out-of-fold): 1 of 1 images." in judged
     assert f"label quality {label_quality(label_map, contradiction, sure, 255):.2f}" in judged
     assert "annoloop push --worst 20 --by label-quality --split train" in judged
 
