@@ -53,7 +53,7 @@ def calibration(counts: Counts) -> Calibration | None:
     if total == 0:
         return None
     levels = np.arange(_LEVELS)
-    bins = np.maximum(-(-levels * BINS // _TOP) - 1, 0)
+    bins = levels * BINS // _LEVELS  # 17 levels each; one on a border counts as below it
     pixels, right, claimed = (
         np.bincount(bins, weights=weights, minlength=BINS)
         for weights in (counts[:, 0], counts[:, 1], counts[:, 0] * levels / _TOP)
