@@ -23,6 +23,7 @@ from annoloop.training import Event
 _MOST_HISTOGRAMS = 12
 _MOST_CLASS_LINES = len(plots.PALETTE) - 1
 _MOST_LOSSES = 150
+_LIGHT = plots.PALETTE[4]  # whiskers stand out on it
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ def score_chart(scores: Scores, intervals: Intervals, classes: ClassTable) -> Ch
     bars = plots.bars(
         dict(zip(classes.names, scores.dice, strict=True)),
         label="Dice",
+        colors=[_LIGHT],
         intervals=intervals.dice,
         limits=(0, 1),
     )

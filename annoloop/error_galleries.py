@@ -162,9 +162,18 @@ def _worst_per_class(cases: Sequence[Case], classes: ClassTable) -> Gallery:
 
 
 _LARGEST: dict[ErrorKind, tuple[str, str]] = {
-    "missed": ("Biggest missed", "Connected areas of a class that were taken for background, the largest of an image."),
-    "invented": ("Biggest invented", "Connected areas of background that were taken for a class."),
-    "confused": ("Biggest confused", "Connected areas of one class that were taken for another."),
+    "missed": (
+        "Biggest missed",
+        "The largest connected areas of a class that were taken for background, one per image.",
+    ),
+    "invented": (
+        "Biggest invented",
+        "The largest connected areas of background that were taken for a class, one per image.",
+    ),
+    "confused": (
+        "Biggest confused",
+        "The largest connected areas of one class that were taken for another, one per image.",
+    ),
 }
 
 
