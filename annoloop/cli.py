@@ -187,19 +187,32 @@ def retrain_command(budget: str | None, **options: Any) -> None:
     screen.result(report)
 
 
-@commands.command("evaluate", epilog=example("annoloop evaluate --split val --split test"))
+@commands.command("evaluate", epilog=example("annoloop evaluate --split val --split test --report"))
 @click.option("--split", "splits", multiple=True, default=("val",), show_default=True, help="May be repeated.")
 @click.option("--run", "run_id", type=int, help="Number of a run; default: the current model.")
-@click.option("--show", default=4, show_default=True, help="How many best and worst images to draw.")
+@click.option("--show", default=4, show_default=True, help="How many best, worst, … images to draw.")
+@click.option("--report", is_flag=True, help="Write one HTML page on all errors: charts, and images worth a look.")
+@click.option("--against", type=int, help="Run that the report compares with; default: the one before.")
 @common
-def evaluate_command(splits: tuple[str, ...], run_id: int | None, show: int, **options: Any) -> None:
+def evaluate_command(report: bool, against: int | None, **options: Any) -> None:
     """Score a model per class and save pictures of its best and worst images."""
     from annoloop.evaluate import evaluate
 
+    if against is not None and not report:
+        raise click.UsageError("--against says what --report compares with: give both")
     screen = open_screen(options)
     with opened_project(options, screen, changes="evaluate") as project, screen.watch() as watch:
-        report = evaluate(project, run_id=run_id, splits=splits, show=show, track=screen.track, watch=watch)
-    screen.result(report)
+        found = evaluate(
+            project,
+            run_id=options["run_id"],
+            splits=options["splits"],
+            show=options["show"],
+            report=report,
+            against=against,
+            track=screen.track,
+            watch=watch,
+        )
+    screen.result(found)
 
 
 @commands.command("undo", epilog=example("annoloop undo"))

@@ -190,6 +190,10 @@ class Screen:
             self._out.print(f"worst images by Dice: {worst}")
             if split.panels:
                 self._out.print(f"pictures: {escape(str(split.panels[0].parent))}")
+        if report.page is None:
+            self._next("annoloop evaluate --report", "one page on all its errors")
+        else:
+            self._out.print(f"error report: [bold]{escape(str(report.page))}[/]")
         self._next("annoloop push --worst 50", "sends the worst images of the training split to CVAT")
 
     @show.register

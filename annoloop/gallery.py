@@ -14,10 +14,16 @@ import numpy as np
 
 from annoloop.classes import IGNORE_LABEL, ClassTable
 from annoloop.masks import LabelMap
+from annoloop.metrics import ErrorKind
+from annoloop.mistakes import wrong_pixels
 from annoloop.plots import Color, Rgb, save_row
 from annoloop.progress import Track, silent
 
-ERROR_COLORS = {"missed": (230, 159, 0), "invented": (86, 180, 233), "confused": (204, 121, 167)}
+ERROR_COLORS: dict[ErrorKind, Color] = {
+    "missed": (230, 159, 0),
+    "invented": (86, 180, 233),
+    "confused": (204, 121, 167),
+}
 """Okabe & Ito, Color Universal Design, 2008."""
 
 _IGNORE_RGB = (255, 255, 255)
@@ -54,24 +60,31 @@ def overlay(image: Rgb, label_map: LabelMap, classes: ClassTable) -> Rgb:
 def error_kinds(truth: LabelMap, prediction: LabelMap, classes: ClassTable) -> LabelMap:
     """What is wrong with each pixel, uint8 (H, W): 0 nothing, then 1 ... 3 in the order of ``ERROR_COLORS``.
 
-    Missed: a class that was taken for background.  Invented: background that was taken for a class.
-    Confused: one class taken for another; where there is no background class, every error.
+    What the three mean: ``mistakes.wrong_pixels``.
     """
-    wrong = (truth != prediction) & (truth != classes.ignore_index)
-    kinds: LabelMap = wrong * np.uint8(3)
-    if classes.background_index is not None:
-        kinds[wrong & (truth == classes.background_index)] = 2
-        kinds[wrong & (prediction == classes.background_index)] = 1
+    kinds = np.zeros(truth.shape, np.uint8)
+    for number, where in enumerate(wrong_pixels(truth, prediction, classes).values(), 1):
+        kinds[where] = number
     return kinds
 
 
 def error_map(truth: LabelMap, prediction: LabelMap, classes: ClassTable, image: Rgb) -> Rgb:
-    """A dimmed grey image on which the pixels that are wrong have the colour of their ``error_kinds``."""
-    kinds = error_kinds(truth, prediction, classes)
+    """A dimmed grey image on which missed, invented and confused pixels are coloured."""
     grey = (image[..., 0].astype(np.uint16) + image[..., 1] + image[..., 2]) // 6 + 20  # half of the channels' mean
     canvas = np.repeat(grey[..., None].astype(np.uint8), 3, axis=2)
-    for number, color in enumerate(ERROR_COLORS.values(), 1):
-        canvas[kinds == number] = color
+    for kind, where in wrong_pixels(truth, prediction, classes).items():
+        canvas[where] = ERROR_COLORS[kind]
+    return canvas
+
+
+def framed(picture: Rgb, box_ltrb: tuple[int, int, int, int]) -> Rgb:
+    """A copy with a frame around a half-open box: white inside black, to be seen on anything."""
+    left, top, right, bottom = box_ltrb
+    width_px = max(1, max(picture.shape) // 240)
+    canvas = picture.copy()
+    for reach, tone in ((2 * width_px, 0), (width_px, 255)):
+        canvas[max(0, top - reach) : bottom + reach, max(0, left - reach) : right + reach] = tone
+    canvas[top:bottom, left:right] = picture[top:bottom, left:right]
     return canvas
 
 
@@ -102,4 +115,4 @@ def _legend(panel: Panel, classes: ClassTable) -> list[tuple[str, Color]]:
     entries = [(c.name, c.rgb) for c in classes.classes if c.index in present and c.index != classes.background_index]
     if classes.ignore_index in present:
         entries.append((IGNORE_LABEL, _IGNORE_RGB))
-    return entries + list(ERROR_COLORS.items())
+    return [*entries, *ERROR_COLORS.items()]

@@ -1,4 +1,4 @@
-"""The field's scores from confusion matrices: Dice, IoU, accuracy, and whether one model beats another.
+"""The field's scores from confusion matrices: Dice, IoU, accuracy, their intervals, and which model is better.
 
 Equal to mmsegmentation's ``IoUMetric`` over a split (law 7).  Not here: files, predictions, ranking.
 The fact to know: scores over a split come from the summed matrix, never from a mean over images.
@@ -6,8 +6,9 @@ The fact to know: scores over a split come from the summed matrix, never from a 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,16 @@ Confusion: TypeAlias = npt.NDArray[np.int64]
 """int64 (K, K): rows truth, columns prediction; ignored pixels are left out."""
 
 Floats: TypeAlias = npt.NDArray[np.float64]
+
+Interval: TypeAlias = tuple[float, float]
+"""Low and high end of the bootstrap's 95 % interval over images."""
+
+ErrorKind: TypeAlias = Literal["missed", "invented", "confused"]
+"""A class taken for background; background taken for a class; one class taken for another."""
+
+_ENDS = (0.025, 0.975)
+_BLOCK = 1000
+"""Resamples drawn at a time: memory stays small for any number of images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +43,16 @@ class Scores:
     pixel_accuracy: float
     foreground_dice: float
     """Mean Dice without the background class; equal to ``mean_dice`` where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """How far ``Scores`` would swing with other images; per class (K,), NaN where ``Scores`` is NaN."""
+
+    mean_dice: Interval
+    mean_iou: Interval
+    dice: tuple[Interval, ...]
+    iou: tuple[Interval, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +132,16 @@ def wrong_px(counts: Confusion) -> int:
     return int(counts.sum() - np.trace(counts))
 
 
+def wrong_by_kind(counts: Confusion, background_index: int | None) -> dict[ErrorKind, int]:
+    """The wrong pixels of a matrix (K, K) by kind; where no class is background all of them are confused."""
+    total, missed, invented = wrong_px(counts), 0, 0
+    if background_index is not None:
+        right = int(counts[background_index, background_index])
+        missed = int(counts[:, background_index].sum()) - right
+        invented = int(counts[background_index].sum()) - right
+    return {"missed": missed, "invented": invented, "confused": total - missed - invented}
+
+
 def class_weights(pixels: npt.NDArray[np.int64], power: float = 0.5) -> tuple[float, ...]:
     """Cross-entropy weights per class from the training split's pixel counts (K,).
 
@@ -141,23 +172,63 @@ def compare(candidate: Confusion, current: Confusion, *, resamples: int = 10_000
     candidate, current = candidate[counted], current[counted]
     if len(candidate) == 0:
         raise DataError("cannot compare models without an image that has a labelled pixel")
-    n = len(candidate)
-    rng = np.random.default_rng(seed)
-    differences = np.empty(resamples)
-    for start in range(0, resamples, 1000):  # a block at a time: memory stays small for any N
-        block = min(1000, resamples - start)
-        weights = rng.multinomial(n, np.full(n, 1 / n), size=block).astype(np.float64)
-        differences[start : start + block] = _resampled(weights, candidate) - _resampled(weights, current)
-    low, high = np.quantile(differences, (0.025, 0.975))
+    differences = np.concatenate(
+        [
+            _row_means(_resampled(weights, candidate)[0]) - _row_means(_resampled(weights, current)[0])
+            for weights in _resamples(len(candidate), resamples, seed)
+        ]
+    )
+    low, high = np.quantile(differences, _ENDS)
     observed = _mean(dice(candidate.sum(0))) - _mean(dice(current.sum(0)))
     return Comparison(observed, float(low), float(high), float(np.mean(differences > 0)))
 
 
-def _resampled(weights: Floats, counts: Confusion) -> Floats:
-    """mDice of every row of ``weights`` (R, N)."""
+def intervals(counts: Confusion, *, resamples: int = 10_000, seed: int = 0) -> Intervals:
+    """Bootstrap over images (N, K, K) of mDice, mIoU and both per class.
+
+    Images whose truth is ignored everywhere are left out, and so is a class in the resamples that happen to
+    have no image with it.
+    Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993, percentile interval.
+    """
+    counted = counts[counts.sum((1, 2)) > 0]
+    if len(counted) == 0:
+        nothing = (float("nan"), float("nan"))
+        each = (nothing,) * counts.shape[-1]
+        return Intervals(nothing, nothing, each, each)
+    drawn = [_resampled(weights, counted) for weights in _resamples(len(counted), resamples, seed)]
+    dices, ious = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+    return Intervals(
+        _interval(_row_means(dices)),
+        _interval(_row_means(ious)),
+        tuple(_interval(column) for column in dices.T),
+        tuple(_interval(column) for column in ious.T),
+    )
+
+
+def _resamples(n: int, count: int, seed: int) -> Iterator[Floats]:
+    """How often each of ``n`` images was drawn with replacement, (R, n), a block of resamples at a time."""
+    rng = np.random.default_rng(seed)
+    for start in range(0, count, _BLOCK):
+        yield rng.multinomial(n, np.full(n, 1 / n), size=min(_BLOCK, count - start)).astype(np.float64)
+
+
+def _resampled(weights: Floats, counts: Confusion) -> tuple[Floats, Floats]:
+    """Dice and IoU per class, (R, K), of every row of ``weights`` (R, N)."""
     hits, truth, predicted = (weights @ part.astype(np.float64) for part in _sums(counts))
-    per_class = _ratio(2 * hits, truth + predicted)
+    return _ratio(2 * hits, truth + predicted), _ratio(hits, truth + predicted - hits)
+
+
+def _row_means(per_class: Floats) -> Floats:
+    """The mean over the classes that are there, of every row of (R, K)."""
     return np.asarray(np.nanmean(per_class, axis=-1), np.float64)
+
+
+def _interval(values: Floats) -> Interval:
+    present = values[~np.isnan(values)]
+    if present.size == 0:
+        return float("nan"), float("nan")
+    low, high = np.quantile(present, _ENDS)
+    return float(low), float(high)
 
 
 def _sums(counts: Confusion) -> tuple[Confusion, Confusion, Confusion]:

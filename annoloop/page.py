@@ -47,6 +47,16 @@ def picture(rgb: npt.NDArray[np.uint8], *, longest_px: int = 480, photo: bool = 
     return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
+def thousands(value: int) -> str:
+    """A whole number, its thousands apart by thin spaces."""
+    return f"{value:,}".replace(",", "\u202f")
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A share as a percentage; a dash for what is not there."""
+    return "–" if value is None or np.isnan(value) else f"{100 * value:.{digits}f} %"
+
+
 def _environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -54,18 +64,9 @@ def _environment() -> Environment:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    found.filters |= {"number": _number, "percent": _percent, "count": _count}
+    found.filters |= {"number": _number, "percent": percent, "count": thousands}
     return found
 
 
 def _number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None or np.isnan(value) else f"{value:.{digits}f}"
-
-
-def _percent(value: float | None, digits: int = 1) -> str:
-    return "–" if value is None or np.isnan(value) else f"{100 * value:.{digits}f} %"
-
-
-def _count(value: int) -> str:
-    """Thousands apart by thin spaces."""
-    return f"{value:,}".replace(",", "\u202f")

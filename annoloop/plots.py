@@ -31,6 +31,9 @@ PALETTE: tuple[Color, ...] = (
 
 _WIDTH_IN = 6.4
 _ROW_IN = 0.28
+_MOST_MARKERS = 40
+"""A line of more points is drawn without dots."""
+
 _STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: smaller, and it can be searched
     "font.family": "sans-serif",
@@ -63,7 +66,7 @@ def bars(
         low, high = np.array(intervals, np.float64).T
         whiskers = np.nan_to_num(np.clip([heights - low, high - heights], 0, None))
         axes.errorbar(heights, rows, xerr=whiskers, fmt="none", ecolor=_unit(INK), capsize=2.5, linewidth=1)
-    axes.set_yticks(rows, list(values))
+    axes.set_yticks(rows, [_plain(name) for name in values])
     axes.invert_yaxis()
     axes.set_xlabel(label)
     if limits is not None:
@@ -94,7 +97,8 @@ def lines(
     figure, axes = _figure(_WIDTH_IN, 2.8)
     for number, (name, (x, y)) in enumerate(series.items()):
         color = _unit(PALETTE[number % len(PALETTE)])
-        axes.plot(np.asarray(x), np.asarray(y), label=name, color=color, marker="o", markersize=3, linewidth=1.4)
+        marker = "o" if len(np.asarray(x)) <= _MOST_MARKERS else ""
+        axes.plot(np.asarray(x), np.asarray(y), label=_plain(name), color=color, marker=marker, ms=3, lw=1.4)
     if diagonal:
         axes.plot([0, 1], [0, 1], color="#888888", linewidth=1, linestyle="--", label="ideal")
     axes.set_xlabel(x_label)
@@ -112,8 +116,9 @@ def matrix(values: Floats, names: Sequence[str], *, x_label: str, y_label: str) 
     side = min(9.0, 1.6 + 0.5 * len(names))
     figure, axes = _figure(side, side)
     axes.imshow(values, cmap="cividis", vmin=0, vmax=1)
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
-    axes.set_yticks(range(len(names)), names)
+    shown = [_plain(name) for name in names]
+    axes.set_xticks(range(len(names)), shown, rotation=45, ha="right")
+    axes.set_yticks(range(len(names)), shown)
     if len(names) <= 20:
         for (row, column), value in np.ndenumerate(values):
             if not np.isnan(value):
@@ -190,6 +195,11 @@ def _svg(figure: Any) -> str:
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]  # without the XML prologue, which has no place inside a page
+
+
+def _plain(name: str) -> str:
+    """A name as it is: between two dollar signs matplotlib would read a formula."""
+    return name.replace("$", r"\$")
 
 
 def _unit(rgb: Color) -> tuple[float, float, float]:

@@ -250,6 +250,20 @@ def result_of(run_dir: Path) -> Result | None:
     return Result.from_json(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
+def events_of(run_dir: Path) -> Iterator[Event]:
+    """What is on record of a training, in order; nothing where there is no record.
+
+    A training that was resumed says ``started`` again; a line that a kill cut short is left out.
+    """
+    path = run_dir / "events.jsonl"
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8", errors="replace") as record:
+        for line in record:
+            with contextlib.suppress(ValueError):
+                yield Event.from_json(line)
+
+
 def _write_job(job: Job) -> Path:
     """job.json in the run folder; an older result is removed so that it cannot pass for this run's."""
     job.run_dir.mkdir(parents=True, exist_ok=True)

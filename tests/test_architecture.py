@@ -29,21 +29,23 @@ LEVELS = {
     ),  # values and numbers, no files of ours
     2: (
         "images", "coco", "config", "cvat_wire", "polygons", "mistakes", "guide", "archive", "damage",
-        "label_quality", "plots", "page", "workers", "database",
+        "label_quality", "plots", "page", "workers", "database", "boundary", "calibration",
     ),  # formats: bytes, JSON, YAML, Markdown to values and back
     3: (
         "dataset", "made_data", "schema", "training", "gallery", "mmseg_checkpoint", "shapes", "cvat_session",
+        "examination",
     ),  # one kind of thing on disk or on the wire
     4: (
         "ledger", "cvat", "fiftyone_app", "context", "training_view", "mmseg_parts", "mmseg_data",
-        "mmseg_device",
-    ),  # one outside system each
+        "mmseg_device", "diagnosis",
+    ),  # one outside system each, or many files
     5: (
-        "project", "mmseg_recipe", "mmseg_keeping", "fiftyone_dataset",
+        "project", "mmseg_recipe", "mmseg_keeping", "fiftyone_dataset", "error_charts", "error_galleries",
+        "error_verdict",
     ),  # opened together: a project here, a training there
     6: (
         "scoring", "twins", "delivery", "corrections", "mmseg_budget", "mmseg_predict", "criteria", "planning",
-        "folds", "beliefs", "app_masks",
+        "folds", "beliefs", "app_masks", "error_report",
     ),  # what several operations need, or half of one
     7: ("choosing", "static_gallery"),  # the larger half of an operation
     8: (

@@ -23,8 +23,10 @@ from annoloop.metrics import (
     confusion,
     dice,
     image_dice,
+    intervals,
     missed_share,
     scores,
+    wrong_by_kind,
     wrong_px,
 )
 
@@ -175,6 +177,20 @@ def test_missed_share_counts_foreground_only() -> None:
     assert missed_share(_counts([5, 3], [0, 0]), 0) == 0
 
 
+@given(pairs(), st.booleans())
+def test_every_wrong_pixel_is_of_one_kind(
+    pair: tuple[int, npt.NDArray[np.uint8], npt.NDArray[np.uint8]], background: bool
+) -> None:
+    count, truth, prediction = pair
+    wrong = (truth != prediction) & (truth != IGNORE)
+    missed, invented = (np.count_nonzero(wrong & (m == 0)) * background for m in (prediction, truth))
+    assert wrong_by_kind(confusion(truth, prediction, count, IGNORE), 0 if background else None) == {
+        "missed": missed,
+        "invented": invented,
+        "confused": np.count_nonzero(wrong) - missed - invented,
+    }
+
+
 def test_foreground_dice_leaves_the_background_out() -> None:
     counts = _counts([90, 0], [5, 5])
     assert scores(counts, 0).foreground_dice == pytest.approx(dice(counts)[1])
@@ -268,3 +284,44 @@ def test_images_that_are_ignored_everywhere_change_nothing(seed: int, ignored: i
 def test_what_cannot_be_compared_is_refused(candidate: Confusion, current: Confusion) -> None:
     with pytest.raises(DataError, match="cannot compare"):
         compare(candidate, current)
+
+
+# how sure a score is
+
+
+def test_an_interval_holds_its_score_and_narrows_with_more_images() -> None:
+    few, many = _some_images(1, 0.8, 10), _some_images(1, 0.8, 1000)
+    narrow, wide = intervals(many, resamples=1000), intervals(few, resamples=1000)
+    observed = scores(many.sum(0), 0)
+    assert narrow.mean_dice[0] < observed.mean_dice < narrow.mean_dice[1]
+    assert narrow.mean_iou[0] < observed.mean_iou < narrow.mean_iou[1]
+    assert all(low < value < high for value, (low, high) in zip(observed.dice, narrow.dice, strict=True))
+    assert all(low < value < high for value, (low, high) in zip(observed.iou, narrow.iou, strict=True))
+    assert 5 < np.ptp(wide.mean_dice) / np.ptp(narrow.mean_dice) < 20  # the root of 100, about
+
+
+def test_the_same_images_have_the_same_interval() -> None:
+    images = _some_images(1, 0.9)
+    assert intervals(images, resamples=500) == intervals(images, resamples=500)
+    assert intervals(images, resamples=500, seed=1) != intervals(images, resamples=500)
+    nothing = np.zeros((3, 3, 3), np.int64)
+    assert intervals(np.concatenate([nothing, images]), resamples=500) == intervals(images, resamples=500)
+
+
+def test_an_interval_covers_the_true_dice_as_often_as_it_says() -> None:
+    truth = scores(np.sum([_some_images(seed, 0.8).sum(0) for seed in range(500, 700)], axis=0), 0).mean_dice
+    found = [intervals(_some_images(seed, 0.8), resamples=400).mean_dice for seed in range(100)]
+    assert 85 <= sum(low <= truth <= high for low, high in found) <= 100
+
+
+def test_a_class_that_is_nowhere_has_no_interval_and_one_in_few_images_has() -> None:
+    images = _some_images(1, 0.9, 12)
+    images[1:, 2], images[1:, :, 2], images[:, 1], images[:, :, 1] = 0, 0, 0, 0
+    found = intervals(images, resamples=300)
+    assert np.isnan(found.dice[1]).all()
+    assert not np.isnan([found.dice[0], found.dice[2], found.mean_dice]).any()
+
+
+def test_without_a_labelled_pixel_there_is_no_interval() -> None:
+    found = intervals(np.zeros((2, 3, 3), np.int64))
+    assert np.isnan([found.mean_dice, found.mean_iou, *found.dice, *found.iou]).all()

@@ -62,6 +62,15 @@ def test_the_first_model_is_promoted_a_worse_one_is_not_and_scores_are_those_of_
         assert current is not None
         assert current.id == first.run
 
+        project.prediction_paths(worse.run, rows["val/0001"].image_sha256)[0].unlink()
+        events.clear()
+        page = evaluate(project, report=True, against=worse.run, watch=events.append).page
+        assert sum(e.kind == "prediction" for e in events) == 1, "the one that was missing, as --against asks"
+        assert page is not None
+        html = page.read_text(encoding="utf-8")
+        assert f"Against run {worse.run}: " in html
+        assert "Dice on the validation split while training" in html
+
 
 def test_another_recipe_starts_from_scratch_says_so_and_is_still_compared(folder: Path) -> None:
     own = folder / "own.py"
