@@ -99,8 +99,9 @@ def select(page: Any, *numbers: int) -> None:
 
 
 def operator(page: Any, label: str) -> None:
-    """Choose an operator as a person does."""
+    """Choose an operator as a person does: open the list, type, click."""
     page.keyboard.press("`")
+    page.locator("input:focus").wait_for()
     page.keyboard.type(label)
     page.get_by_text(label, exact=True).last.click()
 
@@ -120,15 +121,15 @@ def test_the_grid_shows_masks_and_the_worst_first(page: Any) -> None:
     for name in ("worst", "truth", "prediction", "errors", "dice", "label looks wrong"):
         assert name in text
     shot(page, "grid")
-    colors = page.evaluate(COLORS_OF_A_SAMPLE)
-    assert colors > 5, "masks are drawn over the picture in the colours of their classes"
+    wait_until(lambda: page.evaluate(STRONG_COLORS) > 5)
     samples(page).first.click()
     page.wait_for_selector("[data-cy='modal']")
     page.wait_for_timeout(2000)
     shot(page, "sample")
 
 
-COLORS_OF_A_SAMPLE = """() => {
+# Made photos are grey; masks are drawn over them in the colours of their classes.
+STRONG_COLORS = """() => {
     const strong = new Set();
     for (const canvas of document.querySelectorAll('[data-cy=looker] canvas')) {
         const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
