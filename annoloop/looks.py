@@ -41,6 +41,8 @@ _FLAT = np.float32(1e-3)
 _BLOCK = 1 << 22
 """Pairs whose bits are compared at a time: 4 MB for each intermediate array."""
 
+_NEAREST = 16
+
 Bits: TypeAlias = npt.NDArray[np.uint8]
 Grey: TypeAlias = npt.NDArray[np.uint8]
 Floats: TypeAlias = npt.NDArray[np.float32]
@@ -98,6 +100,25 @@ class Looks:
                 partner = self._first_alike(start + int(row), among, nearest[distances[row][nearest] <= MOST_BITS])
                 if partner is not None:
                     found[self.names[start + row]] = among.names[partner]
+        return found
+
+    def repeats(self) -> dict[str, str]:
+        """For every image that is nearly the same as one before it in this collection: that one.
+
+        Of the images before it those with the ``_NEAREST`` nearest hashes are compared: frames of a fixed camera
+        share their hash by the thousand, and comparing each with each would take hours.
+        """
+        found = {}
+        block = max(1, _BLOCK // max(1, len(self.names)))
+        for start in range(0, len(self.names), block):
+            before = self._words[: start + block]
+            distances = _distances(self._words[start : start + block], before)
+            for row in np.flatnonzero((distances <= MOST_BITS).sum(axis=1) > 1):  # itself is one
+                earlier = distances[row, : start + row]
+                nearest = np.argsort(earlier, kind="stable")[:_NEAREST]
+                partner = self._first_alike(start + int(row), self, nearest)
+                if partner is not None:
+                    found[self.names[start + row]] = self.names[partner]
         return found
 
     def _first_alike(self, row: int, among: Looks, rows: npt.NDArray[np.intp]) -> int | None:
