@@ -19,7 +19,9 @@ from rich.table import Table
 from annoloop.annotate import AnnotateReport
 from annoloop.browse import BrowseReport
 from annoloop.convert import FromCocoReport, ToCocoReport
+from annoloop.data_view import eda_parts
 from annoloop.doctor import DoctorReport
+from annoloop.eda import EdaReport
 from annoloop.errors import AnnoloopError
 from annoloop.evaluate import EvaluateReport
 from annoloop.init import InitReport
@@ -131,6 +133,12 @@ class Screen:
             if check.hint:
                 table.add_row("", "", f"[cyan]{escape(check.hint)}[/]")
         self._out.print(table)
+
+    @show.register
+    def _(self, report: EdaReport) -> None:
+        for part in eda_parts(report):
+            self._out.print(part)
+        self._next("annoloop retrain", "trains on these masks" if not report.faults else "once the faults are mended")
 
     @show.register
     def _(self, report: ToCocoReport) -> None:

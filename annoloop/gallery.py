@@ -21,7 +21,9 @@ ERROR_COLORS = {"missed": (230, 159, 0), "invented": (86, 180, 233), "confused":
 """Okabe & Ito, Color Universal Design, 2008."""
 
 _IGNORE_RGB = (255, 255, 255)
+_MARK_RGB = (255, 0, 255)
 _OVERLAY = 0.6
+_CLOSE_PX = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +51,29 @@ def overlay(image: Rgb, label_map: LabelMap, classes: ClassTable) -> Rgb:
     tinted = image * (1 - _OVERLAY) + colorize(label_map, classes) * _OVERLAY
     shown = label_map != classes.fill_index
     return np.where(shown[..., None], tinted, image).astype(np.uint8)
+
+
+def marked(rgb: Rgb, box_ltrb: tuple[int, int, int, int]) -> Rgb:
+    """A picture (H, W, 3) with a frame around a place in it, as thick as can be seen when it is shown small."""
+    thick = max(1, max(rgb.shape[:2]) // 200)
+    left, top, right, bottom = _widened(box_ltrb, 4 * thick, rgb)
+    shown = rgb.copy()
+    shown[top:bottom, left:right] = _MARK_RGB
+    inner = np.s_[top + thick : bottom - thick, left + thick : right - thick]
+    shown[inner] = rgb[inner]
+    return shown
+
+
+def close_up(rgb: Rgb, box_ltrb: tuple[int, int, int, int]) -> Rgb:
+    """What lies around a place in a picture, three times as wide and high as the place; a view."""
+    left, top, right, bottom = box_ltrb
+    around = _widened(box_ltrb, max(right - left, bottom - top, _CLOSE_PX), rgb)
+    return rgb[around[1] : around[3], around[0] : around[2]]
+
+
+def _widened(box_ltrb: tuple[int, int, int, int], px: int, rgb: Rgb) -> tuple[int, int, int, int]:
+    left, top, right, bottom = box_ltrb
+    return max(0, left - px), max(0, top - px), min(rgb.shape[1], right + px), min(rgb.shape[0], bottom + px)
 
 
 def error_map(truth: LabelMap, prediction: LabelMap, classes: ClassTable, image: Rgb) -> Rgb:

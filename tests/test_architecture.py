@@ -22,35 +22,38 @@ ROOT = PACKAGE.parent
 
 # A module imports strictly lower levels; a level is what its modules may build on.
 LEVELS = {
-    0: ("__init__", "errors", "progress"),  # words for what happens, everyone's
+    0: ("__init__", "errors", "progress", "plain"),  # words for what happens, everyone's
     1: (
         "classes", "credentials", "masks", "metrics", "selection", "durations", "looks", "launch", "mmseg_losses",
         "mmseg_pretrained", "mmseg_ranks",
     ),  # values and numbers, no files of ours
     2: (
         "images", "coco", "config", "cvat_wire", "polygons", "mistakes", "guide", "archive", "damage",
-        "label_quality", "plots", "page", "workers",
+        "label_quality", "plots", "page", "workers", "mask_facts",
     ),  # formats: bytes, JSON, YAML, Markdown to values and back
     3: (
         "dataset", "made_data", "schema", "training", "gallery", "mmseg_checkpoint", "shapes", "cvat_session",
+        "findings",
     ),  # one kind of thing on disk or on the wire
     4: (
         "ledger", "cvat", "fiftyone_app", "context", "training_view", "mmseg_parts", "mmseg_data",
-        "mmseg_device",
+        "mmseg_device", "sample_facts",
     ),  # one outside system each
-    5: ("project", "mmseg_recipe", "mmseg_keeping"),  # opened together: a project here, a training there
+    5: ("project", "mmseg_recipe", "mmseg_keeping", "tally"),  # opened together: a project here, a training there
     6: (
         "scoring", "twins", "delivery", "corrections", "mmseg_budget", "mmseg_predict", "criteria", "planning",
-        "folds",
+        "folds", "oddities",
     ),  # what several operations need, or half of one
     7: (
         "push", "pull", "retrain", "evaluate", "convert", "init", "browse", "doctor", "status", "log", "undo",
         "annotate", "tasks", "login", "mmseg_worker",
+        "eda",
     ),  # one operation each
-    8: ("demo", "console"),  # all operations, run or shown
-    9: ("options",),  # what every command begins with: its options, a screen, an open project
-    10: ("cli_cvat",),  # the commands that talk to CVAT
-    11: ("cli",),  # the only one that knows everything
+    8: ("demo", "data_view", "eda_page"),  # all operations, run; or what becomes of a report
+    9: ("console",),  # all reports, shown
+    10: ("options",),  # what every command begins with: its options, a screen, an open project
+    11: ("cli_cvat",),  # the commands that talk to CVAT
+    12: ("cli",),  # the only one that knows everything
 }  # fmt: skip
 
 LEVEL_OF = {module: level for level, modules in LEVELS.items() for module in modules}
@@ -74,7 +77,7 @@ HOMES = {
     "yaml": {"config"},
     "click": {"cli", "cli_cvat", "options"},
     "shapely": {"polygons"},
-    "rich": {"console", "training_view"},
+    "rich": {"console", "training_view", "data_view"},
     "sqlite3": {"ledger", "sandbox"},
     "cc3d": {"masks", "mistakes"},
     "pycocotools": {"masks", "coco"},

@@ -1,0 +1,181 @@
+"""The HTML page of ``annoloop eda``, and its JSON beside it.
+
+Knows how a report looks, not how it comes about.  The fact to know: only the few files that are shown are read
+again, most serious first and a few of each kind, so that one kind does not crowd out the others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from annoloop import page, plots
+from annoloop.classes import IGNORE_LABEL
+from annoloop.dataset import to_label_map
+from annoloop.eda import ClassFacts, EdaReport
+from annoloop.errors import DataError
+from annoloop.findings import KINDS, Finding
+from annoloop.gallery import close_up, colorize, marked, overlay
+from annoloop.images import read_image, read_index_png, write_atomic
+from annoloop.plain import to_plain
+from annoloop.plots import Rgb
+from annoloop.progress import Track, silent
+from annoloop.project import Project
+
+MOST_PANELS = 36
+MOST_OF_A_KIND = 4
+MOST_LISTED = 50
+"""Findings of one kind that the page lists; the JSON beside it has more."""
+
+_MOST_CHARTS = 24
+_LEVELS_PER_BIN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Panel:
+    """What was found in one file, and pictures of it as data URIs by their names."""
+
+    finding: Finding
+    place: str
+    pictures: dict[str, str]
+
+
+def save_page(project: Project, report: EdaReport, out: Path | None = None, track: Track = silent) -> EdaReport:
+    """Write the page (default: ``.annoloop/reports/eda/index.html``) and ``eda.json`` beside it.
+
+    Returns:
+        the report with its page.
+
+    Raises:
+        DataError: the files cannot be written.
+    """
+    path = project.report_dir("eda") / "index.html" if out is None else out
+    report = replace(report, page=path)
+    write_atomic(path, _html(project, report, track).encode())
+    write_atomic(path.with_name("eda.json"), json.dumps(to_plain(report), ensure_ascii=False).encode())
+    return report
+
+
+def _html(project: Project, report: EdaReport, track: Track) -> str:
+    shown = list(_chosen(report.findings))
+    panels = (_panel(project, report, one) for one in shown)
+    return page.render(
+        "eda.html",
+        title=f"{report.project}: what the data are like",
+        subtitle=f"annoloop eda, {report.root}",
+        report=report,
+        kinds=[(kind, KINDS[kind], count) for kind, count in report.counts.items()],
+        listed={kind: [one for one in report.findings if one.kind == kind][:MOST_LISTED] for kind in report.counts},
+        panels=[one for one in track(panels, "drawing what was found", len(shown)) if one.pictures],
+        entries=[(c.name, c.color) for c in report.classes if c.name != report.background]
+        + [(IGNORE_LABEL, "#ffffff")],
+        shares=_share_chart(report),
+        sizes=[(one, _size_chart(one)) for one in _most_frequent(report)],
+        heat=[(one, *_heat_picture(one)) for one in report.classes if one.pixels],
+        together=_together_chart(report),
+        levels=_level_charts(report),
+    )
+
+
+def _chosen(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """What is drawn: a few of each kind, of a file only what is most serious."""
+    files: set[str] = set()
+    kinds: Counter[str] = Counter()
+    for one in findings:
+        if one.sample_id is None or one.where in files or kinds[one.kind] == MOST_OF_A_KIND:
+            continue
+        if len(files) == MOST_PANELS:
+            return
+        files.add(one.where)
+        kinds[one.kind] += 1
+        yield one
+
+
+def _panel(project: Project, report: EdaReport, one: Finding) -> _Panel:
+    try:
+        pictures = {name: page.picture(rgb) for name, rgb in _pictures(project, one)}
+    except DataError:  # what cannot be read cannot be shown, and is listed
+        pictures = {}
+    return _Panel(one, report.place(one), pictures)
+
+
+def _pictures(project: Project, one: Finding) -> Iterator[tuple[str, Rgb]]:
+    assert one.sample_id is not None
+    image = read_image(project.image_path(one.sample_id))
+    mask_path = project.mask_path(one.sample_id)
+    yield "image", image
+    if one.kind == "colour mask":
+        yield "mask as it is", read_image(mask_path)
+    elif mask_path.is_file():
+        label_map = to_label_map(read_index_png(mask_path), project.config.data)
+        fits = label_map.shape == image.shape[:2]
+        drawn = overlay(image, label_map, project.classes) if fits else colorize(label_map, project.classes)
+        if one.box_ltrb is not None and fits:
+            yield "close up", close_up(drawn, one.box_ltrb)
+            drawn = marked(drawn, one.box_ltrb)
+        yield "labels", drawn
+    if one.other_id is not None:
+        yield one.other_id, read_image(project.image_path(one.other_id))
+
+
+def _share_chart(report: EdaReport) -> str:
+    shares = {one.name: 100 * one.share for one in report.classes if one.pixels}
+    colors = [_rgb(one) for one in report.classes if one.pixels]
+    return plots.bars(shares, label="% of the labelled pixels", colors=colors, logarithmic=True) if shares else ""
+
+
+def _most_frequent(report: EdaReport) -> list[ClassFacts]:
+    """Foreground classes in their order, but no more than can be looked at."""
+    found = [one for one in report.classes if one.components and one.name != report.background]
+    kept = {one.name for one in sorted(found, key=lambda one: -one.pixels)[:_MOST_CHARTS]}
+    return [one for one in found if one.name in kept]
+
+
+def _size_chart(one: ClassFacts) -> str:
+    first = next(octave for octave, count in enumerate(one.sizes) if count)
+    edges = 2.0 ** np.arange(first, len(one.sizes) + 1)
+    return plots.steps(
+        edges, {one.name: one.sizes[first:]}, x_label="px", y_label="connected areas", colors=[_rgb(one)],
+        logarithmic=True,
+    )  # fmt: skip
+
+
+def _heat_picture(one: ClassFacts) -> tuple[str, float]:
+    """The map as a picture, brightest where the class is most often, and in how many % of the masks it is there."""
+    percent = np.array(one.heat)
+    most = float(percent.max())
+    return page.picture(plots.heat(percent / max(most, 1e-9)), photo=False), most
+
+
+def _together_chart(report: EdaReport) -> str:
+    present = [number for number, one in enumerate(report.classes) if one.images and one.name != report.background]
+    if len(present) < 2:
+        return ""
+    shares = np.array(report.together, np.float64)[np.ix_(present, present)]
+    names = [report.classes[number].name for number in present]
+    return plots.matrix(shares, names, x_label="also holds", y_label="an image that holds")
+
+
+def _level_charts(report: EdaReport) -> list[tuple[str, str]]:
+    """Brightness and contrast of the splits, as shares of their images so that they can be compared."""
+    splits = [one for one in report.splits if one.readable]
+    if not splits:
+        return []
+    charts = []
+    for caption, label, name in (
+        ("Brightness", "mean grey level of an image", "brightness"),
+        ("Contrast", "standard deviation of its grey levels", "contrast"),
+    ):
+        counts = {one.split: 100 * np.array(getattr(one, name)) / one.readable for one in splits}
+        edges = _LEVELS_PER_BIN * np.arange(len(next(iter(counts.values()))) + 1)
+        charts.append((caption, plots.steps(edges, counts, x_label=label, y_label="% of the images")))
+    return charts
+
+
+def _rgb(one: ClassFacts) -> plots.Color:
+    return int(one.color[1:3], 16), int(one.color[3:5], 16), int(one.color[5:7], 16)
