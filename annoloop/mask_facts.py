@@ -28,7 +28,9 @@ SPECK_PX = 16
 HOLE_PX = 64
 """Larger components and holes are no slips of the hand, whatever is usual."""
 
+_WALL_PX = 3
 _MOST_SPOTS = 8
+_MOST_TRIED = 64
 _ACROSS = 4
 """Points along each side of a cell; their square is SAMPLES_PER_CELL."""
 _WIDEST_FRAME = 8
@@ -103,8 +105,8 @@ def mask_facts(label_map: LabelMap, classes: ClassTable) -> MaskFacts:
         sides=_by_size(np.zeros(int(foreground.sum()), np.uint8), _longer_sides(found.boxes_ltrb[foreground]))[0],
         ignored_px=int(pixels[classes.ignore_index]),
         unknown=_unknown(pixels, classes),
-        specks=_spots(found, np.flatnonzero(inside & foreground & (found.sizes_px <= SPECK_PX))),
-        holes=_spots(found, holes[found.sizes_px[holes] <= HOLE_PX], owners[found.sizes_px[holes] <= HOLE_PX]),
+        specks=_specks(found, np.flatnonzero(inside & foreground & (found.sizes_px <= SPECK_PX))),
+        holes=_small_holes(found, holes, owners),
         frame=_frame(label_map),
         fingerprint=zlib.crc32(np.ascontiguousarray(label_map).data),
     )
@@ -176,14 +178,31 @@ def _holes(found: Components, candidates: Bits, foreground: Bits) -> tuple[Ints,
     return numbers[enclosed], owners[enclosed]
 
 
-def _spots(found: Components, numbers: Ints, owners: Ints | None = None) -> tuple[Spot, ...]:
-    """The smallest of some components; those that are holes count for the class of their owners."""
-    smallest = np.argsort(found.sizes_px[numbers], kind="stable")[:_MOST_SPOTS]
-    whose = numbers if owners is None else owners
-    return tuple(
-        Spot(int(found.class_of[whose[i]]), int(found.sizes_px[numbers[i]]), _box(found.boxes_ltrb[numbers[i]]))
-        for i in smallest
-    )
+def _specks(found: Components, numbers: Ints) -> tuple[Spot, ...]:
+    """The smallest of some components."""
+    smallest = numbers[np.argsort(found.sizes_px[numbers], kind="stable")[:_MOST_SPOTS]]
+    return tuple(_spot(found, number, number) for number in smallest)
+
+
+def _small_holes(found: Components, holes: Ints, owners: Ints) -> tuple[Spot, ...]:
+    """The smallest holes that lie deep inside their owners; what two touching objects enclose does not."""
+    order = np.argsort(found.sizes_px[holes], kind="stable")[:_MOST_TRIED]
+    deep = [_spot(found, holes[i], owners[i]) for i in order if _is_deep(found, holes[i], owners[i])]
+    return tuple(spot for spot in deep if spot.area_px <= HOLE_PX)[:_MOST_SPOTS]
+
+
+def _is_deep(found: Components, hole: int, owner: int) -> bool:
+    """Whether the walls around a hole are as thick as the hole is long, and never thinner than ``_WALL_PX``."""
+    left, top, right, bottom = found.boxes_ltrb[hole]
+    wall = max(_WALL_PX, right - left, bottom - top)
+    if min(left, top) < wall:
+        return False
+    around = found.numbers[top - wall : bottom + wall, left - wall : right + wall]
+    return bool(((around == hole) | (around == owner)).all())
+
+
+def _spot(found: Components, number: int, owner: int) -> Spot:
+    return Spot(int(found.class_of[owner]), int(found.sizes_px[number]), _box(found.boxes_ltrb[number]))
 
 
 def _box(ltrb: Ints) -> tuple[int, int, int, int]:

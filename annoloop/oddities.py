@@ -26,7 +26,7 @@ SMALLER = 20
 """So many times smaller than usual for its class is odd."""
 
 _FEW_MASKS = 8
-_IGNORE_IS_USUAL = 0.05
+_IGNORE_IS_USUAL = 0.2
 _SINGLE = ("border frame", "speck", "hole", "all background")
 """What is said once where more than half of the masks are like that."""
 
