@@ -140,17 +140,22 @@ class _Values:
         if not self.has_unknown:
             return None
         shown = ", ".join(map(str, self.used[:6].tolist())) + (", …" if self.used.size > 6 else "")
-        own = np.array([c.rgb for c in self.classes.classes])
-        for colors, whose in ((own, "the classes' colours"), (_voc_colors(), "the PASCAL VOC colours")):
-            if np.isin(self.used, _grey(colors)).all():
-                return f"holds {shown}: the grey levels of {whose}; it was converted from colours to grey"
-        count = len(self.classes)
-        step = int(np.gcd.reduce(self.used))
-        times = step >= _LEAST_STEP and int(self.used.max()) // step < count
-        even = np.linspace(0, _WHITE, count)
-        if times or np.isin(self.used, np.r_[np.floor(even), np.rint(even)]).all():
-            return f"holds {shown}: indices stretched from black to white to be seen"
+        for levels, what in self._explanations():
+            if np.isin(self.used, levels).all():
+                return f"holds {shown}: {what}"
         return None
+
+    def _explanations(self) -> Iterator[tuple[Ints, str]]:
+        """Sets of values that masks hold by mistake, and how they come about; the most telling first."""
+        count = len(self.classes)
+        own = np.array([c.rgb for c in self.classes.classes])
+        even = np.linspace(0, _WHITE, count)
+        step = int(np.gcd.reduce(self.used))
+        yield _grey(own), "the grey levels of the classes' colours; it was converted from colours to grey"
+        yield np.r_[np.floor(even), np.rint(even)].astype(np.int64), "indices stretched from black to white to be seen"
+        yield _grey(_voc_colors()), "the grey levels of the PASCAL VOC colours; it was converted from colours to grey"
+        if step >= _LEAST_STEP:
+            yield step * np.arange(count), f"indices times {step} to be seen"
 
 
 def _grey(colors: Colors) -> npt.NDArray[np.int64]:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from annoloop.errors import DataError
+from annoloop.errors import ColourMaskError, DataError
 from annoloop.images import (
     IndexImage,
     decode_index_png,
@@ -73,7 +73,7 @@ def test_grey_palette_and_bilevel_masks_are_read(tmp_path: Path, mode: str) -> N
 def test_a_mask_with_colours_or_16_bits_is_refused_by_name(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "mask.png"
     Image.new(mode, (3, 2)).save(path)
-    with pytest.raises(DataError, match="one 8-bit channel of class indices") as caught:
+    with pytest.raises(ColourMaskError, match="one 8-bit channel of class indices") as caught:
         read_index_png(path)
     assert caught.value.where == str(path)
     assert caught.value.hint
