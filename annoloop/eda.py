@@ -277,14 +277,15 @@ def _crop(whole: Tally) -> Crop | None:
     image_px = min(whole.image_sizes_hw.most_common(1)[0][0])
     limit = min(_up(image_px), _LARGEST_CROP)
     wanted = _up(2 * object_px)
-    said = f"nine objects of ten are at most about {object_px:.0f} px long; twice that, so that their surroundings"
-    rest = f" are seen too, is {wanted} px in steps of {_CROP_STEP}"
-    if wanted <= limit:
-        return Crop(wanted, said + rest)
-    why = (
-        f"most images are {image_px} px on their shorter side" if limit < _LARGEST_CROP else "larger takes much memory"
+    said = (
+        f"nine objects of ten are at most about {object_px:.0f} px long; twice that, so that their surroundings are"
+        f" seen too, up to a multiple of {_CROP_STEP}"
     )
-    return Crop(limit, f"{said}{rest}, but {why}")
+    if wanted <= limit:
+        return Crop(wanted, said)
+    small = limit < _LARGEST_CROP
+    why = f"most images are {image_px} px on their shorter side" if small else "larger ones take much memory"
+    return Crop(limit, f"{said}, would be {wanted} px, but {why}")
 
 
 def _up(px: float) -> int:

@@ -68,9 +68,6 @@ class Finding:
     box_ltrb: tuple[int, int, int, int] | None = None
     other_id: str | None = None
 
-    def __str__(self) -> str:
-        return f"{self.where}: {self.message}"
-
 
 def finding(
     kind: str,

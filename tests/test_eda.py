@@ -286,7 +286,9 @@ def test_stored_zero_is_ignored_with_reduce_zero_label(folder: Path) -> None:
     assert [(one.kind, report.place(one)) for one in report.findings] == [("all ignored", "ann_dir/train/0002.png")]
 
 
-def test_images_of_a_pool_need_no_mask_and_may_be_copies_of_training_images(folder: Path) -> None:
+def test_images_of_a_pool_need_no_mask_and_may_be_copies_of_training_images(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pool = folder / "data/img_dir/pool"
     shutil.copytree(folder / "data/img_dir/val", pool)
     for number in range(COUNTS["val"]):
@@ -303,6 +305,8 @@ def test_images_of_a_pool_need_no_mask_and_may_be_copies_of_training_images(fold
         ("test", 8, 8),
     ]
     assert {one.kind for one in report.findings} == {"duplicate", "leak"}
+    assert run(["eda", "--project", str(folder), "--split", "pool"]) == 0, "a page without any mask"
+    assert "There is no mask that can be read" in capsys.readouterr().out
 
 
 def test_other_processes_find_the_same(folder: Path) -> None:
