@@ -17,7 +17,7 @@ import numpy as np
 from annoloop.classes import ClassTable, LabelClass
 from annoloop.dataset import UNLABELLED, Sample
 from annoloop.findings import KINDS, Finding, finding, ranked
-from annoloop.mask_facts import BINS, SAMPLES_PER_CELL
+from annoloop.mask_facts import SAMPLES_PER_CELL
 from annoloop.masks import Ints
 from annoloop.metrics import class_weights
 from annoloop.oddities import Copy, Slips, copies, copy_of, missing_classes, odd_slips, said_once, slips_of
@@ -70,8 +70,9 @@ class ClassFacts:
     """One class over all splits that were looked at; ``share`` of the labelled pixels, also split by split.
 
     ``components`` are connected areas; a tenth of them is smaller than ``p10_px``, half than ``median_px``, a tenth
-    larger than ``p90_px`` (NaN without any), to a quarter octave; ``sizes`` counts them by octave: entry b has 2^b to
-    below 2^(b+1) px.  ``heat`` says how often, in % of the masks, each cell of an image is this class; top row first.
+    larger than ``p90_px`` (NaN without any), to a quarter octave; ``sizes`` counts them by half octave: entry b has
+    2^(b/2) to below 2^((b+1)/2) px.  ``heat`` says how often, in % of the masks, each cell of an image is this class;
+    top row first.
     ``weight`` is a suggestion for cross entropy.
     """
 
@@ -239,7 +240,6 @@ def _class_facts(classes: ClassTable, tallies: Mapping[str, Tally], whole: Tally
 def _one_class(one: LabelClass, tallies: Mapping[str, Tally], whole: Tally, weight: float) -> ClassFacts:
     index = one.index
     p10, median, p90 = (quantile_px(whole.sizes[index], share) for share in (0.1, 0.5, 0.9))
-    octaves = whole.sizes[index].reshape(BINS // 2, 2).sum(axis=1)
     return ClassFacts(
         name=one.name,
         color=one.color,
@@ -252,7 +252,7 @@ def _one_class(one: LabelClass, tallies: Mapping[str, Tally], whole: Tally, weig
         p10_px=p10,
         median_px=median,
         p90_px=p90,
-        sizes=tuple(np.trim_zeros(octaves, "b").tolist()),
+        sizes=tuple(np.trim_zeros(whole.sizes[index], "b").tolist()),
         heat=_heat(whole.heat[index], whole.labelled),
         weight=weight,
     )

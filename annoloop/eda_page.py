@@ -19,7 +19,7 @@ from annoloop.classes import IGNORE_LABEL
 from annoloop.dataset import to_label_map
 from annoloop.eda import ClassFacts, EdaReport
 from annoloop.errors import DataError
-from annoloop.findings import KINDS, Finding
+from annoloop.findings import KINDS, Finding, Kind
 from annoloop.gallery import close_up, colorize, marked, overlay
 from annoloop.images import read_image, read_index_png, write_atomic
 from annoloop.plain import to_plain
@@ -33,6 +33,9 @@ MOST_LISTED = 50
 """Findings of one kind that the page lists; the JSON beside it has more."""
 
 _MOST_CHARTS = 24
+_SMALL_PX = 128
+"""In a smaller picture every pixel counts, and JPEG would blur the colour of one alone."""
+
 _LEVELS_PER_BIN = 8
 
 
@@ -43,6 +46,17 @@ class _Panel:
     finding: Finding
     place: str
     pictures: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """All findings of one kind: how many, how many are drawn, and others without pictures."""
+
+    name: str
+    kind: Kind
+    count: int
+    drawn: int
+    listed: tuple[Finding, ...]
 
 
 def save_page(project: Project, report: EdaReport, out: Path | None = None, track: Track = silent) -> EdaReport:
@@ -62,16 +76,16 @@ def save_page(project: Project, report: EdaReport, out: Path | None = None, trac
 
 
 def _html(project: Project, report: EdaReport, track: Track) -> str:
-    shown = list(_chosen(report.findings))
-    panels = (_panel(project, report, one) for one in shown)
+    chosen = list(_chosen(report.findings))
+    tried = [_panel(project, report, one) for one in track(chosen, "drawing what was found", len(chosen))]
+    panels = [one for one in tried if one.pictures]
     return page.render(
         "eda.html",
         title=f"{report.project}: what the data are like",
         subtitle=f"annoloop eda, {report.root}",
         report=report,
-        kinds=[(kind, KINDS[kind], count) for kind, count in report.counts.items()],
-        listed={kind: [one for one in report.findings if one.kind == kind][:MOST_LISTED] for kind in report.counts},
-        panels=[one for one in track(panels, "drawing what was found", len(shown)) if one.pictures],
+        groups=_groups(report, panels),
+        panels=panels,
         entries=[(c.name, c.color) for c in report.classes if c.name != report.background]
         + [(IGNORE_LABEL, "#ffffff")],
         shares=_share_chart(report),
@@ -80,6 +94,16 @@ def _html(project: Project, report: EdaReport, track: Track) -> str:
         together=_together_chart(report),
         levels=_level_charts(report),
     )
+
+
+def _groups(report: EdaReport, panels: Iterable[_Panel]) -> list[_Group]:
+    drawn = {id(one.finding) for one in panels}
+    groups = []
+    for name, count in report.counts.items():
+        found = [one for one in report.findings if one.kind == name]
+        rest = [one for one in found if id(one) not in drawn]
+        groups.append(_Group(name, KINDS[name], count, len(found) - len(rest), tuple(rest[:MOST_LISTED])))
+    return groups
 
 
 def _chosen(findings: Iterable[Finding]) -> Iterator[Finding]:
@@ -98,7 +122,7 @@ def _chosen(findings: Iterable[Finding]) -> Iterator[Finding]:
 
 def _panel(project: Project, report: EdaReport, one: Finding) -> _Panel:
     try:
-        pictures = {name: page.picture(rgb) for name, rgb in _pictures(project, one)}
+        pictures = {name: page.picture(rgb, photo=max(rgb.shape) > _SMALL_PX) for name, rgb in _pictures(project, one)}
     except DataError:  # what cannot be read cannot be shown, and is listed
         pictures = {}
     return _Panel(one, report.place(one), pictures)
@@ -107,26 +131,37 @@ def _panel(project: Project, report: EdaReport, one: Finding) -> _Panel:
 def _pictures(project: Project, one: Finding) -> Iterator[tuple[str, Rgb]]:
     assert one.sample_id is not None
     image = read_image(project.image_path(one.sample_id))
-    mask_path = project.mask_path(one.sample_id)
     yield "image", image
     if one.kind == "colour mask":
-        yield "mask as it is", read_image(mask_path)
-    elif mask_path.is_file():
-        label_map = to_label_map(read_index_png(mask_path), project.config.data)
-        fits = label_map.shape == image.shape[:2]
-        drawn = overlay(image, label_map, project.classes) if fits else colorize(label_map, project.classes)
-        if one.box_ltrb is not None and fits:
-            yield "close up", close_up(drawn, one.box_ltrb)
-            drawn = marked(drawn, one.box_ltrb)
-        yield "labels", drawn
+        yield "mask as it is", read_image(project.mask_path(one.sample_id))
+    elif project.mask_path(one.sample_id).is_file():
+        labels = _labels(project, one.sample_id, image)
+        yield "labels", labels if one.box_ltrb is None else marked(labels, one.box_ltrb)
+        if one.box_ltrb is not None:
+            yield "close up", close_up(labels, one.box_ltrb)
     if one.other_id is not None:
-        yield one.other_id, read_image(project.image_path(one.other_id))
+        other = read_image(project.image_path(one.other_id))
+        contradicts = one.kind == "contradicting labels"
+        yield one.other_id, _labels(project, one.other_id, other) if contradicts else other
+
+
+def _labels(project: Project, sample_id: str, image: Rgb) -> Rgb:
+    """The labels of an image on the image; by themselves where they have another size."""
+    label_map = to_label_map(read_index_png(project.mask_path(sample_id)), project.config.data)
+    if label_map.shape != image.shape[:2]:
+        return colorize(label_map, project.classes)
+    return overlay(image, label_map, project.classes)
 
 
 def _share_chart(report: EdaReport) -> str:
-    shares = {one.name: 100 * one.share for one in report.classes if one.pixels}
-    colors = [_rgb(one) for one in report.classes if one.pixels]
-    return plots.bars(shares, label="% of the labelled pixels", colors=colors, logarithmic=True) if shares else ""
+    present = [one for one in report.classes if one.pixels]
+    if not present:
+        return ""
+    shares = {one.name: 100 * one.share for one in present}
+    colors = [_rgb(one) for one in present]
+    # A logarithmic bar has no natural foot: a third of the smallest lets that one be seen.
+    limits = (10 ** np.floor(np.log10(min(shares.values()) / 3)), 100.0)
+    return plots.bars(shares, label="% of the labelled pixels", colors=colors, logarithmic=True, limits=limits)
 
 
 def _most_frequent(report: EdaReport) -> list[ClassFacts]:
@@ -137,8 +172,8 @@ def _most_frequent(report: EdaReport) -> list[ClassFacts]:
 
 
 def _size_chart(one: ClassFacts) -> str:
-    first = next(octave for octave, count in enumerate(one.sizes) if count)
-    edges = 2.0 ** np.arange(first, len(one.sizes) + 1)
+    first = next(number for number, count in enumerate(one.sizes) if count)
+    edges = 2.0 ** (np.arange(first, len(one.sizes) + 1) / 2)
     return plots.steps(
         edges, {one.name: one.sizes[first:]}, x_label="px", y_label="connected areas", colors=[_rgb(one)],
         logarithmic=True,
@@ -171,9 +206,12 @@ def _level_charts(report: EdaReport) -> list[tuple[str, str]]:
         ("Brightness", "mean grey level of an image", "brightness"),
         ("Contrast", "standard deviation of its grey levels", "contrast"),
     ):
-        counts = {one.split: 100 * np.array(getattr(one, name)) / one.readable for one in splits}
-        edges = _LEVELS_PER_BIN * np.arange(len(next(iter(counts.values()))) + 1)
-        charts.append((caption, plots.steps(edges, counts, x_label=label, y_label="% of the images")))
+        shares = {one.split: 100 * np.array(getattr(one, name)) / one.readable for one in splits}
+        used = np.flatnonzero(sum(shares.values()))
+        first, last = max(0, used[0] - 1), used[-1] + 2
+        edges = _LEVELS_PER_BIN * np.arange(first, last + 1)
+        shown = {split: np.r_[values, 0][first:last] for split, values in shares.items()}
+        charts.append((caption, plots.steps(edges, shown, x_label=label, y_label="% of the images")))
     return charts
 
 

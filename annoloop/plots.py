@@ -91,7 +91,10 @@ def steps(
     colors: Sequence[Color] = PALETTE,
     logarithmic: bool = False,
 ) -> str:
-    """What was counted in bins (B + 1 edges), one outline of B heights per name; ``logarithmic`` is the x axis."""
+    """What was counted in bins (B + 1 edges), one outline of B heights per name; ``logarithmic`` is the x axis.
+
+    Few edges have a number, in plain digits.
+    """
     figure, axes = _figure(_WIDTH_IN / 2, 2.2)
     for number, (name, heights) in enumerate(series.items()):
         color = _unit(colors[number % len(colors)])
@@ -99,6 +102,9 @@ def steps(
         axes.stairs(np.asarray(heights), np.asarray(edges), color=color, linewidth=1.4, label=name)
     if logarithmic:
         axes.set_xscale("log")
+        numbered = np.asarray(edges)[:: 1 + len(np.asarray(edges)) // 6]
+        axes.set_xticks(numbered, [f"{edge:.0f}" for edge in numbered])
+        axes.set_xticks([], minor=True)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.set_ylim(bottom=0)
