@@ -107,7 +107,7 @@ def mask_facts(label_map: LabelMap, classes: ClassTable) -> MaskFacts:
         unknown=_unknown(pixels, classes),
         specks=_specks(found, np.flatnonzero(inside & foreground & (found.sizes_px <= SPECK_PX))),
         holes=_small_holes(found, holes, owners),
-        frame=_frame(label_map),
+        frame=_frame(label_map, found),
         fingerprint=zlib.crc32(np.ascontiguousarray(label_map).data),
     )
 
@@ -164,18 +164,25 @@ def _holes(found: Components, candidates: Bits, foreground: Bits) -> tuple[Ints,
     """The candidates that touch one component only, which is foreground, and these components; by number."""
     if not candidates.any():
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    touching = [
-        np.stack([one[border], other[border]], axis=1)
-        for a, b in ((found.numbers[:, :-1], found.numbers[:, 1:]), (found.numbers[:-1], found.numbers[1:]))
-        for border in [a != b]
-        for one, other in ((a, b), (b, a))
-    ]
-    pairs = np.concatenate(touching).astype(np.int64)
+    pairs = _neighbours(found.numbers)
     pairs = np.unique(pairs[candidates[pairs[:, 0]]], axis=0)
     numbers, first, neighbours = np.unique(pairs[:, 0], return_index=True, return_counts=True)
     owners = pairs[first, 1]
     enclosed = (neighbours == 1) & foreground[owners]
     return numbers[enclosed], owners[enclosed]
+
+
+def _neighbours(numbers: npt.NDArray[np.unsignedinteger]) -> Ints:
+    """The numbers of pixels side by side or one above the other, where they differ; both ways round, (M, 2)."""
+    flat, width = numbers.ravel(), numbers.shape[1]
+    pairs = []
+    for step in (1, width):
+        first = np.flatnonzero(flat[step:] != flat[:-step])
+        if step == 1 < width:
+            first = first[(first + 1) % width > 0]  # the end of one row does not touch the start of the next
+        pairs.append(np.stack([flat[first], flat[first + step]], axis=1).astype(np.int64))
+    one_way = np.concatenate(pairs)
+    return np.concatenate([one_way, one_way[:, ::-1]])
 
 
 def _specks(found: Components, numbers: Ints) -> tuple[Spot, ...]:
@@ -215,19 +222,21 @@ def _heat(label_map: LabelMap, present: Ints) -> npt.NDArray[np.uint8]:
     points = CELLS * _ACROSS
     rows, columns = (((np.arange(points) + 0.5) * side / points).astype(np.intp) for side in label_map.shape)
     seen = label_map[np.ix_(rows, columns)] == present[:, None, None]
-    heat: npt.NDArray[np.uint8] = seen.reshape(-1, CELLS, _ACROSS, CELLS, _ACROSS).sum((2, 4), dtype=np.uint8)
+    by_row = sum(seen[:, number::_ACROSS].view(np.uint8) for number in range(_ACROSS))
+    heat: npt.NDArray[np.uint8] = sum(by_row[:, :, number::_ACROSS] for number in range(_ACROSS))
     return heat
 
 
-def _frame(label_map: LabelMap) -> Frame | None:
+def _frame(label_map: LabelMap, found: Components) -> Frame | None:
     value = label_map[0, 0]
-    same = label_map == value
-    rows, columns = same.all(axis=1), same.all(axis=0)
-    if not (rows[0] and rows[-1] and columns[0] and columns[-1]) or rows.all():
+    boxes = found.boxes_ltrb[1:][found.class_of[1:] != value]
+    if boxes.size == 0:
         return None
-    width = min(int(np.argmin(line)) for line in (rows, rows[::-1], columns, columns[::-1]))
-    if width * _WIDEST_FRAME > min(label_map.shape):
+    height, width = label_map.shape
+    left, top, right, bottom = boxes.T
+    thick = int(min(left.min(), top.min(), width - right.max(), height - bottom.max()))
+    if thick == 0 or thick * _WIDEST_FRAME > min(height, width):
         return None
-    within = same[width:-width, width:-width]
+    within = label_map[thick : height - thick, thick : width - thick] == value
     ring = np.concatenate([within[0], within[-1], within[1:-1, 0], within[1:-1, -1]])
-    return Frame(int(value), width) if ring.mean() < 0.5 else None
+    return Frame(int(value), thick) if ring.mean() < 0.5 else None

@@ -105,10 +105,19 @@ def components(label_map: LabelMap) -> Components:
         DataError: as ``check_label_map``.
     """
     numbers, class_of = _numbered(check_label_map(label_map), ())
-    found = cc3d.statistics(numbers, no_slice_conversion=True)
-    top, bottom, left, right = found["bounding_boxes"].astype(np.int64).T  # the last row and column belong to it
-    boxes = np.stack([left, top, right + 1, bottom + 1], axis=1)
-    return Components(numbers, class_of, found["voxel_counts"].astype(np.int64), boxes)
+    width = label_map.shape[1]
+    starts = _row_starts(label_map)
+    lengths = np.diff(starts, append=label_map.size)
+    owners = numbers.ravel()[starts]
+    rows, left = np.divmod(starts, width)
+    boxes = np.empty((class_of.size, 4), np.int64)
+    boxes[:, 0], boxes[:, 2] = width, 0
+    np.minimum.at(boxes[:, 0], owners, left)
+    boxes[owners[::-1], 1] = rows[::-1]  # runs come from top to bottom, and of several the last is kept
+    np.maximum.at(boxes[:, 2], owners, left + lengths)
+    boxes[owners, 3] = rows + 1
+    sizes = np.bincount(owners, lengths, minlength=class_of.size).astype(np.int64)
+    return Components(numbers, class_of, sizes, boxes)
 
 
 def paint(parts: Iterable[Region], shape_hw: tuple[int, int], *, fill: int, onto: LabelMap | None = None) -> LabelMap:
@@ -294,10 +303,20 @@ def _numbered(label_map: LabelMap, skip: Iterable[int]) -> tuple[npt.NDArray[np.
     for index in skip:
         shifted[label_map == index] = 0
     numbers, count = cc3d.connected_components(shifted, connectivity=_CONNECTIVITY, return_N=True)
+    starts = _row_starts(label_map)
     class_of = np.zeros(count + 1, np.uint8)
-    class_of[numbers] = label_map
+    class_of[numbers.ravel()[starts]] = label_map.ravel()[starts]
     class_of[0] = 0
     return numbers, class_of
+
+
+def _row_starts(label_map: LabelMap) -> Ints:
+    """Where in the flat map runs of one value begin, every row anew: far fewer places than pixels."""
+    flat = label_map.ravel()
+    begins = np.empty(flat.size, np.bool_)
+    np.not_equal(flat[1:], flat[:-1], out=begins[1:])
+    begins[:: label_map.shape[1]] = True
+    return np.flatnonzero(begins)
 
 
 def _gather_specks(
