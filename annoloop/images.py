@@ -30,6 +30,8 @@ Image.MAX_IMAGE_PIXELS = 1 << 30
 _TRANSPOSED_ORIENTATIONS = range(5, 9)
 _EXIF_ORIENTATION = 0x0112
 _INDEX_MODES = ("L", "P", "1")
+_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises for files that are damaged; a damaged header may claim any size."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,7 +95,7 @@ def image_size_hw(path: Path) -> tuple[int, int]:
     with _opened(path) as image:
         try:
             return _shown_size_hw(image)
-        except (OSError, SyntaxError, ValueError) as error:
+        except _UNREADABLE as error:
             raise unreadable(path, error) from error
 
 
@@ -106,7 +108,7 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
     with _opened(path) as image:
         try:
             return np.asarray(_upright(image).convert("RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
+        except _UNREADABLE as error:
             raise unreadable(path, error) from error
 
 
@@ -136,7 +138,7 @@ def glance(data: bytes, where: object, side: int) -> Glance:
             grey = grey.reduce((max(1, grey.width // (4 * side)), max(1, grey.height // (4 * side))))
             cells = np.asarray(grey.convert("F").resize((side, side), Image.Resampling.BOX))
             levels = np.asarray(grey)
-    except (OSError, SyntaxError, ValueError) as error:
+    except _UNREADABLE as error:
         raise unreadable(where, error) from error
     return Glance(size_hw, cells, float(levels.mean()), float(levels.std()))
 
@@ -165,7 +167,7 @@ def decode_index_png(data: bytes, where: object) -> IndexImage:
             values = np.asarray(image, np.uint8)
     except ColourMaskError:
         raise
-    except (OSError, SyntaxError, ValueError) as error:
+    except _UNREADABLE as error:
         raise unreadable(where, error) from error
     return IndexImage(values, None if palette is None else bytes(palette))
 
@@ -246,7 +248,7 @@ def _write_durably(stream: IO[bytes], data: bytes) -> None:
 def _opened(path: Path) -> Image.Image:
     try:
         return Image.open(path)
-    except (OSError, SyntaxError, ValueError) as error:
+    except _UNREADABLE as error:
         raise unreadable(path, error) from error
 
 

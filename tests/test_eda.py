@@ -224,6 +224,14 @@ def test_clean_data_has_no_fault(tmp_path: Path, seed: int, size_hw: tuple[int, 
     assert found(tmp_path) == []
 
 
+def test_labels_that_are_wrong_but_possible_are_no_faults(tmp_path: Path) -> None:
+    made = make_data(tmp_path, COUNTS, seed=4)  # as the demo makes it
+    init(made.root, tmp_path, classes=NAMES, palette=COLORS)
+    report = looked_at(tmp_path)
+    assert report.faults == 0
+    assert {one.kind for one in report.findings} <= {"all background", "speck"}
+
+
 def test_a_report_says_what_the_data_are_like(folder: Path) -> None:
     report = looked_at(folder)
     maps = {split: [label_map(folder, f"{split}/{n:04d}") for n in range(count)] for split, count in COUNTS.items()}
