@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -121,10 +122,10 @@ def _chosen(findings: Iterable[Finding]) -> Iterator[Finding]:
 
 
 def _panel(project: Project, report: EdaReport, one: Finding) -> _Panel:
-    try:
-        pictures = {name: page.picture(rgb, photo=max(rgb.shape) > _SMALL_PX) for name, rgb in _pictures(project, one)}
-    except DataError:  # what cannot be read cannot be shown, and is listed
-        pictures = {}
+    pictures = {}
+    with suppress(DataError):  # what cannot be read cannot be shown
+        for name, rgb in _pictures(project, one):
+            pictures[name] = page.picture(rgb, photo=max(rgb.shape) > _SMALL_PX)
     return _Panel(one, report.place(one), pictures)
 
 

@@ -165,9 +165,11 @@ def _holes(found: Components, candidates: Bits, foreground: Bits) -> tuple[Ints,
     if not candidates.any():
         return np.empty(0, np.int64), np.empty(0, np.int64)
     pairs = _neighbours(found.numbers)
-    pairs = np.unique(pairs[candidates[pairs[:, 0]]], axis=0)
-    numbers, first, neighbours = np.unique(pairs[:, 0], return_index=True, return_counts=True)
-    owners = pairs[first, 1]
+    pairs = pairs[candidates[pairs[:, 0]]]
+    count = found.class_of.size
+    touching, beside = np.divmod(np.unique(pairs[:, 0] * count + pairs[:, 1]), count)
+    numbers, first, neighbours = np.unique(touching, return_index=True, return_counts=True)
+    owners = beside[first]
     enclosed = (neighbours == 1) & foreground[owners]
     return numbers[enclosed], owners[enclosed]
 
