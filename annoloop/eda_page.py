@@ -16,13 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from annoloop import page, plots
-from annoloop.classes import IGNORE_LABEL
+from annoloop.classes import IGNORE_LABEL, ClassTable
 from annoloop.dataset import to_label_map
 from annoloop.eda import ClassFacts, EdaReport
 from annoloop.errors import DataError
 from annoloop.findings import KINDS, Finding, Kind
 from annoloop.gallery import close_up, colorize, marked, overlay
 from annoloop.images import read_image, read_index_png, write_atomic
+from annoloop.masks import LabelMap
 from annoloop.plain import to_plain
 from annoloop.plots import Rgb
 from annoloop.progress import Track, silent
@@ -136,22 +137,26 @@ def _pictures(project: Project, one: Finding) -> Iterator[tuple[str, Rgb]]:
     if one.kind == "colour mask":
         yield "mask as it is", read_image(project.mask_path(one.sample_id))
     elif project.mask_path(one.sample_id).is_file():
-        labels = _labels(project, one.sample_id, image)
+        label_map = _label_map(project, one.sample_id)
+        labels = _drawn(image, label_map, project.classes)
         yield "labels", labels if one.box_ltrb is None else marked(labels, one.box_ltrb)
-        if one.box_ltrb is not None:
-            yield "close up", close_up(labels, one.box_ltrb)
+        if one.box_ltrb is not None:  # without the image, whose noise would hide a few pixels
+            yield "labels, close up", close_up(colorize(label_map, project.classes), one.box_ltrb)
     if one.other_id is not None:
         other = read_image(project.image_path(one.other_id))
-        contradicts = one.kind == "contradicting labels"
-        yield one.other_id, _labels(project, one.other_id, other) if contradicts else other
+        if one.kind == "contradicting labels":
+            other = _drawn(other, _label_map(project, one.other_id), project.classes)
+        yield one.other_id, other
 
 
-def _labels(project: Project, sample_id: str, image: Rgb) -> Rgb:
-    """The labels of an image on the image; by themselves where they have another size."""
-    label_map = to_label_map(read_index_png(project.mask_path(sample_id)), project.config.data)
-    if label_map.shape != image.shape[:2]:
-        return colorize(label_map, project.classes)
-    return overlay(image, label_map, project.classes)
+def _label_map(project: Project, sample_id: str) -> LabelMap:
+    return to_label_map(read_index_png(project.mask_path(sample_id)), project.config.data)
+
+
+def _drawn(image: Rgb, label_map: LabelMap, classes: ClassTable) -> Rgb:
+    """Labels on their image; by themselves where they have another size."""
+    fits = label_map.shape == image.shape[:2]
+    return overlay(image, label_map, classes) if fits else colorize(label_map, classes)
 
 
 def _share_chart(report: EdaReport) -> str:
