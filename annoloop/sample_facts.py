@@ -87,7 +87,7 @@ def _faults(
     def fault(kind: str, message: str) -> Finding:
         return finding(kind, sample.mask, message, sample_id=sample.id)
 
-    confused = values.renumbered(palette) if palette is not None else values.of_another_kind()
+    confused = (None if palette is None else values.renumbered(palette)) or values.of_another_kind()
     if values.black_and_white():
         yield fault("black and white mask", "holds only 0 and 255: an object that is white on black")
     elif confused is not None:

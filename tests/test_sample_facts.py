@@ -132,6 +132,11 @@ def test_a_palette_of_other_colours_says_nothing(sample: Sample) -> None:
     assert said(sample) == []
 
 
+def test_grey_levels_are_told_in_a_palette_mask_too(sample: Sample) -> None:
+    write(sample.mask, values(38, 75), bytes(np.repeat(np.arange(256, dtype=np.uint8), 3)))
+    assert [kind for kind, _ in said(sample)] == ["palette confusion"]
+
+
 def test_with_reduce_zero_label_the_palette_begins_with_what_is_ignored(sample: Sample) -> None:
     write(sample.mask, values() + np.uint8(1), b"\x80\x80\x80" + OWN_PALETTE)
     assert said(sample, REDUCED) == []
