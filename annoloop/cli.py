@@ -109,6 +109,22 @@ def doctor_command(measure: bool, **options: Any) -> None:
             raise GateError(f"{report.faults} checks found a fault", where=project.path)
 
 
+@commands.command("eda", epilog=example("annoloop eda", "annoloop eda --split train --out report.html"))
+@click.option("--split", "splits", multiple=True, help="Split to look at; may be repeated; default: all.")
+@click.option("--workers", type=click.IntRange(1), help="Processes; default: one for each usable core.")
+@click.option("--out", type=FILE, help="The HTML file to write; default: in .annoloop/reports/eda.")
+@common
+def eda_command(splits: tuple[str, ...], workers: int | None, out: Path | None, **options: Any) -> None:
+    """What the data are like, and what is wrong with labels and files: one HTML page."""
+    from annoloop.eda import eda
+    from annoloop.eda_page import save_page
+
+    screen = open_screen(options)
+    with opened_project(options, screen) as project:
+        report = eda(project, splits=splits or None, workers=workers, track=screen.track)
+        screen.result(save_page(project, report, out, screen.track))
+
+
 @commands.group("convert")
 def convert_group() -> None:
     """Mask folders to COCO and back, bit-identical."""

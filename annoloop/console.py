@@ -5,12 +5,10 @@ One ``show`` per report type.  Not here: deciding anything.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import singledispatchmethod
-from pathlib import Path
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -21,13 +19,16 @@ from rich.table import Table
 from annoloop.annotate import AnnotateReport
 from annoloop.browse import BrowseReport, ExportReport
 from annoloop.convert import FromCocoReport, ToCocoReport
+from annoloop.data_view import eda_parts
 from annoloop.doctor import DoctorReport
+from annoloop.eda import EdaReport
 from annoloop.errors import AnnoloopError
 from annoloop.evaluate import EvaluateReport
 from annoloop.init import InitReport
 from annoloop.log import LogEntry
 from annoloop.login import LoginReport
 from annoloop.metrics import Scores
+from annoloop.plain import to_plain
 from annoloop.pull import PullReport
 from annoloop.push import PushReport
 from annoloop.retrain import RetrainReport
@@ -40,21 +41,6 @@ T = TypeVar("T")
 
 _FILE_WIDTH = 200
 _MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "fault": "[red]fault[/]"}
-
-
-def to_plain(value: Any) -> Any:
-    """A report as JSON-able values; NaN, which JSON does not know, becomes null."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    if isinstance(value, Mapping):
-        return {str(key): to_plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set)):
-        return [to_plain(item) for item in value]
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
 
 
 class Screen:
@@ -147,6 +133,12 @@ class Screen:
             if check.hint:
                 table.add_row("", "", f"[cyan]{escape(check.hint)}[/]")
         self._out.print(table)
+
+    @show.register
+    def _(self, report: EdaReport) -> None:
+        for part in eda_parts(report):
+            self._out.print(part)
+        self._next("annoloop retrain", "trains on these masks" if not report.faults else "once the faults are mended")
 
     @show.register
     def _(self, report: ToCocoReport) -> None:

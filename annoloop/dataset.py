@@ -7,7 +7,7 @@ know: with ``reduce_zero_label`` the stored value 0 is ignore and v is class v -
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,18 +122,22 @@ def check_label_map(label_map: LabelMap, size_hw: tuple[int, int], classes: Clas
         DataError: names both sizes, or the indices and how many pixels hold them.
     """
     if label_map.shape != size_hw:
-        raise DataError(
-            f"mask is {label_map.shape[1]} x {label_map.shape[0]} px, its image {size_hw[1]} x {size_hw[0]}",
-            where=where,
-        )
+        raise DataError(other_size(label_map.shape, size_hw), where=where)
     unknown = _unknown_indices(label_map, classes)
     if unknown:
-        shown = ", ".join(f"{index} ({count} px)" for index, count in unknown[:5])
-        raise DataError(
-            f"index out of range: {shown}; classes are 0 … {len(classes) - 1}, ignore {classes.ignore_index}",
-            where=where,
-            hint="add the class to annoloop.yaml, or mend the mask",
-        )
+        hint = "add the class to annoloop.yaml, or mend the mask"
+        raise DataError(out_of_range(unknown, classes), where=where, hint=hint)
+
+
+def other_size(mask_hw: tuple[int, ...], image_hw: tuple[int, int]) -> str:
+    """What is wrong with a mask of one size for an image of another, in words."""
+    return f"mask is {mask_hw[1]} x {mask_hw[0]} px, its image {image_hw[1]} x {image_hw[0]}"
+
+
+def out_of_range(unknown: Sequence[tuple[int, int]], classes: ClassTable) -> str:
+    """What is wrong with a mask that holds (index, px) which are no classes, in words."""
+    shown = ", ".join(f"{index} ({count} px)" for index, count in unknown[:5])
+    return f"index out of range: {shown}; classes are 0 … {len(classes) - 1}, ignore {classes.ignore_index}"
 
 
 def check_samples(samples: Iterable[Sample], data: DataConfig, classes: ClassTable) -> Iterator[Fault]:

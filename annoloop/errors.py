@@ -3,6 +3,7 @@
     AnnoloopError
     ├── ConfigError        3   annoloop.yaml, project folder, credentials that are missing
     ├── DataError          4   images, masks, COCO files
+    │   └── ColourMaskError  4   a mask with colours instead of class indices
     ├── LedgerError        5   .annoloop/ledger.db and the mask history
     ├── CvatError          6   the server said no, or could not be reached
     ├── TrainingError      7   the training process failed
@@ -44,6 +45,10 @@ class DataError(AnnoloopError):
     """An image, a mask or a COCO file is not what it must be."""
 
     exit_code = 4
+
+
+class ColourMaskError(DataError):
+    """A mask holds colours, transparency or 16-bit values instead of 8-bit class indices."""
 
 
 class LedgerError(AnnoloopError):

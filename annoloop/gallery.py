@@ -28,6 +28,7 @@ ERROR_COLORS: dict[ErrorKind, Color] = {
 
 _IGNORE_RGB = (255, 255, 255)
 _OVERLAY = 0.6
+_CLOSE_PX = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +56,13 @@ def overlay(image: Rgb, label_map: LabelMap, classes: ClassTable) -> Rgb:
     tinted = image * (1 - _OVERLAY) + colorize(label_map, classes) * _OVERLAY
     shown = label_map != classes.fill_index
     return np.where(shown[..., None], tinted, image).astype(np.uint8)
+
+
+def close_up(rgb: Rgb, box_ltrb: tuple[int, int, int, int]) -> Rgb:
+    """What lies around a place in a picture, three times as wide and high as the place; a view."""
+    left, top, right, bottom = box_ltrb
+    px = max(right - left, bottom - top, _CLOSE_PX)
+    return rgb[max(0, top - px) : bottom + px, max(0, left - px) : right + px]
 
 
 def error_kinds(truth: LabelMap, prediction: LabelMap, classes: ClassTable) -> LabelMap:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from annoloop.errors import DataError
+from annoloop.errors import ColourMaskError, DataError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 
@@ -29,6 +29,8 @@ Image.MAX_IMAGE_PIXELS = 1 << 30
 _TRANSPOSED_ORIENTATIONS = range(5, 9)
 _EXIF_ORIENTATION = 0x0112
 _INDEX_MODES = ("L", "P", "1")
+_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises for files that are damaged; a damaged header may claim any size."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,6 +39,20 @@ class IndexImage:
 
     values: npt.NDArray[np.uint8]
     palette: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Glance:
+    """What a quick look at an image tells: its size as it is shown, in px, and its grey levels, 0 ... 255.
+
+    ``grey`` float32 (side, side) is the whole image averaged into cells.  ``brightness`` and ``contrast`` are mean
+    and standard deviation of the levels, measured on a reduced picture, so that single pixels' noise counts little.
+    """
+
+    size_hw: tuple[int, int]
+    grey: npt.NDArray[np.float32]
+    brightness: float
+    contrast: float
 
 
 def sha256(data: bytes) -> str:
@@ -76,12 +92,10 @@ def image_size_hw(path: Path) -> tuple[int, int]:
         DataError: missing, not an image, or a truncated PNG.
     """
     with _opened(path) as image:
-        width, height = image.size
         try:
-            turned = image.getexif().get(_EXIF_ORIENTATION) in _TRANSPOSED_ORIENTATIONS
-        except (OSError, SyntaxError, ValueError) as error:
+            return _shown_size_hw(image)
+        except _UNREADABLE as error:
             raise unreadable(path, error) from error
-    return (width, height) if turned else (height, width)
 
 
 def read_image(path: Path) -> npt.NDArray[np.uint8]:
@@ -93,34 +107,47 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
     with _opened(path) as image:
         try:
             return np.asarray(_upright(image).convert("RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
+        except _UNREADABLE as error:
             raise unreadable(path, error) from error
 
 
 def read_small_grey(path: Path, side: int) -> npt.NDArray[np.float32]:
     """An image in grey, 0 ... 255, upright, averaged into ``side`` x ``side`` cells whatever its shape.
 
-    A JPEG is decoded at a fraction of its size, which is many times faster.
-
     Raises:
         DataError: missing, truncated, or not an image.
     """
-    with _opened(path) as image:
-        try:
+    return glance(read_bytes(path), path, side).grey
+
+
+def glance(data: bytes, where: object, side: int) -> Glance:
+    """A quick look at an image's bytes; ``where`` names them in an error.
+
+    A JPEG is decoded at a fraction of its size, which is many times faster; a truncated one is still noticed.
+
+    Raises:
+        DataError: truncated, or not an image.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            size_hw = _shown_size_hw(image)
             image.draft("L", (4 * side, 4 * side))
             grey = _upright(image).convert("L")
             # Whole levels are fine enough while a cell still averages sixteen of them, and take a quarter of the room.
             grey = grey.reduce((max(1, grey.width // (4 * side)), max(1, grey.height // (4 * side))))
-            return np.asarray(grey.convert("F").resize((side, side), Image.Resampling.BOX))
-        except (OSError, SyntaxError, ValueError) as error:
-            raise unreadable(path, error) from error
+            cells = np.asarray(grey.convert("F").resize((side, side), Image.Resampling.BOX))
+            levels = np.asarray(grey)
+    except _UNREADABLE as error:
+        raise unreadable(where, error) from error
+    return Glance(size_hw, cells, float(levels.mean()), float(levels.std()))
 
 
 def read_index_png(path: Path) -> IndexImage:
     """An index PNG, grey or palette, 8 bit.
 
     Raises:
-        DataError: missing, truncated, RGB(A) or 16-bit.
+        ColourMaskError: RGB(A) or 16-bit.
+        DataError: missing or truncated.
     """
     return decode_index_png(read_bytes(path), path)
 
@@ -130,16 +157,16 @@ def decode_index_png(data: bytes, where: object) -> IndexImage:
     try:
         with Image.open(io.BytesIO(data)) as image:
             if image.mode not in _INDEX_MODES:
-                raise DataError(
+                raise ColourMaskError(
                     f"a mask has one 8-bit channel of class indices, this one has mode {image.mode}",
                     where=where,
                     hint="convert colours to class indices first, or check that this is not an image",
                 )
             palette = image.getpalette() if image.mode == "P" else None
             values = np.asarray(image, np.uint8)
-    except DataError:
+    except ColourMaskError:
         raise
-    except (OSError, SyntaxError, ValueError) as error:
+    except _UNREADABLE as error:
         raise unreadable(where, error) from error
     return IndexImage(values, None if palette is None else bytes(palette))
 
@@ -220,8 +247,13 @@ def unwritable(where: object, error: OSError) -> DataError:
 def _opened(path: Path) -> Image.Image:
     try:
         return Image.open(path)
-    except (OSError, SyntaxError, ValueError) as error:
+    except _UNREADABLE as error:
         raise unreadable(path, error) from error
+
+
+def _shown_size_hw(image: Image.Image) -> tuple[int, int]:
+    turned = image.getexif().get(_EXIF_ORIENTATION) in _TRANSPOSED_ORIENTATIONS
+    return image.size if turned else image.size[::-1]
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -41,6 +41,10 @@ _FLAT = np.float32(1e-3)
 _BLOCK = 1 << 22
 """Pairs whose bits are compared at a time: 4 MB for each intermediate array."""
 
+_NEAREST = 16
+_FEW_CELLS = 3
+"""Every third cell in both directions is compared first: one of nine."""
+
 Bits: TypeAlias = npt.NDArray[np.uint8]
 Grey: TypeAlias = npt.NDArray[np.uint8]
 Floats: TypeAlias = npt.NDArray[np.float32]
@@ -75,10 +79,14 @@ class Looks:
         self.names = tuple(looks)
         self._index = {name: i for i, name in enumerate(self.names)}
         self._words = _stacked([one.bits for one in looks.values()], (32,)).view(np.uint64)
-        self._grey = _stacked([one.grey for one in looks.values()], (SIDE, SIDE))
-        self._span = _span(self._grey)
-        self._mean = self._grey.mean((1, 2), dtype=np.float32)
-        self._contrast = np.maximum(self._grey.std((1, 2), dtype=np.float32), _FLAT)
+        grey = _stacked([one.grey for one in looks.values()], (SIDE, SIDE))
+        span = _span(grey)
+        self._cells = {
+            step: (np.ascontiguousarray(grey[:, ::step, ::step]), np.ascontiguousarray(span[:, ::step, ::step]))
+            for step in (_FEW_CELLS, 1)
+        }
+        self._mean = grey.mean((1, 2), dtype=np.float32)
+        self._contrast = np.maximum(grey.std((1, 2), dtype=np.float32), _FLAT)
 
     def any_alike(self, name: str, others: Sequence[str]) -> bool:
         """Whether an image is nearly the same as one of ``others``; one that is not in this collection is not."""
@@ -100,29 +108,52 @@ class Looks:
                     found[self.names[start + row]] = among.names[partner]
         return found
 
+    def repeats(self) -> dict[str, str]:
+        """For every image that is nearly the same as one before it in this collection: that one.
+
+        Of the images before it those with the ``_NEAREST`` nearest hashes are compared: frames of a fixed camera
+        share their hash by the thousand, and comparing each with each would take hours.
+        """
+        found = {}
+        block = max(1, _BLOCK // max(1, len(self.names)))
+        for start in range(0, len(self.names), block):
+            before = self._words[: start + block]
+            distances = _distances(self._words[start : start + block], before)
+            for row in np.flatnonzero((distances <= MOST_BITS).sum(axis=1) > 1):  # itself is one
+                earlier = distances[row, : start + row]
+                nearest = np.argsort(earlier, kind="stable")[:_NEAREST]
+                partner = self._first_alike(start + int(row), self, nearest)
+                if partner is not None:
+                    found[self.names[start + row]] = self.names[partner]
+        return found
+
     def _first_alike(self, row: int, among: Looks, rows: npt.NDArray[np.intp]) -> int | None:
         """The first of some rows of ``among`` that looks like a row of this collection."""
         rows = rows[_distances(self._words[row : row + 1], among._words[rows])[0] <= MOST_BITS]
-        alike = rows[self._unexplained(row, among, rows) <= MOST_LEVELS]
-        return int(alike[0]) if alike.size else None
+        for step in (_FEW_CELLS, 1):  # a few cells tell most pictures apart, and the others need not be compared
+            rows = rows[self._unexplained(row, among, rows, step) <= MOST_LEVELS]
+        return int(rows[0]) if rows.size else None
 
-    def _unexplained(self, row: int, among: Looks, rows: npt.NDArray[np.intp]) -> Floats:
+    def _unexplained(self, row: int, among: Looks, rows: npt.NDArray[np.intp], step: int) -> Floats:
         """The largest difference of a cell that no shift by a cell explains, in grey levels, (len(rows),).
+
+        Looks at every ``step``-th cell in both directions.
 
         Brightness and contrast are made equal first.  A shift moves a cell by no more than its
         neighbourhood spans, in the calmer of the two pictures: an object that only one of them has
         stands on calm ground in the other.
         """
         contrast = np.sqrt(self._contrast[row] * among._contrast[rows])
-        one, span = self._at_contrast(np.array([row]), contrast)
-        others, spans = among._at_contrast(rows, contrast)
+        one, span = self._at_contrast(np.array([row]), contrast, step)
+        others, spans = among._at_contrast(rows, contrast, step)
         unexplained: Floats = (np.abs(one - others) - np.minimum(span, spans)).max((1, 2), initial=0)
         return unexplained
 
-    def _at_contrast(self, rows: npt.NDArray[np.intp], contrast: Floats) -> tuple[Floats, Floats]:
-        """Pictures with mean 0 and a given standard deviation, and their spans, both (len(rows), SIDE, SIDE)."""
+    def _at_contrast(self, rows: npt.NDArray[np.intp], contrast: Floats, step: int) -> tuple[Floats, Floats]:
+        """Cells of pictures with mean 0 and a given standard deviation, and their spans, both (len(rows), ., .)."""
         gain = (contrast / self._contrast[rows])[:, None, None]
-        return gain * (self._grey[rows] - self._mean[rows, None, None]), gain * self._span[rows]
+        grey, span = (cells[rows] for cells in self._cells[step])
+        return gain * (grey - self._mean[rows, None, None]), gain * span
 
 
 def _stacked(parts: Sequence[npt.NDArray[np.uint8]], shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:

@@ -56,6 +56,20 @@ class Region:
         return int(cc3d.connected_components(self.bits, connectivity=_CONNECTIVITY).max(initial=0)) <= 1
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Components:
+    """The connected components of a label map, diagonal neighbours included, numbered from 1.
+
+    ``numbers`` unsigned (H, W); ``class_of`` uint8 (N + 1,), ``sizes_px`` int64 (N + 1,) and ``boxes_ltrb`` int64
+    (N + 1, 4), half-open, are by number; number 0 stands for skipped pixels, and its box means nothing.
+    """
+
+    numbers: npt.NDArray[np.unsignedinteger]
+    class_of: LabelMap
+    sizes_px: Ints
+    boxes_ltrb: Ints
+
+
 def check_label_map(label_map: npt.NDArray[np.generic]) -> LabelMap:
     """Return ``label_map`` if it is uint8 (H, W) and holds a pixel.
 
@@ -75,19 +89,35 @@ def regions(label_map: LabelMap, *, skip: Iterable[int] = (), min_region_px: int
     thousands.  Classes in ``skip`` (the background) make none.
     ``paint(regions(m), m.shape, ...)`` gives ``m`` back.
     """
-    check_label_map(label_map)
-    # cc3d takes 0 for "no object"; classes are shifted by one, skipped ones become 0.
-    shift = np.arange(1, 257, dtype=np.uint16)
-    shift[list(skip)] = 0
-    components, count = cc3d.connected_components(shift[label_map], connectivity=_CONNECTIVITY, return_N=True)
-    if count == 0:
+    components, class_of = _numbered(check_label_map(label_map), skip)
+    if class_of.size == 1:
         return []
-    class_of = np.zeros(count + 1, np.uint8)
-    class_of[components] = label_map
     if min_region_px > 1:
         components, class_of = _gather_specks(components, class_of, min_region_px)
     found = _cut_out(components, class_of)
     return sorted(found, key=lambda r: (r.class_index, r.top_px, r.left_px))
+
+
+def components(label_map: LabelMap) -> Components:
+    """All connected components of a label map, every value's, background and ignore included; cuts nothing out.
+
+    Raises:
+        DataError: as ``check_label_map``.
+    """
+    numbers, class_of = _numbered(check_label_map(label_map), ())
+    width = label_map.shape[1]
+    starts = _row_starts(label_map)
+    lengths = np.diff(starts, append=label_map.size)
+    owners = numbers.ravel()[starts]
+    rows, left = np.divmod(starts, width)
+    boxes = np.empty((class_of.size, 4), np.int64)
+    boxes[:, 0], boxes[:, 2] = width, 0
+    np.minimum.at(boxes[:, 0], owners, left)
+    boxes[owners[::-1], 1] = rows[::-1]  # runs come from top to bottom, and of several the last is kept
+    np.maximum.at(boxes[:, 2], owners, left + lengths)
+    boxes[owners, 3] = rows + 1
+    sizes = np.bincount(owners, lengths, minlength=class_of.size).astype(np.int64)
+    return Components(numbers, class_of, sizes, boxes)
 
 
 def paint(parts: Iterable[Region], shape_hw: tuple[int, int], *, fill: int, onto: LabelMap | None = None) -> LabelMap:
@@ -264,6 +294,29 @@ def from_cvat_outline(
     centre = outline.mean(axis=0)
     turned = (outline - centre) @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) + centre
     return rasterize([turned.ravel().tolist()], class_index, shape_hw)
+
+
+def _numbered(label_map: LabelMap, skip: Iterable[int]) -> tuple[npt.NDArray[np.unsignedinteger], LabelMap]:
+    """Components by number (H, W), 0 for what is skipped, and the class of each number."""
+    # cc3d takes 0 for "no object"; classes are shifted by one, skipped ones become 0.
+    shifted = label_map.astype(np.uint16) + 1
+    for index in skip:
+        shifted[label_map == index] = 0
+    numbers, count = cc3d.connected_components(shifted, connectivity=_CONNECTIVITY, return_N=True)
+    starts = _row_starts(label_map)
+    class_of = np.zeros(count + 1, np.uint8)
+    class_of[numbers.ravel()[starts]] = label_map.ravel()[starts]
+    class_of[0] = 0
+    return numbers, class_of
+
+
+def _row_starts(label_map: LabelMap) -> Ints:
+    """Where in the flat map runs of one value begin, every row anew: far fewer places than pixels."""
+    flat = label_map.ravel()
+    begins = np.empty(flat.size, np.bool_)
+    np.not_equal(flat[1:], flat[:-1], out=begins[1:])
+    begins[:: label_map.shape[1]] = True
+    return np.flatnonzero(begins)
 
 
 def _gather_specks(

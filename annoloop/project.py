@@ -23,7 +23,7 @@ import numpy.typing as npt
 from annoloop import config as configuration
 from annoloop.classes import ClassTable
 from annoloop.config import Config
-from annoloop.dataset import Sample, decode_label_map, list_samples
+from annoloop.dataset import Listing, Sample, decode_label_map, list_samples
 from annoloop.errors import ConfigError, DataError, LedgerError
 from annoloop.images import (
     drop_partial,
@@ -162,6 +162,14 @@ class Project:
         Raises:
             ConfigError: a split that annoloop.yaml does not name.
         """
+        return list(self.listing(splits).samples)
+
+    def listing(self, splits: Iterable[str] | None = None) -> Listing:
+        """The same with what could not be paired.
+
+        Raises:
+            ConfigError: a split that annoloop.yaml does not name.
+        """
         wanted = set(self.config.data.splits if splits is None else splits)
         unknown = wanted - set(self.config.data.splits)
         if unknown:
@@ -173,7 +181,7 @@ class Project:
         data = self.config.data.model_copy(
             update={"splits": {k: v for k, v in self.config.data.splits.items() if k in wanted}}
         )
-        return list(list_samples(data).samples)
+        return list_samples(data)
 
     def scan(self, samples: Sequence[Sample], track: Track = silent) -> dict[str, ImageRow]:
         """Content hashes of samples; only files whose size or mtime changed are read again.

@@ -22,40 +22,41 @@ ROOT = PACKAGE.parent
 
 # A module imports strictly lower levels; a level is what its modules may build on.
 LEVELS = {
-    0: ("__init__", "errors", "progress"),  # words for what happens, everyone's
+    0: ("__init__", "errors", "progress", "plain"),  # words for what happens, everyone's
     1: (
         "classes", "credentials", "masks", "metrics", "selection", "durations", "looks", "launch", "mmseg_losses",
         "mmseg_pretrained", "mmseg_ranks",
     ),  # values and numbers, no files of ours
     2: (
         "images", "coco", "config", "cvat_wire", "polygons", "mistakes", "guide", "archive", "damage",
-        "label_quality", "plots", "page", "workers", "database", "boundary", "calibration",
+        "label_quality", "plots", "page", "workers", "database", "boundary", "calibration", "mask_facts",
     ),  # formats: bytes, JSON, YAML, Markdown to values and back
     3: (
         "dataset", "made_data", "schema", "training", "gallery", "mmseg_checkpoint", "shapes", "cvat_session",
-        "examination",
+        "examination", "findings",
     ),  # one kind of thing on disk or on the wire
     4: (
         "ledger", "cvat", "fiftyone_app", "context", "training_view", "mmseg_parts", "mmseg_data",
-        "mmseg_device", "diagnosis",
+        "mmseg_device", "diagnosis", "sample_facts",
     ),  # one outside system each, or many files
     5: (
         "project", "mmseg_recipe", "mmseg_keeping", "fiftyone_dataset", "error_charts", "error_galleries",
-        "error_verdict",
+        "error_verdict", "tally",
     ),  # opened together: a project here, a training there
     6: (
         "scoring", "twins", "delivery", "corrections", "mmseg_budget", "mmseg_predict", "criteria", "planning",
-        "folds", "beliefs", "app_masks", "error_report",
+        "folds", "beliefs", "app_masks", "error_report", "oddities",
     ),  # what several operations need, or half of one
     7: ("choosing", "static_gallery"),  # the larger half of an operation
     8: (
         "push", "pull", "retrain", "evaluate", "convert", "init", "browse", "doctor", "status", "log", "undo",
-        "annotate", "tasks", "login", "mmseg_worker",
+        "annotate", "tasks", "login", "mmseg_worker", "eda",
     ),  # one operation each
-    9: ("demo", "console"),  # all operations, run or shown
-    10: ("options",),  # what every command begins with: its options, a screen, an open project
-    11: ("cli_cvat",),  # the commands that talk to CVAT
-    12: ("cli",),  # the only one that knows everything
+    9: ("demo", "data_view", "eda_page"),  # all operations, run; or what becomes of a report
+    10: ("console",),  # all reports, shown
+    11: ("options",),  # what every command begins with: its options, a screen, an open project
+    12: ("cli_cvat",),  # the commands that talk to CVAT
+    13: ("cli",),  # the only one that knows everything
 }  # fmt: skip
 
 LEVEL_OF = {module: level for level, modules in LEVELS.items() for module in modules}
@@ -79,7 +80,7 @@ HOMES = {
     "yaml": {"config"},
     "click": {"cli", "cli_cvat", "options"},
     "shapely": {"polygons"},
-    "rich": {"console", "training_view"},
+    "rich": {"console", "training_view", "data_view"},
     "sqlite3": {"database", "sandbox"},
     "cc3d": {"masks", "mistakes"},
     "pycocotools": {"masks", "coco"},

@@ -14,6 +14,7 @@ EXIT_CODES = {
     "AnnoloopError": 70,
     "ConfigError": 3,
     "DataError": 4,
+    "ColourMaskError": 4,
     "LedgerError": 5,
     "CvatError": 6,
     "TrainingError": 7,

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import ImageFont
 
 from annoloop.classes import class_table
-from annoloop.gallery import ERROR_COLORS, Panel, colorize, error_map, overlay, save_panels
+from annoloop.gallery import ERROR_COLORS, Panel, close_up, colorize, error_map, framed, overlay, save_panels
 from annoloop.images import read_image
 from annoloop.plots import font_path
 
@@ -30,6 +30,22 @@ def test_an_overlay_leaves_the_background_as_it_is() -> None:
     tinted = overlay(IMAGE, TRUTH, CLASSES)
     assert (tinted[TRUTH == 0] == IMAGE[TRUTH == 0]).all()
     assert tinted[0, 1].tolist() == [193, 40, 40]
+
+
+def test_a_frame_surrounds_a_place_and_hides_nothing_of_it() -> None:
+    picture = np.full((40, 60, 3), 90, np.uint8)
+    shown = framed(picture, (20, 10, 24, 13))
+    assert (shown[10:13, 20:24] == 90).all()
+    assert (shown[9, 19:25] == 255).all()
+    assert (shown[8, 18:26] == 0).all()
+    assert (picture == 90).all(), "the picture itself stays as it is"
+    assert framed(picture, (0, 0, 60, 40)).shape == picture.shape
+
+
+def test_a_close_up_keeps_to_the_picture() -> None:
+    picture = np.arange(40 * 60 * 3, dtype=np.uint32).reshape(40, 60, 3).astype(np.uint8)
+    assert np.array_equal(close_up(picture, (30, 20, 32, 21)), picture[4:37, 14:48])
+    assert np.array_equal(close_up(picture, (0, 0, 60, 40)), picture)
 
 
 def test_missed_invented_and_confused_have_their_colours_and_ignore_none() -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from annoloop.errors import DataError
+from annoloop.errors import ColourMaskError, DataError
 from annoloop.images import (
     IndexImage,
     decode_index_png,
@@ -29,6 +29,7 @@ from annoloop.images import (
     read_bytes,
     read_image,
     read_index_png,
+    read_small_grey,
     sha256,
     write_atomic,
 )
@@ -73,10 +74,21 @@ def test_grey_palette_and_bilevel_masks_are_read(tmp_path: Path, mode: str) -> N
 def test_a_mask_with_colours_or_16_bits_is_refused_by_name(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "mask.png"
     Image.new(mode, (3, 2)).save(path)
-    with pytest.raises(DataError, match="one 8-bit channel of class indices") as caught:
+    with pytest.raises(ColourMaskError, match="one 8-bit channel of class indices") as caught:
         read_index_png(path)
     assert caught.value.where == str(path)
     assert caught.value.hint
+
+
+def test_a_damaged_header_that_claims_a_giant_size_is_an_error_like_any_other(tmp_path: Path) -> None:
+    path = tmp_path / "image.bmp"
+    Image.new("L", (4, 4)).save(path)
+    data = bytearray(path.read_bytes())
+    data[20] = data[24] = 4  # the third bytes of width and height
+    path.write_bytes(data)
+    for read in (read_image, image_size_hw, lambda path: read_small_grey(path, 8)):
+        with pytest.raises(DataError, match="cannot be read"):
+            read(path)
 
 
 def test_a_mask_cut_off_anywhere_is_refused_or_complete() -> None:

@@ -106,6 +106,20 @@ def test_the_partner_is_the_nearest_of_those_that_look_the_same(tmp_path: Path) 
     assert Looks({}).partners(Looks(among)) == Looks(asked).partners(Looks({})) == {}
 
 
+def test_a_repeat_is_paired_with_the_nearest_one_before_it(tmp_path: Path) -> None:
+    image = _image(_picture(2))
+    looks = Looks(
+        {
+            "first": _look(image, tmp_path),
+            "another": _look(_image(_picture(3)), tmp_path),
+            "encoded": _look(image, tmp_path, quality=90),
+            "again": _look(image, tmp_path),
+        }
+    )
+    assert looks.repeats() == {"encoded": "first", "again": "first"}
+    assert Looks({}).repeats() == {}
+
+
 def test_blank_pictures_look_the_same_and_like_nothing_else(tmp_path: Path) -> None:
     blank = Image.new("L", SIZE, 117)
     assert _alike(_look(blank, tmp_path), _look(blank, tmp_path, quality=60))

@@ -19,6 +19,7 @@ from annoloop.masks import (
     LabelMap,
     Region,
     check_label_map,
+    components,
     coverage,
     from_coco_counts,
     from_cvat_outline,
@@ -69,6 +70,17 @@ def test_regions_cover_every_pixel_once_and_are_tight_and_in_order(label_map: La
         assert part.bits[:, -1].any()
     order = [(p.class_index, p.top_px, p.left_px) for p in parts]
     assert order == sorted(order)
+
+
+@given(label_maps)
+def test_components_are_the_regions_without_cutting_them_out(label_map: LabelMap) -> None:
+    found = components(label_map)
+    numbered = {
+        (int(found.class_of[n]), int(found.sizes_px[n]), tuple(found.boxes_ltrb[n].tolist()))
+        for n in range(1, found.class_of.size)
+    }
+    assert numbered == {(r.class_index, r.area_px, r.box_ltrb) for r in regions(label_map)}
+    assert np.array_equal(found.class_of[found.numbers], label_map)
 
 
 @given(label_maps)

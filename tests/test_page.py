@@ -43,6 +43,7 @@ CHARTS: dict[str, Callable[[], str]] = {
     "bars": lambda: plots.bars({"a < b": 0.5, "c": float("nan")}, label="Dice", intervals=[(0.4, 0.6), (0, 0)]),
     "log bars": lambda: plots.bars({"a": 5e6, "b": 12}, label="px", logarithmic=True, colors=[(255, 0, 0)]),
     "histogram": lambda: plots.histogram([0.1, 0.2, 0.9], label="Dice", range_=(0, 1)),
+    "steps": lambda: plots.steps([1, 2, 4], {"a": [3, 1], "b": [0, 2]}, x_label="px", y_label="n", logarithmic=True),
     "lines": lambda: plots.lines({"run 1": ([1, 2], [0.2, 0.4])}, x_label="x", y_label="y", diagonal=True),
     "matrix": lambda: plots.matrix(np.array([[1.0, np.nan], [0.3, 0.7]]), ["a", "b"], x_label="p", y_label="t"),
     "points": lambda: plots.points([0.1], [0.9], x_label="before", y_label="after"),
