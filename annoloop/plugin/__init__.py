@@ -230,25 +230,24 @@ class MaskHistory(foo.Operator):  # type: ignore[misc]
 
     @property
     def config(self) -> Any:
-        return foo.OperatorConfig(name="mask_history", label="annoloop: show history of this mask", dynamic=True)
+        return foo.OperatorConfig(name="mask_history", label="annoloop: show history of this mask")
 
     def execute(self, ctx: Any) -> dict[str, str]:
         """The changes, oldest first, per sample."""
         names = _selected(ctx)
         with _opened(ctx) as project:
             events = [event for event in project.ledger.mask_events() if event.sample_id in names]
-        if not names:
-            return {"history": "Select a sample first."}
         lines = []
         for name in names:
-            mine = [f"- {describe_event(event)}" for event in events if event.sample_id == name]
-            lines += [f"**{name}**", "", *(mine or ["- as it was when annoloop first saw it"]), ""]
-        return {"history": "\n".join(lines)}
+            steps = [describe_event(event) for event in events if event.sample_id == name]
+            lines += [f"{name}: {step}" for step in steps or ["as it was when annoloop first saw it"]]
+        return {str(number): line for number, line in enumerate(lines or ["Select a sample first"])}
 
-    def resolve_output(self, ctx: Any) -> Any:  # noqa: ARG002 - FiftyOne passes it by name
-        """A list."""
+    def resolve_output(self, ctx: Any) -> Any:
+        """One line per change."""
         outputs = types.Object()
-        outputs.str("history", view=types.MarkdownView())
+        for number in ctx.results:
+            outputs.str(number)
         return types.Property(outputs, view=types.View(label="History of the mask"))
 
 
