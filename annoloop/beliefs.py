@@ -6,17 +6,19 @@ mask and one opinion (the run's own or an out-of-fold one); it is asked for agai
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
+from annoloop.classes import ClassTable
 from annoloop.config import DataConfig
 from annoloop.dataset import Sample, read_label_map
 from annoloop.errors import DataError
 from annoloop.images import read_index_png
-from annoloop.label_quality import Reading, certainty, label_quality, reading
+from annoloop.label_quality import Belief, Reading, belief, certainty
 from annoloop.progress import Track, silent
 from annoloop.project import Project
 from annoloop.schema import BeliefRow, ImageRow
@@ -53,7 +55,7 @@ def beliefs(
     known = {_key(row): row for row in project.ledger.beliefs(run_id)}
     questions = {sample.id: _question(project, run_id, sample, row) for sample, row in pairs}
     new = list({q.key: q for q in questions.values() if q.key not in known}.values())
-    answer = partial(_answer, data=project.config.data, ignore_index=project.classes.ignore_index)
+    answer = partial(_answer, data=project.config.data, classes=project.classes)
     answers = track(spread(answer, new), "asking the model about labels", len(new))
     while some := list(islice(answers, _AT_ONCE)):
         project.ledger.put_beliefs(run_id, some)
@@ -63,7 +65,7 @@ def beliefs(
 
 def readings(rows: Mapping[str, BeliefRow]) -> dict[str, Reading | None]:
     """What the beliefs look like, by sample id."""
-    return {name: reading(row.quality, row.certainty) for name, row in rows.items()}
+    return {name: row.belief.reading for name, row in rows.items()}
 
 
 def _question(project: Project, run_id: int, sample: Sample, row: ImageRow) -> _Question:
@@ -72,16 +74,15 @@ def _question(project: Project, run_id: int, sample: Sample, row: ImageRow) -> _
     return _Question(row.image_sha256, row.mask_sha256 or "", unseen, sample.mask, *paths)
 
 
-def _answer(question: _Question, data: DataConfig, ignore_index: int) -> BeliefRow:
+def _answer(question: _Question, data: DataConfig, classes: ClassTable) -> BeliefRow:
     confidence = read_index_png(question.confidence_png).values
     if question.mask is None:
-        return BeliefRow(*question.key, quality=float("nan"), certainty=certainty(confidence))
+        return BeliefRow(*question.key, Belief(math.nan, certainty(confidence), math.nan))
     label_map, prediction = read_label_map(question.mask, data), read_index_png(question.index_png).values
     if not label_map.shape == prediction.shape == confidence.shape:
         (height, width), (rows, columns) = label_map.shape, prediction.shape
         raise DataError(f"mask is {width} x {height} px, the prediction {columns} x {rows} px", where=question.mask)
-    sure = certainty(confidence[label_map != ignore_index])
-    return BeliefRow(*question.key, label_quality(label_map, prediction, confidence, ignore_index), sure)
+    return BeliefRow(*question.key, belief(label_map, prediction, confidence, classes))
 
 
 def _key(row: BeliefRow) -> tuple[str, str, bool]:

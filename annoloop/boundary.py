@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from annoloop.masks import Bits, LabelMap
 from annoloop.metrics import Floats
+from annoloop.neighbourhood import highest_around
 
 WIDTH_SHARE = 0.02
 """Of the image's diagonal: how far from a contour a pixel still counts as near it."""
@@ -56,25 +57,7 @@ def boundary_dice(counts: npt.NDArray[np.int64]) -> Floats:
 
 def _near_contour(label_map: LabelMap, counted: Bits, width_px: int) -> Bits:
     """Counted pixels whose square of ``2 width + 1`` holds two classes: its highest index is not its lowest."""
-    highest = _highest_around(np.where(counted, label_map, 0), width_px)
-    lowest = 255 - _highest_around(np.where(counted, 255 - label_map, 0), width_px)
+    highest = highest_around(np.where(counted, label_map, 0), width_px)
+    lowest = 255 - highest_around(np.where(counted, 255 - label_map, 0), width_px)
     near: Bits = counted & (highest != lowest)
     return near
-
-
-def _highest_around(values: LabelMap, reach_px: int) -> LabelMap:
-    """The largest value in the square of ``2 reach + 1`` around every pixel; beyond the image it is 0."""
-    for _ in range(2):  # down the columns, then, turned, along the rows
-        padded = np.pad(values, ((reach_px, reach_px), (0, 0)))
-        values = np.ascontiguousarray(_highest_of(padded, 2 * reach_px + 1).T)
-    return values
-
-
-def _highest_of(values: LabelMap, length: int) -> LabelMap:
-    """The largest of every ``length`` neighbours in a column; two stretches that overlap make a longer one."""
-    span = 1
-    while span < length:
-        step = min(span, length - span)
-        values = np.maximum(values[:-step], values[step:])
-        span += step
-    return values

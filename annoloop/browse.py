@@ -191,7 +191,7 @@ def _judged(
         row = rows.get(entry.sample_id)
         if row is None:
             return entry
-        belief, score = believed[entry.sample_id], _current(scores.get(entry.sample_id), row)
+        belief, score = believed[entry.sample_id].belief, _current(scores.get(entry.sample_id), row)
         return replace(
             entry,
             prediction=project.prediction_paths(run.id, row.image_sha256)[0],
@@ -199,6 +199,7 @@ def _judged(
             class_dice=None if score is None else _class_dice(project, score),
             uncertainty=None if isnan(belief.certainty) else 1 - belief.certainty,
             label_quality=None if isnan(belief.quality) else belief.quality,
+            contradiction=None if isnan(belief.contradiction) else belief.contradiction,
             looks_like=looks[entry.sample_id],
         )
 

@@ -12,7 +12,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from annoloop.beliefs import beliefs, readings
-from annoloop.criteria import LABEL_QUALITY, UNCERTAINTY, Subject, flattered, needs_beliefs, needs_labels, rate
+from annoloop.criteria import (
+    CONTRADICTION,
+    LABEL_QUALITY,
+    UNCERTAINTY,
+    Subject,
+    flattered,
+    needs_beliefs,
+    needs_labels,
+    rate,
+)
 from annoloop.dataset import Sample
 from annoloop.errors import ConfigError, DataError
 from annoloop.label_quality import Reading
@@ -59,7 +68,7 @@ def choose_images(project: Project, run: RunRow, request: PushRequest, say: Say,
     corrected = _corrected(project, project.scan(idle, track))
     wanted = [one for one in idle if request.corrected or one.id in asked or one.id not in corrected]
     subjects = {one.sample.id: one for one in _subjects(project, run, request, wanted, track, watch)}
-    if request.by == LABEL_QUALITY and flattered(project, run.id, subjects.values()):
+    if request.by in (CONTRADICTION, LABEL_QUALITY) and flattered(project, run.id, subjects.values()):
         say("the model has seen these labels and may have learned their errors; retrain --folds 3 makes this sharper")
     rated = _rated(project, run, request.by, subjects, track)
     eligible = [one for one in rated if one.sample_id in asked or not np.isnan(one.score)]
@@ -152,7 +161,7 @@ def _rated(project: Project, run: RunRow, by: str, subjects: Mapping[str, Subjec
     if not needs_beliefs(by):
         return [rate(project, run.id, by, one) for one in track(subjects.values(), "rating", len(subjects))]
     believed = beliefs(project, run.id, [(one.sample, one.row) for one in subjects.values()], track)
-    return [rate(project, run.id, by, one, believed[name]) for name, one in subjects.items()]
+    return [rate(project, run.id, by, one, believed[name].belief) for name, one in subjects.items()]
 
 
 def _images(

@@ -56,12 +56,15 @@ def _asked_for(username: str | None) -> Credentials:
     return Credentials(token=secret) if username is None else Credentials(username=username, password=secret)
 
 
-@click.command("push", epilog=example("annoloop push --worst 50", "annoloop push --worst 20 --by label-quality"))
+@click.command("push", epilog=example("annoloop push --worst 50", "annoloop push --worst 20 --by contradiction"))
 @click.option("--worst", type=click.IntRange(1), help="How many images; those marked in the App are taken first.")
 @click.option("--image", "only", multiple=True, help="This image, like train/0001, and no others; may be repeated.")
 @click.option("--split", "splits", multiple=True, default=("train",), show_default=True, help="May be repeated.")
 @click.option(
-    "--by", default="dice", show_default=True, help="dice, missed, class:NAME, label-quality, or uncertainty."
+    "--by",
+    default="dice",
+    show_default=True,
+    help="dice, missed, class:NAME, contradiction, label-quality, uncertainty.",
 )
 @click.option("--source", type=click.Choice(["prediction", "ground-truth"]), help="Which masks to correct.")
 @click.option("--corrected/--no-corrected", default=False, help="Also images that annotators have corrected already.")
@@ -82,7 +85,8 @@ def push_command(worst: int | None, only: tuple[str, ...], **options: Any) -> No
       dice           model and label overlap least
       missed         most labelled foreground that the model does not find
       class:NAME     the same as dice, for one class
-      label-quality  the model is sure that the label is wrong; best after retrain --folds 3
+      contradiction  the model surely contradicts much of the label; best after retrain --folds 3
+      label-quality  the model is sure that some of the label is wrong
       uncertainty    the model is unsure; needs no labels, so it works for --split pool too
     """
     from annoloop.planning import PushRequest, push_request

@@ -171,7 +171,7 @@ class Screen:
         self._out.print(f"{verdict}: {escape(report.verdict)}")
         if report.out_of_fold:
             self._out.print(f"{report.out_of_fold} training images predicted by models that have not seen them")
-            self._next("annoloop push --worst 50 --by label-quality", "uses these predictions")
+            self._next("annoloop push --worst 50 --by contradiction", "uses these predictions")
         self._next("annoloop evaluate", "shows its best and worst images")
 
     @show.register

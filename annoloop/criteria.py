@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from annoloop.classes import ClassTable
 from annoloop.dataset import Sample, read_label_map
 from annoloop.errors import ConfigError
+from annoloop.label_quality import Belief
 from annoloop.metrics import Confusion, confusion, dice, image_dice, missed_share, wrong_px
 from annoloop.project import Project
-from annoloop.schema import BeliefRow, ImageRow
+from annoloop.schema import ImageRow
 from annoloop.selection import Candidate
 
-UNCERTAINTY, LABEL_QUALITY = "uncertainty", "label-quality"
+UNCERTAINTY, LABEL_QUALITY, CONTRADICTION = "uncertainty", "label-quality", "contradiction"
 
-_NAMED = ("dice", "missed", LABEL_QUALITY, UNCERTAINTY)
+_NAMED = ("dice", "missed", CONTRADICTION, LABEL_QUALITY, UNCERTAINTY)
+_BELIEVED = (CONTRADICTION, LABEL_QUALITY, UNCERTAINTY)
 _CLASS = "class:"
 _TRAINED_ON = ("train", "pool")
 
@@ -55,10 +57,10 @@ def needs_labels(by: str) -> bool:
 
 def needs_beliefs(by: str) -> bool:
     """Whether a criterion asks how sure the model is, of itself or of the label."""
-    return by in (UNCERTAINTY, LABEL_QUALITY)
+    return by in _BELIEVED
 
 
-def rate(project: Project, run_id: int, by: str, subject: Subject, belief: BeliefRow | None = None) -> Candidate:
+def rate(project: Project, run_id: int, by: str, subject: Subject, belief: Belief | None = None) -> Candidate:
     """The image with its number; NaN where the criterion says nothing about it.
 
     Args:
@@ -69,8 +71,7 @@ def rate(project: Project, run_id: int, by: str, subject: Subject, belief: Belie
     """
     if needs_beliefs(by):
         assert belief is not None
-        value = belief.certainty if by == UNCERTAINTY or subject.sample.mask is None else belief.quality
-        return _candidate(subject, value, subject.counts)
+        return _candidate(subject, _believed(by, belief), subject.counts)
     counts = _unflattered(project, run_id, subject)
     return _candidate(subject, _agreement(by, counts, project.classes), counts)
 
@@ -96,6 +97,12 @@ def flattered(project: Project, run_id: int, subjects: Iterable[Subject]) -> boo
         one.sample.split in _TRAINED_ON and not project.has_out_of_fold(run_id, one.row.image_sha256)
         for one in subjects
     )
+
+
+def _believed(by: str, belief: Belief) -> float:
+    if by == UNCERTAINTY:
+        return belief.certainty
+    return belief.quality if by == LABEL_QUALITY else 1 - belief.contradiction
 
 
 def _agreement(by: str, counts: Confusion, classes: ClassTable) -> float:

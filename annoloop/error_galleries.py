@@ -18,8 +18,9 @@ from annoloop.diagnosis import Before, Case, Diagnosis
 from annoloop.examination import Area
 from annoloop.gallery import ERROR_COLORS, Panel, error_map, framed, overlay, pictures_of
 from annoloop.images import read_image, read_index_png
+from annoloop.label_quality import WRONG_FROM
 from annoloop.metrics import ErrorKind, dice, wrong_by_kind
-from annoloop.page import picture, thousands
+from annoloop.page import percent, picture, thousands
 from annoloop.plots import Rgb
 
 PICTURES_PER_SHOT = 4
@@ -199,20 +200,18 @@ def _suspected(diagnosis: Diagnosis, split: str, show: int) -> Gallery:
     suspects = [
         (case, finding)
         for case, finding in zip(diagnosis.cases, diagnosis.findings, strict=True)
-        if finding.reading == "label looks wrong" and not case.corrected
+        if finding.belief.reading == "label looks wrong" and not case.corrected
     ]
-    suspects.sort(key=lambda pair: (pair[1].quality, pair[0].sample_id))
+    suspects.sort(key=lambda pair: (-pair[1].belief.contradiction, pair[0].sample_id))
     shots = [
-        Shot(
-            case, f"{_titled(case)}: label quality {finding.quality:.2f}, the model's certainty {finding.certainty:.2f}"
-        )
+        Shot(case, f"{_titled(case)}: contradicts {percent(finding.belief.contradiction, 0)} of the objects")
         for case, finding in suspects[:show]
     ]
     about = (
-        "Labels that the model contradicts most surely: it believes them less than half as far as itself (label quality"
-        f" after Lad & Mueller 2023). {_who_judges(diagnosis, split)}"
+        f"{thousands(len(suspects))} labels that the model contradicts surely, on more than"
+        f" {percent(WRONG_FROM, 0)} of the objects, thin outlines aside. {_who_judges(diagnosis, split)}"
     )
-    command = f"annoloop push --worst 20 --by label-quality --split {split}" if suspects else None
+    command = f"annoloop push --worst 20 --by contradiction --split {split}" if suspects else None
     return Gallery("Suspected label errors", about, tuple(shots), command)
 
 

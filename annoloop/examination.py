@@ -15,7 +15,7 @@ import numpy.typing as npt
 from annoloop.boundary import boundary_counts
 from annoloop.calibration import confidence_counts
 from annoloop.classes import ClassTable
-from annoloop.label_quality import Confidence, Reading, certainty, label_quality, reading
+from annoloop.label_quality import Belief, Confidence, belief
 from annoloop.masks import LabelMap, regions
 from annoloop.metrics import ErrorKind
 from annoloop.mistakes import Mistake, largest_of_each_kind
@@ -67,16 +67,10 @@ class Area:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is remembered of one image; ``quality`` and ``certainty`` as in ``label_quality.py``."""
+    """What is remembered of one image: its largest errors, and how far the model believes its label."""
 
     largest: Mapping[ErrorKind, Area]
-    quality: float
-    certainty: float
-
-    @property
-    def reading(self) -> Reading | None:
-        """What the label looks like."""
-        return reading(self.quality, self.certainty)
+    belief: Belief
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,8 +111,7 @@ def examine(
     said, sure = (prediction, confidence) if judge is None else judge
     finding = Finding(
         {kind: _area(one) for kind, one in largest_of_each_kind(truth, prediction, confidence, classes).items()},
-        label_quality(truth, said, sure, classes.ignore_index),
-        certainty(sure[truth != classes.ignore_index]),
+        belief(truth, said, sure, classes),
     )
     return Examination(tally, finding)
 

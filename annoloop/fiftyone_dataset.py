@@ -47,6 +47,7 @@ class Entry:
     class_dice: Mapping[str, float] | None = None
     uncertainty: float | None = None
     label_quality: float | None = None
+    contradiction: float | None = None
     looks_like: str | None = None
     round: int = 0
     cvat_task: int | None = None
@@ -137,6 +138,7 @@ _SCALARS = {
     "dice": "FloatField",
     "uncertainty": "FloatField",
     "label_quality": "FloatField",
+    "contradiction": "FloatField",
     "looks_like": "StringField",
     "round": "IntField",
     "cvat_task": "IntField",
@@ -260,7 +262,9 @@ def _save_views(dataset: Any, board: Board, fo: Any) -> None:
     field = fo.ViewField
     views = {
         WORST_VIEW: dataset.exists("dice").sort_by("dice"),
-        "suspected label errors": dataset.match(field("looks_like") == "label looks wrong").sort_by("label_quality"),
+        "suspected label errors": dataset.match(field("looks_like") == "label looks wrong").sort_by(
+            "contradiction", reverse=True
+        ),
         "in CVAT now": dataset.exists("cvat_task").sort_by("cvat_task"),
         "changed last round": dataset.match((field("round") == board.last_round) & (field("round") > 0)),
         "marked for next push": dataset.match_tags(MARK_TAG),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 
 from annoloop.database import Database, Row
 from annoloop.errors import LedgerError
+from annoloop.label_quality import Belief
 from annoloop.looks import SIDE, Look
 from annoloop.metrics import Confusion
 from annoloop.schema import (
@@ -160,16 +162,18 @@ class Ledger(Database):
     def beliefs(self, run_id: int) -> list[BeliefRow]:
         """How far a run believes the labels that it was asked about."""
         rows = self._execute(
-            "SELECT image_sha256, mask_sha256, out_of_fold, quality, certainty FROM belief WHERE run_id = ?", (run_id,)
+            "SELECT image_sha256, mask_sha256, out_of_fold, quality, certainty, contradiction FROM belief"
+            " WHERE run_id = ?",
+            (run_id,),
         )
-        return [BeliefRow(r[0], r[1], bool(r[2]), _or_nan(r[3]), _or_nan(r[4])) for r in rows]
+        return [BeliefRow(r[0], r[1], bool(r[2]), Belief(*map(_or_nan, r[3:]))) for r in map(tuple, rows)]
 
     def put_beliefs(self, run_id: int, rows: Iterable[BeliefRow]) -> None:
         """Insert or replace beliefs of a run; SQLite stores NaN as NULL."""
         with self.transaction():
             self._execute_many(
-                "INSERT OR REPLACE INTO belief VALUES (?, ?, ?, ?, ?, ?)",
-                [(run_id, r.image_sha256, r.mask_sha256, int(r.out_of_fold), r.quality, r.certainty) for r in rows],
+                "INSERT OR REPLACE INTO belief VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [(run_id, r.image_sha256, r.mask_sha256, int(r.out_of_fold), *astuple(r.belief)) for r in rows],
             )
 
     # marks

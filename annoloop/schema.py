@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from annoloop.label_quality import Belief
 from annoloop.metrics import Confusion
 
 # Append only: a released statement is never edited; PRAGMA user_version counts those applied.
@@ -163,6 +164,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             out_of_fold INTEGER NOT NULL CHECK (out_of_fold IN (0, 1)),
             quality REAL,               -- label_quality.label_quality; NULL: nothing to compare with
             certainty REAL,             -- label_quality.certainty
+            contradiction REAL,         -- label_quality.contradiction
             PRIMARY KEY (run_id, image_sha256, mask_sha256, out_of_fold)
         ) STRICT, WITHOUT ROWID""",
         """
@@ -212,13 +214,12 @@ class ScoreRow:
 
 @dataclass(frozen=True, slots=True)
 class BeliefRow:
-    """``mask_sha256`` is empty where there is no mask; a value is NaN where nothing counts."""
+    """``mask_sha256`` is empty where there is no mask."""
 
     image_sha256: str
     mask_sha256: str
     out_of_fold: bool
-    quality: float
-    certainty: float
+    belief: Belief
 
 
 @dataclass(frozen=True, slots=True)

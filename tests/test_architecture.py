@@ -25,7 +25,7 @@ LEVELS = {
     0: ("__init__", "errors", "progress", "plain"),  # words for what happens, everyone's
     1: (
         "classes", "credentials", "masks", "metrics", "selection", "durations", "looks", "launch", "mmseg_losses",
-        "mmseg_pretrained", "mmseg_ranks",
+        "mmseg_pretrained", "mmseg_ranks", "neighbourhood",
     ),  # values and numbers, no files of ours
     2: (
         "images", "coco", "config", "cvat_wire", "polygons", "mistakes", "guide", "archive", "damage",

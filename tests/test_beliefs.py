@@ -44,8 +44,8 @@ def test_they_are_what_label_quality_says_and_are_computed_once(loop: Loop) -> N
     for sample, row in pairs(loop):
         truth, sha = loop.label_map(sample.id), row.image_sha256
         prediction, confidence = loop.project.prediction(RUN, sha), loop.project.confidence(RUN, sha)
-        assert found[sample.id].quality == label_quality(truth, prediction, confidence, 255)
-        assert found[sample.id].certainty == certainty(confidence)
+        assert found[sample.id].belief.quality == label_quality(truth, prediction, confidence, 255)
+        assert found[sample.id].belief.certainty == certainty(confidence)
     assert asked(loop) == (found, 0)
 
 
@@ -62,7 +62,7 @@ def test_another_mask_or_another_opinion_is_asked_about_anew(loop: Loop) -> None
         write_atomic(path, source.read_bytes())
     after, computed = asked(loop)
     assert computed == 2
-    assert after["train/0001"].quality < before["train/0001"].quality
+    assert after["train/0001"].belief.quality < before["train/0001"].belief.quality
     assert after["train/0002"].out_of_fold
     assert {name for name in before if before[name] != after[name]} == {"train/0001", "train/0002"}
 
@@ -70,8 +70,8 @@ def test_another_mask_or_another_opinion_is_asked_about_anew(loop: Loop) -> None
 def test_an_image_without_labels_has_certainty_alone_and_no_reading(loop: Loop) -> None:
     loop.project.mask_path("train/0001").unlink()
     found, _ = asked(loop)
-    assert isnan(found["train/0001"].quality)
-    assert found["train/0001"].certainty > 0
+    assert isnan(found["train/0001"].belief.quality)
+    assert found["train/0001"].belief.certainty > 0
     assert readings(found)["train/0001"] is None
 
 

@@ -107,7 +107,7 @@ def test_what_annotators_corrected_is_not_sent_again_unless_it_is_asked_for(loop
     loop.complete(accepted.task)
     assert loop.pull(accepted.task).written == (), "accepted as they were"
     done = {f.sample_id for f in first.frames + accepted.frames}
-    for by in ("dice", "missed", "class:ring", "label-quality", "uncertainty"):
+    for by in ("dice", "missed", "class:ring", "contradiction", "label-quality", "uncertainty"):
         report, _ = ranked(loop, by=by)
         assert report.corrected_left_out == 4
         assert not done & {f.sample_id for f in report.frames}
@@ -160,7 +160,7 @@ def test_the_reading_is_still_known_when_a_broken_push_is_finished(loop: Loop, m
 # names
 
 
-@pytest.mark.parametrize("by", ["dice", "missed", "class:ring", "label-quality", "uncertainty"])
+@pytest.mark.parametrize("by", ["dice", "missed", "class:ring", "contradiction", "label-quality", "uncertainty"])
 def test_known_criteria(project: Project, by: str) -> None:
     check_criterion(by, project.classes)
 

@@ -51,7 +51,7 @@ def test_a_judge_is_heard_about_the_label_and_nothing_else(tmp_path: Path) -> No
     assert finding == examine(truth, said, sure, CLASSES, judge=(other, other_sure)).finding
     (own,) = diagnose([case(tmp_path, 1)[0]], data, CLASSES).findings
     assert own.largest == finding.largest
-    assert own.quality != finding.quality
+    assert own.belief.quality != finding.belief.quality
 
 
 def test_masks_are_read_as_the_project_stores_them(tmp_path: Path) -> None:

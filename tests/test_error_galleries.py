@@ -18,10 +18,12 @@ from annoloop.diagnosis import Before, Case, Diagnosis, Files
 from annoloop.error_galleries import CHANGED, Gallery, Shot, change_galleries, draw, galleries, window
 from annoloop.examination import Area, Finding, no_tally
 from annoloop.images import IndexImage, encode_index_png
+from annoloop.label_quality import Belief
 from annoloop.metrics import Confusion
 
 CLASSES = class_table(["background", "disc", "ring"], background="background")
 FILES = Files(*[Path("none")] * 4, None)
+BELIEVED = Belief(quality=0.9, certainty=0.9, contradiction=0.0)
 
 
 def counts(disc: tuple[int, int] = (0, 0), ring: tuple[int, int] = (0, 0)) -> Confusion:
@@ -34,7 +36,7 @@ def case(name: str, dice: float = 0.5, counted: Confusion | None = None, correct
 
 
 def shown(cases: list[Case], findings: list[Finding] | None = None, show: int = 2) -> dict[str, Gallery]:
-    nothing = [Finding({}, 0.9, 0.9)] * len(cases)
+    nothing = [Finding({}, BELIEVED)] * len(cases)
     diagnosis = Diagnosis(tuple(cases), tuple(nothing if findings is None else findings), no_tally(3))
     return {one.title: one for one in galleries(diagnosis, CLASSES, "val", show)}
 
@@ -63,7 +65,7 @@ def test_of_each_class_the_worst_image_is_shown_the_worst_class_first() -> None:
 
 def test_the_largest_areas_come_first_and_say_what_they_are() -> None:
     areas = [Area(px, (0, 0, 5, 5), 1, 0, 0.91) for px in (10, 1240, 70)]
-    findings = [Finding({"missed": area}, 0.9, 0.9) for area in areas]
+    findings = [Finding({"missed": area}, BELIEVED) for area in areas]
     found = shown([case("a"), case("b"), case("c")], findings)
     assert names(found["Biggest missed"]) == ["b", "c"]
     assert found["Biggest missed"].shots[0].area == areas[1]
@@ -72,12 +74,15 @@ def test_the_largest_areas_come_first_and_say_what_they_are() -> None:
 
 
 def test_labels_that_look_wrong_are_suspected_unless_annotators_corrected_them() -> None:
-    wrong, worse, hard, fine = (Finding({}, *said) for said in ((0.2, 0.9), (0.1, 0.8), (0.3, 0.3), (0.9, 0.9)))
+    said = ((0.2, 0.9, 0.3), (0.2, 0.8, 0.7), (0.3, 0.3, 0.1), (0.9, 0.9, 0.0))
+    wrong, worse, hard, fine = (Finding({}, Belief(*numbers)) for numbers in said)
     cases = [case("a"), case("b"), case("c"), case("d"), case("e", corrected=True)]
     gallery = shown(cases, [wrong, worse, hard, fine, worse])["Suspected label errors"]
     assert names(gallery) == ["b", "a"]
+    assert "contradicts 70 % of the objects" in gallery.shots[0].caption
+    assert gallery.about.startswith("2 labels")
     assert "The model was not trained on these labels." in gallery.about
-    assert gallery.command == "annoloop push --worst 20 --by label-quality --split val"
+    assert gallery.command == "annoloop push --worst 20 --by contradiction --split val"
     assert shown([case("d")], [fine])["Suspected label errors"].command is None
 
 

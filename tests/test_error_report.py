@@ -20,7 +20,6 @@ from annoloop.error_report import _picture_px
 from annoloop.errors import ConfigError, LedgerError
 from annoloop.evaluate import EvaluateReport, evaluate
 from annoloop.images import IndexImage, encode_index_png, write_atomic
-from annoloop.label_quality import label_quality
 from annoloop.project import Project
 
 COUNTS = {"train": 3, "val": 3, "test": 2}
@@ -242,14 +241,14 @@ def test_labels_are_judged_by_models_that_have_not_seen_them(small: Project) -> 
     assert "may have learned their errors" in said
     row = small.scan([sample])[sample.id]
     label_map = read_label_map(sample.mask, small.config.data)
-    contradiction, sure = (label_map + 1) % 5, np.full_like(label_map, 250)
+    other, sure = (label_map + 1) % 5, np.full_like(label_map, 250)
     index_png, confidence_png = small.out_of_fold_paths(1, row.image_sha256)
-    write_atomic(index_png, encode_index_png(IndexImage(contradiction)))
+    write_atomic(index_png, encode_index_png(IndexImage(other)))
     write_atomic(confidence_png, encode_index_png(IndexImage(sure)))
     judged = words_of(small, show=1, splits=["train"])
     assert "Judged by models that have not seen the label (out-of-fold): 1 of 1 images." in judged
-    assert f"label quality {label_quality(label_map, contradiction, sure, 255):.2f}" in judged
-    assert "annoloop push --worst 20 --by label-quality --split train" in judged
+    assert "contradicts 96 % of the objects" in judged, "everywhere, with a confidence of 250"
+    assert "annoloop push --worst 20 --by contradiction --split train" in judged
 
 
 def test_a_split_that_is_ignored_everywhere_makes_a_page_all_the_same(small: Project) -> None:

@@ -93,7 +93,7 @@ def test_a_label_is_held_against_its_judge_and_scored_against_the_run() -> None:
     contradiction[5:15, 5:15] = 1
     own = examine(truth, truth, sure, CLASSES)
     judged = examine(truth, truth, sure, CLASSES, judge=(contradiction, sure))
-    assert (own.finding.reading, judged.finding.reading) == (None, "label looks wrong")
+    assert (own.finding.belief.reading, judged.finding.belief.reading) == (None, "label looks wrong")
     assert judged.finding.largest == own.finding.largest == {}
 
 
@@ -101,8 +101,8 @@ def test_an_image_that_is_ignored_everywhere_says_nothing() -> None:
     ignored, anything = np.full((9, 9), IGNORE, np.uint8), np.full((9, 9), 77, np.uint8)
     found = examine(ignored, anything, anything, CLASSES)
     assert found.finding.largest == {}
-    assert found.finding.reading is None
-    assert math.isnan(found.finding.quality)
+    assert found.finding.belief.reading is None
+    assert math.isnan(found.finding.belief.quality)
     assert found.tally.objects.sum() == found.tally.boundary.sum() == found.tally.confidence.sum() == 0
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from annoloop.errors import LedgerError
+from annoloop.label_quality import Belief
 from annoloop.ledger import Ledger
 from annoloop.looks import SIDE, look
 from annoloop.schema import (
@@ -378,16 +379,16 @@ def test_a_ledger_of_the_third_schema_keeps_its_frames_and_learns_where_they_are
 def test_a_belief_belongs_to_a_run_an_image_a_mask_and_an_opinion(ledger: Ledger) -> None:
     run = ledger.add_run(kind_digest="k", recipe="unet", parent_id=None, class_digest="c")
     rows = [
-        BeliefRow("1" * 64, "2" * 64, False, 0.25, 0.5),
-        BeliefRow("1" * 64, "2" * 64, True, 0.125, 0.5),
-        BeliefRow("1" * 64, "", False, math.nan, 0.75),
+        BeliefRow("1" * 64, "2" * 64, False, Belief(0.25, 0.5, 0.125)),
+        BeliefRow("1" * 64, "2" * 64, True, Belief(0.125, 0.5, 0.25)),
+        BeliefRow("1" * 64, "", False, Belief(math.nan, 0.75, math.nan)),
     ]
     ledger.put_beliefs(run, rows)
     ledger.put_beliefs(run, rows[:1])
     found = {(row.mask_sha256, row.out_of_fold): row for row in ledger.beliefs(run)}
     assert found["2" * 64, False] == rows[0]
     assert found["2" * 64, True] == rows[1]
-    assert math.isnan(found["", False].quality)
+    assert math.isnan(found["", False].belief.quality)
     assert len(found) == 3
     assert ledger.beliefs(run + 1) == []
 
