@@ -64,7 +64,7 @@ def _asked_for(username: str | None) -> Credentials:
     "--by",
     default="dice",
     show_default=True,
-    help="dice, missed, class:NAME, contradiction, label-quality, uncertainty.",
+    help="What is bad, see above.",
 )
 @click.option("--source", type=click.Choice(["prediction", "ground-truth"]), help="Which masks to correct.")
 @click.option("--corrected/--no-corrected", default=False, help="Also images that annotators have corrected already.")

@@ -236,7 +236,19 @@ def _describe(dataset: Any, board: Board, fo: Any) -> None:
         ],
     )
     dataset.app_config.active_fields = fo.ActiveFields(paths=["truth", "errors", "dice", "looks_like", "split"])
+    dataset.app_config.sidebar_groups = _sidebar(dataset, fo)
     dataset.save()
+
+
+def _sidebar(dataset: Any, fo: Any) -> list[Any]:
+    """Our own fields above FiftyOne's, whose groups are folded."""
+    groups = {group.name: group for group in fo.DatasetAppConfig.default_sidebar_groups(dataset)}
+    ours = fo.SidebarGroupDocument(name="annoloop", paths=[*_SCALARS, "history"])
+    first = [groups.pop("tags"), groups.pop("labels"), ours, groups.pop("class_dice")]
+    for group in groups.values():
+        group.paths = [path for path in group.paths if path not in ours.paths]
+        group.expanded = False
+    return [*first, *(group for group in groups.values() if group.paths)]
 
 
 def _declare_fields(dataset: Any, classes: ClassTable, fo: Any) -> None:
