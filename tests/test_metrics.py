@@ -72,6 +72,23 @@ def test_scores_equal_the_definition(pair: tuple[int, npt.NDArray[np.uint8], npt
     assert got.mean_dice == pytest.approx(np.mean(present) if present else math.nan, nan_ok=True)
 
 
+@given(pairs(), st.integers(1, 40), st.integers(1, 3))
+def test_runs_and_noise_are_counted_like_single_pixels(
+    pair: tuple[int, npt.NDArray[np.uint8], npt.NDArray[np.uint8]], wider: int, higher: int
+) -> None:
+    count, truth, prediction = pair
+    truth, prediction = (np.kron(one, np.ones((higher, wider), np.uint8)) for one in (truth, prediction))
+    counted = truth != IGNORE
+    joint = truth[counted].astype(np.int64) * count + prediction[counted]
+    expected = np.bincount(joint, minlength=count**2).reshape(count, count)
+    assert np.array_equal(confusion(truth, prediction, count, IGNORE), expected)
+
+
+def test_nothing_is_counted_in_nothing() -> None:
+    empty = np.zeros((0, 5), np.uint8)
+    assert confusion(empty, empty, 2, IGNORE).sum() == 0
+
+
 def test_rows_are_truth_and_columns_prediction() -> None:
     counts = confusion(np.array([[0, 0, 1, IGNORE]], np.uint8), np.array([[0, 1, 1, 1]], np.uint8), 2, IGNORE)
     assert counts.tolist() == [[1, 1], [0, 1]]
