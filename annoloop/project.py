@@ -32,12 +32,12 @@ from annoloop.images import (
     read_index_png,
     remove,
     sha256,
-    unreadable,
     write_atomic,
 )
 from annoloop.ledger import Ledger
 from annoloop.masks import LabelMap
 from annoloop.progress import Track, silent
+from annoloop.scan import scan_one
 from annoloop.schema import ImageRow, MaskChange, RunRow
 from annoloop.training import Job, recipe_path
 
@@ -192,7 +192,7 @@ class Project:
         known = self.ledger.images()
         rows = {}
         for sample in track(samples, "looking at files", len(samples)):
-            rows[sample.id] = _scan_one(sample, known.get(sample.id))
+            rows[sample.id] = scan_one(sample, known.get(sample.id))
         self.ledger.put_images(row for row in rows.values() if known.get(row.sample_id) != row)
         return rows
 
@@ -372,30 +372,3 @@ def _locks(stream: IO[str]) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _scan_one(sample: Sample, known: ImageRow | None) -> ImageRow:
-    image_stamp = _stamp(sample.image)
-    mask_stamp = None if sample.mask is None else _stamp(sample.mask)
-    same_image = known is not None and known.image_stamp == image_stamp
-    same_mask = known is not None and known.mask_stamp == mask_stamp
-    return ImageRow(
-        sample.id,
-        known.image_sha256 if known is not None and same_image else file_sha256(sample.image),
-        image_stamp,
-        known.mask_sha256 if known is not None and same_mask else _mask_sha256(sample),
-        mask_stamp,
-    )
-
-
-def _mask_sha256(sample: Sample) -> str | None:
-    return None if sample.mask is None else file_sha256(sample.mask)
-
-
-def _stamp(path: Path) -> str:
-    """Size, mtime and inode: as long as they stay, the file need not be read again."""
-    try:
-        stat = path.stat()
-    except OSError as error:
-        raise unreadable(path, error) from error
-    return f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ino}"
