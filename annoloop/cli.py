@@ -134,8 +134,11 @@ def convert_group() -> None:
 @click.option("--split", "splits", multiple=True, help="Split to convert; may be repeated; default: all.")
 @click.option("--out", type=FILE, required=True, help="The JSON file to write.")
 @click.option("--min-region-px", default=0, show_default=True, help="Smaller specks of a class share one annotation.")
+@click.option("--workers", type=click.IntRange(1), help="Processes; default: one for each core.")
 @common
-def to_coco_command(splits: tuple[str, ...], out: Path, min_region_px: int, **options: Any) -> None:
+def to_coco_command(
+    splits: tuple[str, ...], out: Path, min_region_px: int, workers: int | None, **options: Any
+) -> None:
     """Write masks as COCO instances JSON, one RLE annotation per region."""
     from annoloop.convert import to_coco
 
@@ -148,6 +151,7 @@ def to_coco_command(splits: tuple[str, ...], out: Path, min_region_px: int, **op
             project.classes,
             out,
             min_region_px=min_region_px,
+            workers=workers,
             track=screen.track,
         )
     screen.result(report)

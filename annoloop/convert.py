@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from annoloop.dataset import Sample, check_label_map, read_label_map, to_stored
 from annoloop.errors import DataError
 from annoloop.images import IndexImage, encode_index_png, image_size_hw, read_index_png, write_atomic
 from annoloop.progress import Track, silent
+from annoloop.workers import spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,37 +51,30 @@ def to_coco(
     out: Path,
     *,
     min_region_px: int = 0,
+    workers: int | None = None,
     track: Track = silent,
 ) -> ToCocoReport:
     """Write the masks of ``samples`` as one COCO file; ``file_name`` is the sample id with its suffix.
+
+    Args:
+        workers: processes; default: usable cores.
 
     Raises:
         DataError: a mask cannot be used, or the file cannot be written.
     """
     document: dict[str, Any] = {**coco.header(classes), "images": [], "annotations": []}
-    without_mask = []
     listed = list(samples)
-    for sample in track(listed, "converting masks", len(listed)):
-        if sample.mask is None:
-            without_mask.append(sample.id)
-            continue
-        label_map = read_label_map(sample.mask, data)
-        check_label_map(label_map, image_size_hw(sample.image), classes, sample.mask)
-        image_id = len(document["images"]) + 1
-        document["images"].append(
-            coco.image_entry(image_id, f"{sample.id}{data.image_suffix}", (label_map.shape[0], label_map.shape[1]))
-        )
-        document["annotations"] += coco.encode(
-            label_map,
-            classes,
-            image_id=image_id,
-            first_id=len(document["annotations"]) + 1,
-            min_region_px=min_region_px,
-        )
+    labelled = [sample for sample in listed if sample.mask is not None]
+    encode = partial(_encode, data=data, classes=classes, min_region_px=min_region_px)
+    encoded = track(spread(encode, labelled, workers), "converting masks", len(labelled))
+    for image_id, (sample, (size_hw, found)) in enumerate(zip(labelled, encoded, strict=True), 1):
+        document["images"].append(coco.image_entry(image_id, f"{sample.id}{data.image_suffix}", size_hw))
+        for one in found:
+            document["annotations"].append({**one, "id": len(document["annotations"]) + 1, "image_id": image_id})
     if not document["images"]:
         raise DataError("no image with a mask to convert", where=data.root)
     write_atomic(out, json.dumps(document).encode())
-    return ToCocoReport(out, len(document["images"]), len(document["annotations"]), tuple(without_mask))
+    return ToCocoReport(out, len(document["images"]), len(document["annotations"]), _without_mask(listed))
 
 
 def from_coco(
@@ -118,6 +113,21 @@ def from_coco(
         table.names,
         tuple(notes),
     )
+
+
+def _encode(
+    sample: Sample, data: DataConfig, classes: ClassTable, min_region_px: int
+) -> tuple[tuple[int, int], list[dict[str, Any]]]:
+    """The size of a mask (height, width) and its annotations, whose numbers are given later."""
+    assert sample.mask is not None
+    label_map = read_label_map(sample.mask, data)
+    size_hw = image_size_hw(sample.image)
+    check_label_map(label_map, size_hw, classes, sample.mask)
+    return size_hw, coco.encode(label_map, classes, image_id=0, first_id=0, min_region_px=min_region_px)
+
+
+def _without_mask(samples: Iterable[Sample]) -> tuple[str, ...]:
+    return tuple(sample.id for sample in samples if sample.mask is None)
 
 
 def _load(file: Path) -> dict[str, Any]:

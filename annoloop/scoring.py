@@ -9,16 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
+from annoloop.classes import ClassTable
+from annoloop.config import DataConfig
 from annoloop.dataset import Sample, read_label_map
 from annoloop.errors import AnnoloopError, DataError
+from annoloop.images import read_index_png
 from annoloop.metrics import Confusion, confusion, image_dice
 from annoloop.progress import Track, silent
 from annoloop.project import Project
 from annoloop.schema import ImageRow, RunRow, ScoreRow
 from annoloop.training import Event, run_job
+from annoloop.workers import spread
 
 Watch = Callable[[Event], None]
 
@@ -34,6 +40,17 @@ class Scored:
     sample: Sample
     row: ImageRow
     score: ScoreRow
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """A mask and a prediction to be compared, and the content that the score will be of."""
+
+    sample_id: str
+    image_sha256: str
+    mask_sha256: str
+    mask: Path
+    prediction: Path
 
 
 def score(
@@ -56,8 +73,10 @@ def score(
     rows = project.scan(labelled, track)
     predict(project, run, [(s, rows[s.id]) for s in labelled], watch=watch)
     known = project.ledger.scores(run.id)
-    stale = [s for s in labelled if not _fits(known.get(s.id), rows[s.id])]
-    fresh = {s.id: _count(project, run, s, rows[s.id]) for s in track(stale, "comparing with labels", len(stale))}
+    stale = [_comparison(project, run, s, rows[s.id]) for s in labelled if not _fits(known.get(s.id), rows[s.id])]
+    count = partial(_count, data=project.config.data, classes=project.classes)
+    counted = track(spread(count, stale), "comparing with labels", len(stale))
+    fresh = {score.sample_id: score for score in counted}
     project.ledger.put_scores(run.id, fresh.values())
     return [Scored(s, rows[s.id], fresh.get(s.id) or known[s.id]) for s in labelled]
 
@@ -116,17 +135,21 @@ def _fits(known: ScoreRow | None, row: ImageRow) -> bool:
     )
 
 
-def _count(project: Project, run: RunRow, sample: Sample, row: ImageRow) -> ScoreRow:
+def _comparison(project: Project, run: RunRow, sample: Sample, row: ImageRow) -> _Comparison:
     assert sample.mask is not None
     assert row.mask_sha256 is not None
+    prediction, _ = project.prediction_paths(run.id, row.image_sha256)
+    return _Comparison(sample.id, row.image_sha256, row.mask_sha256, sample.mask, prediction)
+
+
+def _count(one: _Comparison, data: DataConfig, classes: ClassTable) -> ScoreRow:
     try:
-        truth = read_label_map(sample.mask, project.config.data)
-        prediction = project.prediction(run.id, row.image_sha256)
-        counts = confusion(truth, prediction, len(project.classes), project.classes.ignore_index)
+        truth, prediction = read_label_map(one.mask, data), read_index_png(one.prediction).values
+        counts = confusion(truth, prediction, len(classes), classes.ignore_index)
     except AnnoloopError as error:
-        raise DataError(error.message, where=error.where or sample.mask, hint=error.hint) from error
-    dice = image_dice(counts, project.classes.background_index)
-    return ScoreRow(sample.id, row.image_sha256, row.mask_sha256, dice, counts)
+        raise DataError(error.message, where=error.where or one.mask, hint=error.hint) from error
+    dice = image_dice(counts, classes.background_index)
+    return ScoreRow(one.sample_id, one.image_sha256, one.mask_sha256, dice, counts)
 
 
 def _splits_of(samples: Iterable[Sample]) -> str:

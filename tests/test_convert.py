@@ -21,6 +21,7 @@ from annoloop.errors import ConfigError, DataError
 from annoloop.images import IndexImage, encode_index_png, read_index_png, write_atomic
 from annoloop.made_data import COLORS, NAMES, MadeData
 from annoloop.project import Project
+from annoloop.workers import FEW
 
 CLASSES = class_table(["road", "car"], ["#101010", "#ff0000"])
 MADE_CLASSES = class_table(NAMES, COLORS, background="background")
@@ -49,6 +50,22 @@ def test_made_masks_come_back_byte_by_byte(made: MadeData, tmp_path: Path) -> No
     for sample in samples:
         assert sample.mask is not None
         assert (tmp_path / "masks" / f"{sample.id}.png").read_bytes() == sample.mask.read_bytes()
+
+
+def test_several_processes_write_the_same_file_as_one_and_name_a_broken_mask(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(FEW + 6):
+        _write(tmp_path, f"{number:03d}", rng.integers(0, 2, (8, 9), np.uint8))
+    data = _data(tmp_path)
+    samples = list_samples(data).samples
+    for workers in (1, 2):
+        to_coco(samples, data, CLASSES, tmp_path / f"{workers}.json", workers=workers)
+    assert (tmp_path / "1.json").read_bytes() == (tmp_path / "2.json").read_bytes()
+    mask = tmp_path / "ann_dir" / "train" / "050.png"
+    mask.write_bytes(mask.read_bytes()[:60])
+    with pytest.raises(DataError, match=r"050\.png: cannot be read"):
+        to_coco(samples, data, CLASSES, tmp_path / "3.json", workers=2)
+    assert not (tmp_path / "3.json").exists()
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
