@@ -16,7 +16,7 @@ import numpy as np
 from annoloop.classes import ClassTable
 from annoloop.config import DataConfig
 from annoloop.dataset import read_label_map
-from annoloop.examination import Examination, Finding, Tally, examine, no_tally
+from annoloop.examination import ErrorTally, Examination, Finding, examine, no_tally
 from annoloop.images import read_index_png
 from annoloop.metrics import Confusion, wrong_px
 from annoloop.progress import Track, silent
@@ -64,7 +64,7 @@ class Diagnosis:
 
     cases: tuple[Case, ...]
     findings: tuple[Finding, ...]
-    tally: Tally
+    tally: ErrorTally
 
     @property
     def counts(self) -> Confusion:

@@ -15,7 +15,7 @@ from annoloop import plots
 from annoloop.calibration import calibration
 from annoloop.classes import ClassTable
 from annoloop.diagnosis import Before, Case
-from annoloop.examination import SIZE_EDGES_PX, Tally
+from annoloop.examination import SIZE_EDGES_PX, ErrorTally
 from annoloop.metrics import Confusion, Floats, Intervals, Scores, dice
 from annoloop.page import thousands
 from annoloop.training import Event
@@ -82,7 +82,7 @@ def dice_histograms(cases: Sequence[Case], classes: ClassTable) -> list[Chart]:
     ]
 
 
-def recall_chart(tally: Tally) -> list[Chart]:
+def recall_chart(tally: ErrorTally) -> list[Chart]:
     """Share of the objects that were found, by their size; sizes without an object are left out."""
     found, every = tally.objects.sum(0).T
     bars = {
@@ -96,7 +96,7 @@ def recall_chart(tally: Tally) -> list[Chart]:
     return [Chart(drawn, "objects found by size, in brackets how many there are")]
 
 
-def reliability_chart(tally: Tally, classes: ClassTable) -> list[Chart]:
+def reliability_chart(tally: ErrorTally, classes: ClassTable) -> list[Chart]:
     """The share of right pixels at every confidence; on the diagonal the model knows how good it is."""
     counts = {"all pixels": tally.confidence}
     if classes.background_index is not None:

@@ -13,7 +13,7 @@ from annoloop.calibration import calibration
 from annoloop.classes import ClassTable
 from annoloop.diagnosis import Before, Case, Diagnosis, images_with_half_of_the_errors
 from annoloop.errors import DataError
-from annoloop.examination import SIZE_EDGES_PX, Tally
+from annoloop.examination import SIZE_EDGES_PX, ErrorTally
 from annoloop.metrics import Intervals, Scores, compare, wrong_by_kind, wrong_px
 from annoloop.page import percent, thousands
 
@@ -82,7 +82,7 @@ def _errors(diagnosis: Diagnosis, classes: ClassTable) -> Iterator[str]:
     yield f"{thousands(few)} of {thousands(every)} images {'holds' if few == 1 else 'hold'} half of the wrong pixels."
 
 
-def _small_objects(tally: Tally) -> Iterator[str]:
+def _small_objects(tally: ErrorTally) -> Iterator[str]:
     by_size = tally.objects.sum(0)
     small = SIZE_EDGES_PX.index(_SMALL_PX) + 1
     (few, smalls), (many, larges) = by_size[:small].sum(0), by_size[small:].sum(0)
@@ -93,7 +93,7 @@ def _small_objects(tally: Tally) -> Iterator[str]:
         )
 
 
-def _confidence(tally: Tally) -> Iterator[str]:
+def _confidence(tally: ErrorTally) -> Iterator[str]:
     found = calibration(tally.confidence)
     if found is None:
         return

@@ -1,7 +1,7 @@
 """One image looked into: what its label, its prediction and the model's confidence say about the errors.
 
 Knows arrays only; ``diagnosis.py`` reads the files of many images and adds up.  The fact to know: what can be
-summed over images is in the ``Tally``, and what is remembered of each image is a few numbers.
+summed over images is in the ``ErrorTally``, and what is remembered of each image is a few numbers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FOUND_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tally:
+class ErrorTally:
     """Counts that add up over images.
 
     ``objects`` (K, sizes, 2): found and all objects; ``boundary`` (K, 3): see ``boundary_counts``;
@@ -45,8 +45,8 @@ class Tally:
     confidence: Ints
     class_confidence: Ints
 
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(
+    def __add__(self, other: ErrorTally) -> ErrorTally:
+        return ErrorTally(
             self.objects + other.objects,
             self.boundary + other.boundary,
             self.confidence + other.confidence,
@@ -77,13 +77,13 @@ class Finding:
 class Examination:
     """All that is learned from one image."""
 
-    tally: Tally
+    tally: ErrorTally
     finding: Finding
 
 
-def no_tally(class_count: int) -> Tally:
+def no_tally(class_count: int) -> ErrorTally:
     """The tally of no image."""
-    return Tally(
+    return ErrorTally(
         np.zeros((class_count, SIZE_COUNT, 2), np.int64),
         np.zeros((class_count, 3), np.int64),
         np.zeros((256, 2), np.int64),
@@ -103,7 +103,7 @@ def examine(
     Args:
         judge: prediction and confidence that the label is held against; None: the same as are scored.
     """
-    tally = Tally(
+    tally = ErrorTally(
         object_counts(truth, prediction, classes),
         boundary_counts(truth, prediction, len(classes), classes.ignore_index),
         *_confidence_counts(truth, prediction, confidence, classes),

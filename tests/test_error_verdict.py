@@ -9,7 +9,7 @@ import numpy as np
 from annoloop.classes import ClassTable, class_table
 from annoloop.diagnosis import Before, Case, Diagnosis, Files
 from annoloop.error_verdict import change, verdict
-from annoloop.examination import Finding, Tally, no_tally
+from annoloop.examination import Finding, ErrorTally, no_tally
 from annoloop.metrics import Confusion, intervals, scores
 
 CLASSES = class_table(["background", "disc", "ring"], background="background")
@@ -19,7 +19,7 @@ GOOD = np.array([[900, 0, 0], [0, 50, 0], [0, 0, 50]], np.int64)
 BAD = np.array([[880, 20, 0], [30, 10, 10], [0, 0, 50]], np.int64)
 
 
-def said(counts: list[Confusion], tally: Tally | None = None, classes: ClassTable = CLASSES) -> tuple[str, ...]:
+def said(counts: list[Confusion], tally: ErrorTally | None = None, classes: ClassTable = CLASSES) -> tuple[str, ...]:
     cases = tuple(Case(str(n), FILES, 0.5, one, corrected=False) for n, one in enumerate(counts))
     found = Diagnosis(cases, (Finding({}, 0.9, 0.9),) * len(cases), tally or no_tally(len(classes)))
     return verdict(
