@@ -93,7 +93,8 @@ def update_dataset(name: str, entries: Sequence[Entry], board: Board, track: Tra
     fresh = (
         _filled(fo.Sample(filepath=str(e.image)), e, board, fo) for e in track(new, "adding to FiftyOne", len(new))
     )
-    dataset.add_samples(fresh, progress=False, num_samples=len(new))
+    # The fields are there and of their type; to have each sample checked for it takes as long as to add it.
+    dataset.add_samples(fresh, expand_schema=False, validate=False, progress=False, num_samples=len(new))
     if changed:
         samples = dataset.select(list(changed)).iter_samples(autosave=True)
         for sample in track(samples, "updating FiftyOne", len(changed)):

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from annoloop import config as configuration
 from annoloop.classes import ClassTable
-from annoloop.config import Config
+from annoloop.config import Config, DataConfig
 from annoloop.dataset import Listing, Sample, decode_label_map, list_samples
 from annoloop.errors import ConfigError, DataError, LedgerError
 from annoloop.images import (
@@ -162,7 +162,7 @@ class Project:
         Raises:
             ConfigError: a split that annoloop.yaml does not name.
         """
-        return list(self.listing(splits).samples)
+        return list(list_samples(self._data_of(splits), strays=False).samples)
 
     def listing(self, splits: Iterable[str] | None = None) -> Listing:
         """The same with what could not be paired.
@@ -170,6 +170,9 @@ class Project:
         Raises:
             ConfigError: a split that annoloop.yaml does not name.
         """
+        return list_samples(self._data_of(splits))
+
+    def _data_of(self, splits: Iterable[str] | None) -> DataConfig:
         wanted = set(self.config.data.splits if splits is None else splits)
         unknown = wanted - set(self.config.data.splits)
         if unknown:
@@ -178,10 +181,8 @@ class Project:
                 where=self.path,
                 hint=f"splits: {', '.join(self.config.data.splits)}",
             )
-        data = self.config.data.model_copy(
-            update={"splits": {k: v for k, v in self.config.data.splits.items() if k in wanted}}
-        )
-        return list_samples(data)
+        chosen = {name: place for name, place in self.config.data.splits.items() if name in wanted}
+        return self.config.data.model_copy(update={"splits": chosen})
 
     def scan(self, samples: Sequence[Sample], track: Track = silent) -> dict[str, ImageRow]:
         """Content hashes of samples; only files whose size or mtime changed are read again.
