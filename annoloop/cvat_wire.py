@@ -83,7 +83,7 @@ class JobInfo:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """An annotation as CVAT keeps it; ``points`` of a mask as in ``masks.to_cvat_runs``."""
+    """An annotation as CVAT keeps it; ``points`` of a mask as in ``runs.to_cvat_runs``."""
 
     frame: int
     label_id: int

@@ -23,8 +23,9 @@ from scipy import ndimage
 from annoloop import coco
 from annoloop.classes import class_table
 from annoloop.images import IndexImage, decode_index_png, encode_index_png
-from annoloop.masks import LabelMap, from_cvat_runs, paint, regions, to_cvat_runs
+from annoloop.masks import LabelMap, paint, regions
 from annoloop.metrics import confusion
+from annoloop.runs import cvat_masks, from_cvat_runs, to_cvat_runs
 
 CLASSES = class_table([f"class_{i}" for i in range(8)], background="class_0")
 SIZE_HW = (1024, 2048)
@@ -105,7 +106,8 @@ def measure(repetitions: int) -> list[Row]:
 
     title = f"{len(found)} objects"
     to_coco = lambda: coco.encode(label_map, CLASSES, image_id=1, first_id=1)  # noqa: E731
-    to_cvat = lambda: [to_cvat_runs(r) for r in regions(label_map, skip=(0,))]  # noqa: E731
+    to_cvat = lambda: cvat_masks(label_map, skip=(0,))  # noqa: E731
+    one_by_one = lambda: [to_cvat_runs(r) for r in regions(label_map, skip=(0,))]  # noqa: E731
     back = lambda: paint(  # noqa: E731
         [p for p in (from_cvat_runs(r, c, SIZE_HW) for r, c in runs) if p], SIZE_HW, fill=0
     )
@@ -113,6 +115,7 @@ def measure(repetitions: int) -> list[Row]:
     compare(f"mask to COCO, {title}", to_coco, "pycocotools, per object", lambda: coco_per_object(label_map), True)
     compare(f"mask to COCO, {title}", to_coco, "pycocotools, 7 classes", lambda: coco_per_class(label_map), False)
     compare(f"mask to CVAT, {title}", to_cvat, "cvat_sdk, per object", lambda: cvat_per_object(label_map), True)
+    compare(f"mask to CVAT, {title}", to_cvat, "region by region", one_by_one, False)
     compare("CVAT to mask", back, "pycocotools, 7 classes", lambda: coco_mask.decode(per_class), False)
     compare(
         "confusion", lambda: confusion(label_map, prediction, 8, 255), "np.bincount",
