@@ -94,7 +94,7 @@ class Runs:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Division:
-    """The regions of a label map, numbered from 1 and in order; 0 stands for skipped pixels, and its box means nothing.
+    """The regions of a label map, numbered from 1 and in order; of 0, the skipped pixels, only the size says something.
 
     By number: ``class_of`` uint8 (R + 1,), ``sizes_px`` int64 (R + 1,), ``boxes_ltrb`` int64 (R + 1, 4), half-open,
     and ``parts`` int64 (R + 1,), how many components travel together.
@@ -150,14 +150,14 @@ def divide(label_map: LabelMap, *, along: Along = "rows", skip: Iterable[int] = 
     Raises:
         DataError: as ``check_label_map``.
     """
-    numbers, count = _numbered(check_label_map(label_map), skip)
+    skipped = list(skip)
+    numbers, count = _numbered(check_label_map(label_map), skipped)
     runs, class_of = _runs(label_map, numbers, count, along)
-    region_of = _gather_specks(class_of, _sizes(runs, class_of.size), min_region_px)
-    runs, class_of = runs.of(region_of[runs.owners]), _by_region(class_of, region_of)
-    boxes = _boxes(runs, class_of.size, along)
+    region_of = _gather_specks(class_of, skipped, _sizes(runs, count + 1), min_region_px)
+    runs, class_of, parts = runs.of(region_of[runs.owners]), _by_region(class_of, region_of), np.bincount(region_of)
+    sizes, boxes = _sizes(runs, parts.size), _boxes(runs, parts.size, along)
     order = np.r_[0, 1 + np.lexsort((boxes[1:, 0], boxes[1:, 1], class_of[1:]))]
-    sizes, parts = _sizes(runs, order.size), np.bincount(region_of)
-    place = np.argsort(order)  # where each number stands in the order
+    place = np.argsort(order)  # where each region stands in the order
     return Division(runs.of(place[runs.owners]), class_of[order], sizes[order], boxes[order], parts[order])
 
 
@@ -251,32 +251,31 @@ def from_cvat_outline(
     return rasterize([turned.ravel().tolist()], class_index, shape_hw)
 
 
-def _numbered(label_map: LabelMap, skip: Iterable[int]) -> tuple[npt.NDArray[np.unsignedinteger], int]:
-    """Components by number (H, W), 0 for what is skipped, and their count."""
-    # cc3d takes 0 for "no object"; classes are shifted by one, skipped ones become 0.
-    shifted = label_map.astype(np.uint16) + 1
-    for index in skip:
-        shifted[label_map == index] = 0
-    return cc3d.connected_components(shifted, connectivity=_CONNECTIVITY, return_N=True)  # type: ignore[no-any-return]
+def _numbered(label_map: LabelMap, skip: Sequence[int]) -> tuple[npt.NDArray[np.unsignedinteger], int]:
+    """Components by number (H, W), from 1, and their count; those of the first skipped class have 0."""
+    # cc3d takes 0 for "no object" and is fastest in one byte, where a skipped class can take the place of 0.
+    values = label_map - np.uint8(skip[0]) if skip else label_map.astype(np.uint16) + 1
+    return cc3d.connected_components(values, connectivity=_CONNECTIVITY, return_N=True)  # type: ignore[no-any-return]
 
 
 def _runs(
     label_map: LabelMap, numbers: npt.NDArray[np.unsignedinteger], count: int, along: Along
 ) -> tuple[Runs, LabelMap]:
     """The runs of all components along the lines of a label map, and the class of each number (N + 1,)."""
-    begins = np.ones(label_map.shape, np.bool_)
+    height, width = label_map.shape
+    begins = np.ones((height, width), np.bool_)
     if along == "rows":
         np.not_equal(label_map[:, 1:], label_map[:, :-1], out=begins[:, 1:])
     else:
         np.not_equal(label_map[1:], label_map[:-1], out=begins[1:])
     # Far fewer places than pixels; neighbours of one value are of one component.
     places = np.flatnonzero(begins)
-    lines, starts = np.divmod(places, label_map.shape[1])
+    lines, starts = np.divmod(places, width)
     if along == "columns":
         order = _stable_order(starts)
         places, lines, starts = places[order], starts[order], lines[order]
     ends = np.append(starts[1:], 0)
-    ends[ends == 0] = label_map.shape[along == "rows"]  # the next run begins another line
+    ends[ends == 0] = width if along == "rows" else height  # the next run begins another line
     owners = numbers.ravel()[places].astype(np.int64)
     class_of = np.zeros(count + 1, np.uint8)
     class_of[owners] = label_map.ravel()[places]
@@ -309,16 +308,18 @@ def _boxes(runs: Runs, count: int, along: Along) -> Ints:
     return np.stack([first_line, first_start, last_line, last_end], axis=1)
 
 
-def _gather_specks(class_of: LabelMap, sizes_px: Ints, min_region_px: int) -> Ints:
-    """A number for every component (N + 1,), one and the same for all small components of one class."""
+def _gather_specks(class_of: LabelMap, skip: Sequence[int], sizes_px: Ints, min_region_px: int) -> Ints:
+    """The region of every component (N + 1,): one and the same for all small ones of one class, 0 for skipped ones."""
     small = sizes_px < min_region_px
-    small[0] = False  # 0 stands for what was skipped
     numbers = np.where(small, class_of.size + class_of.astype(np.int64), np.arange(class_of.size))
+    numbers[np.isin(class_of, skip)] = numbers[0] = 0
     region_of: Ints = np.unique(numbers, return_inverse=True)[1]
     return region_of
 
 
 def _by_region(class_of: LabelMap, region_of: Ints) -> LabelMap:
+    """The class of every region (R + 1,), from that of its components."""
     classes = np.zeros(int(region_of.max()) + 1, np.uint8)
     classes[region_of] = class_of
+    classes[0] = 0
     return classes

@@ -43,8 +43,9 @@ label_maps = (
     | _maps(6, 7, st.integers(0, 255))
     | _maps(1, 40, few_values)
     | _maps(40, 1, few_values)
+    | _maps(5, 8, few_values).map(np.asfortranarray)
 )
-"""Noise and blocks, mostly not square, every value there is, one row, one column, 1 x 1."""
+"""Noise and blocks, mostly not square, every value there is, one row, one column, 1 x 1, and columns first in memory."""
 
 
 # CVAT
