@@ -45,7 +45,7 @@ label_maps = (
     | _maps(40, 1, few_values)
     | _maps(5, 8, few_values).map(np.asfortranarray)
 )
-"""Noise and blocks, mostly not square, every value there is, one row, one column, 1 x 1, and columns first in memory."""
+"""Noise and blocks, mostly not square, every value there is, one row, one column, 1 x 1, columns first in memory."""
 
 
 # CVAT
