@@ -86,10 +86,9 @@ class Runs:
         """The same runs of other owners."""
         return Runs(owners, self.lines, self.starts, self.ends)
 
-    def by_owner(self) -> Runs:
-        """The runs of number 1, then those of number 2, ..., each in their order; without the skipped ones."""
-        order = _stable_order(self.owners)[np.count_nonzero(self.owners == 0) :]
-        return Runs(self.owners[order], self.lines[order], self.starts[order], self.ends[order])
+    def by_owner(self) -> Ints:
+        """Where the runs of number 1 are, then those of number 2, ..., each in their order; not the skipped ones."""
+        return _stable_order(self.owners)[np.count_nonzero(self.owners == 0) :]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

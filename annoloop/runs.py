@@ -55,11 +55,10 @@ def cvat_masks(label_map: LabelMap, *, skip: Iterable[int] = (), min_region_px: 
         DataError: as ``masks.check_label_map``.
     """
     found = divide(label_map, skip=skip, min_region_px=min_region_px)
-    runs = found.runs.by_owner()
-    left, top, right, bottom = found.boxes_ltrb.T
+    runs, (left, top, right, bottom) = found.runs, found.boxes_ltrb.T
     widths = right - left
     heads = (runs.lines - top[runs.owners]) * widths[runs.owners] + runs.starts - left[runs.owners]
-    counts, stops = _counts(runs.owners, heads, heads + runs.lengths, (widths * (bottom - top))[1:])
+    counts, stops = _counts(runs, heads, widths * (bottom - top))
     corners = np.stack([left, top, right - 1, bottom - 1], axis=1)[1:]
     points = np.insert(counts, stops.repeat(4), corners.ravel()).astype(np.float64).tolist()
     bounds = [0, *(stops + 4 * np.arange(1, stops.size + 1)).tolist()]
@@ -77,10 +76,8 @@ def coco_masks(label_map: LabelMap, *, skip: Iterable[int] = (), min_region_px: 
         DataError: as ``masks.check_label_map``.
     """
     found = divide(label_map, along="columns", skip=skip, min_region_px=min_region_px)
-    runs = found.runs.by_owner()
-    heads = runs.lines * label_map.shape[0] + runs.starts
-    canvas_px = np.full(found.class_of.size - 1, label_map.size)
-    texts = pack_coco_counts(*_counts(runs.owners, heads, heads + runs.lengths, canvas_px))
+    heads = found.runs.lines * label_map.shape[0] + found.runs.starts
+    texts = pack_coco_counts(*_counts(found.runs, heads, np.full(found.class_of.size, label_map.size)))
     classes, areas, parts = (by_number[1:].tolist() for by_number in (found.class_of, found.sizes_px, found.parts))
     boxes = map(tuple, found.boxes_ltrb[1:].tolist())
     return list(map(CocoMask, classes, texts, areas, boxes, parts))
@@ -145,14 +142,16 @@ def _split_at_line_ends(owners: Ints, starts: Ints, ends: Ints, widths: Ints) ->
     )
 
 
-def _counts(owners: Ints, starts: Ints, ends: Ints, canvas_px: Ints) -> tuple[Ints, Ints]:
-    """Run lengths mask after mask, zeros first, and where those of each mask stop.
+def _counts(runs: Runs, heads: Ints, canvas_px: Ints) -> tuple[Ints, Ints]:
+    """Run lengths mask after mask, zeros first, and where those of each mask stop (R,).
 
     Args:
-        owners: the mask of every run of ones (M,), in order.
-        starts, ends: of the run in the mask's canvas, read as one line; in order within a mask.
-        canvas_px: the length of every mask's canvas.
+        heads: where every run begins in its owner's canvas, read as one line (M,).
+        canvas_px: the length of every owner's canvas (R + 1,).
     """
+    order = runs.by_owner()
+    owners, starts = runs.owners[order], heads[order]
+    ends = starts + runs.lengths[order]
     # A run that ends where a line ends goes on at the head of the next.
     opens = (starts != np.r_[-1, ends][:-1]) | _is_first(owners)
     owners, starts, ends = owners[opens], starts[opens], ends[np.r_[opens, True][1:]]
@@ -161,7 +160,7 @@ def _counts(owners: Ints, starts: Ints, ends: Ints, canvas_px: Ints) -> tuple[In
     first = _is_first(owners)
     counts[0::2][first] = starts[first]
     last = np.flatnonzero(np.r_[first, True][1:])
-    stops, rest = 2 * (last + 1), canvas_px - ends[last]
+    stops, rest = 2 * (last + 1), canvas_px[1:] - ends[last]
     unfilled = rest > 0
     return np.insert(counts, stops[unfilled], rest[unfilled]), stops + np.cumsum(unfilled)
 
