@@ -269,16 +269,16 @@ def _runs(
         np.not_equal(label_map[1:], label_map[:-1], out=begins[1:])
     # Far fewer places than pixels; neighbours of one value are of one component.
     places = np.flatnonzero(begins)
-    lines, starts = np.divmod(places, width)
-    if along == "columns":
-        order = _stable_order(starts)
-        places, lines, starts = places[order], starts[order], lines[order]
-    ends = np.append(starts[1:], 0)
-    ends[ends == 0] = width if along == "rows" else height  # the next run begins another line
     owners = numbers.ravel()[places].astype(np.int64)
     class_of = np.zeros(count + 1, np.uint8)
     class_of[owners] = label_map.ravel()[places]
     class_of[0] = 0
+    lines, starts = np.divmod(places, width)
+    if along == "columns":
+        order = _stable_order(starts)
+        owners, lines, starts = owners[order], starts[order], lines[order]
+    ends = np.append(starts[1:], 0)
+    ends[ends == 0] = width if along == "rows" else height  # the next run begins another line
     return Runs(owners, lines, starts, ends), class_of
 
 

@@ -19,7 +19,7 @@ from annoloop.masks import Bits, Ints, LabelMap, Region, Runs, divide, tight
 _MOST_GROUPS = 12
 """5-bit groups of one compressed COCO count that fit into 63 bits."""
 
-_GROUP_LIMITS = np.int64(16) << (5 * np.arange(12, dtype=np.int64))
+_GROUP_LIMITS = np.int64(16) << (5 * np.arange(_MOST_GROUPS, dtype=np.int64))
 """A number from -limit to limit - 1 fits into one 5-bit group, two, three, ...: the highest bit is its sign."""
 
 
@@ -123,6 +123,7 @@ def _read_cvat_masks(masks: Sequence[CvatMask], shape_hw: tuple[int, ...]) -> tu
     if (runs < 0).any() or (np.add.reduceat(runs, firsts) != w * h).any():
         raise DataError("the runs of a mask do not fill its box")
     owners = np.arange(sizes.size).repeat(counts)
+    # The sums go on from mask to mask; each mask's own begin with it.
     ends = np.cumsum(runs) - (np.cumsum(w * h) - w * h)[owners]
     ones = ((np.arange(runs.size) - firsts[owners]) % 2 == 1) & (runs > 0)
     if np.unique(owners[ones]).size < sizes.size:
