@@ -17,17 +17,8 @@ import numpy as np
 
 from annoloop.classes import ClassTable, class_table
 from annoloop.errors import AnnoloopError, DataError
-from annoloop.masks import (
-    LabelMap,
-    Region,
-    coverage,
-    from_coco_counts,
-    paint,
-    rasterize,
-    regions,
-    to_coco_counts,
-    unpack_coco_counts,
-)
+from annoloop.masks import LabelMap, Region, coverage, paint, rasterize
+from annoloop.runs import CocoMask, coco_masks, from_coco_counts, unpack_coco_counts
 
 Json = dict[str, Any]
 
@@ -88,15 +79,12 @@ def encode(
     label_map: LabelMap, classes: ClassTable, *, image_id: int, first_id: int, min_region_px: int = 0
 ) -> list[Json]:
     """One annotation per region; what an uncovered pixel means anyway (background or ignore) has none."""
-    found = regions(label_map, skip=(classes.fill_index,), min_region_px=min_region_px)
-    size_hw = (label_map.shape[0], label_map.shape[1])
-    encoded = []
-    for annotation_id, region in enumerate(found, first_id):
-        # Only where specks travel together can a region be more than one component.
-        several = min_region_px > 1 and not region.is_one_component()
-        crowd = several or region.class_index == classes.ignore_index
-        encoded.append({"id": annotation_id, "image_id": image_id, **_body(region, size_hw), "iscrowd": int(crowd)})
-    return encoded
+    found = coco_masks(label_map, skip=(classes.fill_index,), min_region_px=min_region_px)
+    height, width = label_map.shape
+    return [
+        {"id": number, "image_id": image_id, **_body(mask, (height, width), classes)}
+        for number, mask in enumerate(found, first_id)
+    ]
 
 
 def read_images(document: Mapping[str, Any], where: object) -> list[CocoImage]:
@@ -186,22 +174,15 @@ def read_label_map(image: CocoImage, classes: ClassTable, index_of: Mapping[int,
     return ReadImage(label_map, tuple(f"{count} {text}" for text, count in notes.items()))
 
 
-def _body(region: Region, size_hw: tuple[int, int]) -> Json:
-    left, top, right, bottom = region.box_ltrb
+def _body(mask: CocoMask, size_hw: tuple[int, int], classes: ClassTable) -> Json:
+    left, top, right, bottom = mask.box_ltrb
     return {
-        "category_id": category_id(region.class_index),
-        "segmentation": _compressed(region, size_hw),
-        "area": region.area_px,
+        "category_id": category_id(mask.class_index),
+        "segmentation": {"size": list(size_hw), "counts": mask.counts},
+        "area": mask.area_px,
         "bbox": [left, top, right - left, bottom - top],
+        "iscrowd": int(mask.parts > 1 or mask.class_index == classes.ignore_index),
     }
-
-
-def _compressed(region: Region, size_hw: tuple[int, int]) -> Json:
-    from pycocotools import mask as coco_mask
-
-    runs = {"counts": to_coco_counts(region, size_hw), "size": list(size_hw)}
-    packed = coco_mask.frPyObjects(runs, *size_hw)
-    return {"size": list(size_hw), "counts": packed["counts"].decode("ascii")}
 
 
 def _read_segmentation(annotation: Json, class_index: int, size_hw: tuple[int, int], where: str) -> Region | None:

@@ -18,9 +18,10 @@ from annoloop.cvat_wire import Frame, JobInfo, Shape, shape_digest
 from annoloop.dataset import to_label_map, to_stored
 from annoloop.errors import CvatError
 from annoloop.images import decode_index_png, encode_index_png, read_bytes
-from annoloop.masks import LabelMap, Region, coverage, from_cvat_runs, paint
+from annoloop.masks import LabelMap, Region, coverage, paint
 from annoloop.progress import Track
 from annoloop.project import Project
+from annoloop.runs import from_cvat_runs
 from annoloop.schema import FrameRow, IssueRow, TaskRow
 from annoloop.shapes import Drawing, draw, read_regions
 
@@ -206,7 +207,8 @@ def _originals(reader: _Reader, row: FrameRow) -> dict[str, Region]:
         return {}
     how = Drawing(reader.task.shape, reader.task.tolerance_px, reader.task.min_region_px)
     sent = reader.project.object_label_map(row.sent_sha256)
-    return {one.digest: one.region for one in draw(sent, reader.project.classes, how, row.name)}
+    drawn = draw(sent, reader.project.classes, how, row.name)
+    return {one.digest: one.region for one in drawn if one.region is not None}
 
 
 def _stored(

@@ -1,7 +1,7 @@
 """CvatServer: projects, tasks, jobs, mask shapes and issues on a CVAT server, as annoloop thinks of them.
 
 Not here: HTTP and the SDK (``cvat_session.py``), which images, which pixels.  The facts to know: nothing
-in a mask is validated by the server, so callers send only what ``masks.to_cvat_runs`` made; frames are
+in a mask is validated by the server, so callers send only what ``runs.py`` made; frames are
 matched by name, never by position; and what a server would make twice is looked for before it is made.
 """
 

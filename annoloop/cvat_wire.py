@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -83,7 +84,7 @@ class JobInfo:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """An annotation as CVAT keeps it; ``points`` of a mask as in ``masks.to_cvat_runs``."""
+    """An annotation as CVAT keeps it; ``points`` of a mask as in ``runs.to_cvat_runs``."""
 
     frame: int
     label_id: int
@@ -113,6 +114,7 @@ def shape_digest(shape: Shape, label: str) -> str:
     return f"{label}:{sha256(content.encode()).hexdigest()[:32]}"
 
 
+@lru_cache(maxsize=1 << 12)  # the runs of masks are mostly the same few numbers
 def _number(value: float) -> str:
     """One text for 3 and 3.0, as servers send either."""
     return str(int(value)) if value.is_integer() else repr(value)

@@ -1,15 +1,15 @@
-"""Index maps to regions and back, and regions to the run lengths of CVAT and of COCO and back.
+"""Index maps to regions and back, and outlines to regions.
 
-A ``Region`` is the one currency between PNG, CVAT and COCO; every pair of functions here is exact
-(law 1).  Not here: files, class names, servers.  The fact to know: CVAT's runs go row by row over
-the tight box, COCO's go column by column over the whole image; both start with a run of zeros.
+Exact both ways (law 1), but for outlines.  Not here: how CVAT and COCO write masks (``runs.py``), files, class
+names, servers.  The fact to know: ``regions`` cuts every region out, which is for those who need its pixels;
+``divide`` says the same of all regions at once, as runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import cc3d
 import numpy as np
@@ -23,10 +23,9 @@ LabelMap: TypeAlias = npt.NDArray[np.uint8]
 Bits: TypeAlias = npt.NDArray[np.bool_]
 Ints: TypeAlias = npt.NDArray[np.int64]
 
-_CONNECTIVITY = 8
+Along: TypeAlias = Literal["rows", "columns"]
 
-_MOST_GROUPS = 12
-"""5-bit groups of one compressed COCO count that fit into 63 bits."""
+_CONNECTIVITY = 8
 
 _FAR_PX = 1 << 20
 """pycocotools walks along every polygon edge in memory: beyond this it would take gigabytes."""
@@ -51,10 +50,6 @@ class Region:
         h, w = self.bits.shape
         return self.left_px, self.top_px, self.left_px + w, self.top_px + h
 
-    def is_one_component(self) -> bool:
-        """Whether all pixels hang together (diagonal neighbours count)."""
-        return int(cc3d.connected_components(self.bits, connectivity=_CONNECTIVITY).max(initial=0)) <= 1
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Components:
@@ -68,6 +63,47 @@ class Components:
     class_of: LabelMap
     sizes_px: Ints
     boxes_ltrb: Ints
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Runs:
+    """A label map as runs of one owner each along its lines, rows or columns, every line anew, in their order.
+
+    int64 (M,) each: ``owners``, the number of the component or region, 0 for skipped pixels; ``lines``; ``starts``
+    and ``ends`` within the line, half-open.
+    """
+
+    owners: Ints
+    lines: Ints
+    starts: Ints
+    ends: Ints
+
+    @property
+    def lengths(self) -> Ints:
+        return self.ends - self.starts
+
+    def of(self, owners: Ints) -> Runs:
+        """The same runs of other owners."""
+        return Runs(owners, self.lines, self.starts, self.ends)
+
+    def by_owner(self) -> Ints:
+        """Where the runs of number 1 are, then those of number 2, ..., each in their order; not the skipped ones."""
+        return _stable_order(self.owners)[np.count_nonzero(self.owners == 0) :]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Division:
+    """The regions of a label map, numbered from 1 and in order; of 0, the skipped pixels, only the size says something.
+
+    By number: ``class_of`` uint8 (R + 1,), ``sizes_px`` int64 (R + 1,), ``boxes_ltrb`` int64 (R + 1, 4), half-open,
+    and ``parts`` int64 (R + 1,), how many components travel together.
+    """
+
+    runs: Runs
+    class_of: LabelMap
+    sizes_px: Ints
+    boxes_ltrb: Ints
+    parts: Ints
 
 
 def check_label_map(label_map: npt.NDArray[np.generic]) -> LabelMap:
@@ -88,14 +124,40 @@ def regions(label_map: LabelMap, *, skip: Iterable[int] = (), min_region_px: int
     together, one region per class, so that a speckled prediction makes tens of shapes and not
     thousands.  Classes in ``skip`` (the background) make none.
     ``paint(regions(m), m.shape, ...)`` gives ``m`` back.
+
+    Raises:
+        DataError: as ``check_label_map``.
     """
-    components, class_of = _numbered(check_label_map(label_map), skip)
-    if class_of.size == 1:
-        return []
-    if min_region_px > 1:
-        components, class_of = _gather_specks(components, class_of, min_region_px)
-    found = _cut_out(components, class_of)
-    return sorted(found, key=lambda r: (r.class_index, r.top_px, r.left_px))
+    found = divide(label_map, skip=skip, min_region_px=min_region_px)
+    owners = found.runs.owners.astype(np.uint32).repeat(found.runs.lengths).reshape(label_map.shape)
+    cut_out = []
+    for number, (left, top, right, bottom) in enumerate(found.boxes_ltrb[1:].tolist(), 1):
+        bits = owners[top:bottom, left:right] == number
+        cut_out.append(Region(int(found.class_of[number]), top, left, bits))
+    return cut_out
+
+
+def divide(label_map: LabelMap, *, along: Along = "rows", skip: Iterable[int] = (), min_region_px: int = 0) -> Division:
+    """The regions of ``regions``, in the same order, as runs along the map's rows or along its columns.
+
+    >>> found = divide(np.array([[0, 1, 1, 0], [0, 0, 0, 1]], np.uint8), skip=[0])
+    >>> found.boxes_ltrb[1:].tolist(), found.sizes_px[1:].tolist()
+    ([[1, 0, 4, 2]], [3])
+    >>> [getattr(found.runs, name).tolist() for name in ("owners", "lines", "starts", "ends")]
+    [[0, 1, 0, 0, 1], [0, 0, 0, 1, 1], [0, 1, 3, 0, 3], [1, 3, 4, 3, 4]]
+
+    Raises:
+        DataError: as ``check_label_map``.
+    """
+    skipped = list(skip)
+    numbers, count = _numbered(check_label_map(label_map), skipped)
+    runs, class_of = _runs(label_map, numbers, count, along)
+    region_of = _gather_specks(class_of, skipped, _sizes(runs, count + 1), min_region_px)
+    runs, class_of, parts = runs.of(region_of[runs.owners]), _by_region(class_of, region_of), np.bincount(region_of)
+    sizes, boxes = _sizes(runs, parts.size), _boxes(runs, parts.size, along)
+    order = np.r_[0, 1 + np.lexsort((boxes[1:, 0], boxes[1:, 1], class_of[1:]))]
+    place = np.argsort(order)  # where each region stands in the order
+    return Division(runs.of(place[runs.owners]), class_of[order], sizes[order], boxes[order], parts[order])
 
 
 def components(label_map: LabelMap) -> Components:
@@ -104,20 +166,9 @@ def components(label_map: LabelMap) -> Components:
     Raises:
         DataError: as ``check_label_map``.
     """
-    numbers, class_of = _numbered(check_label_map(label_map), ())
-    width = label_map.shape[1]
-    starts = _row_starts(label_map)
-    lengths = np.diff(starts, append=label_map.size)
-    owners = numbers.ravel()[starts]
-    rows, left = np.divmod(starts, width)
-    boxes = np.empty((class_of.size, 4), np.int64)
-    boxes[:, 0], boxes[:, 2] = width, 0
-    np.minimum.at(boxes[:, 0], owners, left)
-    boxes[owners[::-1], 1] = rows[::-1]  # runs come from top to bottom, and of several the last is kept
-    np.maximum.at(boxes[:, 2], owners, left + lengths)
-    boxes[owners, 3] = rows + 1
-    sizes = np.bincount(owners, lengths, minlength=class_of.size).astype(np.int64)
-    return Components(numbers, class_of, sizes, boxes)
+    numbers, count = _numbered(check_label_map(label_map), ())
+    runs, class_of = _runs(label_map, numbers, count, "rows")
+    return Components(numbers, class_of, _sizes(runs, class_of.size), _boxes(runs, class_of.size, "rows"))
 
 
 def paint(parts: Iterable[Region], shape_hw: tuple[int, int], *, fill: int, onto: LabelMap | None = None) -> LabelMap:
@@ -152,103 +203,6 @@ def tight(class_index: int, bits: Bits, *, top_px: int = 0, left_px: int = 0) ->
     columns = np.flatnonzero(bits.any(axis=0))
     top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
     return Region(class_index, top_px + int(top), left_px + int(left), bits[top:bottom, left:right].copy())
-
-
-def to_cvat_runs(region: Region) -> list[int]:
-    """A region as CVAT's mask points: runs row by row, zeros first, then left, top, right, bottom inclusive.
-
-    >>> to_cvat_runs(Region(1, 0, 1, np.array([[1, 1, 0], [0, 0, 1]], bool)))
-    [0, 2, 3, 1, 1, 0, 3, 1]
-
-    Source: CVAT documentation, "mask" shapes; checked against a 2.54 server.
-    """
-    left, top, right, bottom = region.box_ltrb
-    return [*_runs(region.bits.ravel()).tolist(), left, top, right - 1, bottom - 1]
-
-
-def from_cvat_runs(points: Sequence[float], class_index: int, shape_hw: tuple[int, int]) -> Region | None:
-    """The region of a CVAT mask shape, or None if it has no pixel.
-
-    CVAT stores what it is sent without a look, so everything is checked here.
-
-    Raises:
-        DataError: not whole numbers, runs that do not fill the box, a box outside (H, W).
-    """
-    numbers = np.asarray(points, np.float64)
-    if numbers.size < 5 or not np.isfinite(numbers).all() or (numbers != np.rint(numbers)).any():
-        raise DataError("a mask needs at least five whole numbers")
-    whole = numbers.astype(np.int64)
-    runs, (left, top, right, bottom) = whole[:-4], whole[-4:].tolist()
-    h, w = bottom - top + 1, right - left + 1
-    if left < 0 or top < 0 or h < 1 or w < 1 or right >= shape_hw[1] or bottom >= shape_hw[0]:
-        raise DataError(f"mask box {left},{top}..{right},{bottom} leaves the image of {shape_hw[1]} x {shape_hw[0]} px")
-    if (runs < 0).any() or int(runs.sum()) != h * w:
-        raise DataError(f"mask runs add up to {int(runs.sum())} px, the box holds {h * w}")
-    return tight(class_index, _unroll(runs).reshape(h, w), top_px=top, left_px=left)
-
-
-def to_coco_counts(region: Region, shape_hw: tuple[int, int]) -> list[int]:
-    """A region as uncompressed COCO counts: runs column by column over the whole image, zeros first.
-
-    >>> to_coco_counts(Region(1, 0, 1, np.array([[1, 1, 0], [0, 0, 1]], bool)), (2, 4))
-    [2, 1, 1, 1, 2, 1]
-
-    Source: pycocotools ``mask.py``.
-    """
-    h, w = shape_hw
-    starts, ends = _column_runs(region, h)
-    # A run that ends at the foot of a column goes on at the head of the next.
-    joined = starts[1:] == ends[:-1]
-    starts, ends = starts[np.r_[True, ~joined]], ends[np.r_[~joined, True]]
-    borders = np.empty(2 * starts.size, np.int64)
-    borders[0::2], borders[1::2] = starts, ends
-    counts = np.diff(borders, prepend=0).tolist()
-    rest = h * w - int(ends[-1])
-    return [*counts, rest] if rest else counts
-
-
-def from_coco_counts(counts: Sequence[int] | Ints, class_index: int, shape_hw: tuple[int, int]) -> Region | None:
-    """The region of uncompressed COCO counts, or None if it has no pixel.
-
-    Raises:
-        DataError: counts that are negative or do not add up to H x W.
-    """
-    runs = np.asarray(counts, np.int64)
-    h, w = shape_hw
-    if (runs < 0).any() or int(runs.sum()) != h * w:
-        raise DataError(f"RLE counts add up to {int(runs.sum())} px, the image holds {h * w}")
-    return tight(class_index, _unroll(runs).reshape(w, h).T)
-
-
-def unpack_coco_counts(text: str) -> Ints:
-    """COCO's compressed counts as plain ones; pycocotools writes them.
-
-    Each number is cut into 5-bit groups, lowest first, one character each; from the fourth number
-    on, what is stored is the difference to the number two before.
-
-    >>> unpack_coco_counts("2110100").tolist()
-    [2, 1, 1, 1, 2, 1, 2]
-
-    Source: cocoapi ``maskApi.c``, rleToString.  Its inverse there leaves the rest of the mask unset
-    when the counts end early, so the numbers come out here and are checked in ``from_coco_counts``.
-
-    Raises:
-        DataError: characters that no encoder writes, or a number that does not end.
-    """
-    groups = np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8).astype(np.int64) - 48
-    if groups.size == 0 or (groups < 0).any() or (groups > 63).any() or groups[-1] & 32:
-        raise DataError("the compressed RLE counts are damaged")
-    ends = np.flatnonzero(groups & 32 == 0)
-    starts = np.r_[0, ends[:-1] + 1]
-    lengths = ends - starts + 1
-    if int(lengths.max()) > _MOST_GROUPS:
-        raise DataError("the compressed RLE counts are damaged")
-    place = np.arange(groups.size) - np.repeat(starts, lengths)
-    numbers = np.add.reduceat((groups & 31) << (5 * place), starts)
-    numbers -= np.where(groups[ends] & 16, np.int64(1) << (5 * lengths), 0)
-    numbers[1::2] = np.cumsum(numbers[1::2])
-    numbers[2::2] = np.cumsum(numbers[2::2])
-    return numbers
 
 
 def rasterize(polygons: Sequence[Sequence[float]], class_index: int, shape_hw: tuple[int, int]) -> Region | None:
@@ -296,78 +250,75 @@ def from_cvat_outline(
     return rasterize([turned.ravel().tolist()], class_index, shape_hw)
 
 
-def _numbered(label_map: LabelMap, skip: Iterable[int]) -> tuple[npt.NDArray[np.unsignedinteger], LabelMap]:
-    """Components by number (H, W), 0 for what is skipped, and the class of each number."""
-    # cc3d takes 0 for "no object"; classes are shifted by one, skipped ones become 0.
-    shifted = label_map.astype(np.uint16) + 1
-    for index in skip:
-        shifted[label_map == index] = 0
-    numbers, count = cc3d.connected_components(shifted, connectivity=_CONNECTIVITY, return_N=True)
-    starts = _row_starts(label_map)
+def _numbered(label_map: LabelMap, skip: Sequence[int]) -> tuple[npt.NDArray[np.unsignedinteger], int]:
+    """Components by number (H, W), from 1, and their count; those of the first skipped class have 0."""
+    # cc3d takes 0 for "no object" and is fastest in one byte, where a skipped class can take the place of 0.
+    values = label_map - np.uint8(skip[0]) if skip else label_map.astype(np.uint16) + 1
+    return cc3d.connected_components(values, connectivity=_CONNECTIVITY, return_N=True)  # type: ignore[no-any-return]
+
+
+def _runs(
+    label_map: LabelMap, numbers: npt.NDArray[np.unsignedinteger], count: int, along: Along
+) -> tuple[Runs, LabelMap]:
+    """The runs of all components along the lines of a label map, and the class of each number (N + 1,)."""
+    height, width = label_map.shape
+    begins = np.ones((height, width), np.bool_)
+    if along == "rows":
+        np.not_equal(label_map[:, 1:], label_map[:, :-1], out=begins[:, 1:])
+    else:
+        np.not_equal(label_map[1:], label_map[:-1], out=begins[1:])
+    # Far fewer places than pixels; neighbours of one value are of one component.
+    places = np.flatnonzero(begins)
+    owners = numbers.ravel()[places].astype(np.int64)
     class_of = np.zeros(count + 1, np.uint8)
-    class_of[numbers.ravel()[starts]] = label_map.ravel()[starts]
+    class_of[owners] = label_map.ravel()[places]
     class_of[0] = 0
-    return numbers, class_of
+    lines, starts = np.divmod(places, width)
+    if along == "columns":
+        order = _stable_order(starts)
+        owners, lines, starts = owners[order], starts[order], lines[order]
+    ends = np.append(starts[1:], 0)
+    ends[ends == 0] = width if along == "rows" else height  # the next run begins another line
+    return Runs(owners, lines, starts, ends), class_of
 
 
-def _row_starts(label_map: LabelMap) -> Ints:
-    """Where in the flat map runs of one value begin, every row anew: far fewer places than pixels."""
-    flat = label_map.ravel()
-    begins = np.empty(flat.size, np.bool_)
-    np.not_equal(flat[1:], flat[:-1], out=begins[1:])
-    begins[:: label_map.shape[1]] = True
-    return np.flatnonzero(begins)
+def _stable_order(numbers: Ints) -> Ints:
+    """Where to find the smallest numbers first; equal ones keep their order."""
+    # NumPy sorts integers of up to two bytes in linear time.
+    return np.argsort(numbers.astype(np.min_scalar_type(int(numbers.max()))), kind="stable")
 
 
-def _gather_specks(
-    components: npt.NDArray[np.unsignedinteger], class_of: LabelMap, min_region_px: int
-) -> tuple[npt.NDArray[np.unsignedinteger], LabelMap]:
-    """Give all small components of one class one number."""
-    sizes = np.bincount(components.ravel(), minlength=class_of.size)
-    small = sizes < min_region_px
-    small[0] = False  # 0 stands for what was skipped
-    number = np.arange(class_of.size, dtype=np.uint32)
-    number[small] = class_of.size + class_of[small].astype(np.uint32)
-    kept, new = np.unique(np.r_[np.uint32(0), number], return_inverse=True)
-    new = new[1:].astype(np.uint32)
-    gathered = np.zeros(kept.size, np.uint8)
-    gathered[new] = class_of
-    return new[components], gathered
+def _sizes(runs: Runs, count: int) -> Ints:
+    """Pixels by owner (count,)."""
+    return np.bincount(runs.owners, runs.lengths, minlength=count).astype(np.int64)
 
 
-def _cut_out(components: npt.NDArray[np.unsignedinteger], class_of: LabelMap) -> list[Region]:
-    boxes = cc3d.statistics(components)["bounding_boxes"]
-    found = []
-    for number in range(1, class_of.size):
-        rows, columns = boxes[number][:2]
-        bits = components[rows, columns] == number
-        found.append(Region(int(class_of[number]), int(rows.start), int(columns.start), bits))
-    return found
+def _boxes(runs: Runs, count: int, along: Along) -> Ints:
+    """Left, top, right and bottom by owner (count, 4), half-open."""
+    first_start, last_end = np.full(count, np.iinfo(np.int64).max), np.zeros(count, np.int64)
+    first_line, last_line = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    np.minimum.at(first_start, runs.owners, runs.starts)
+    np.maximum.at(last_end, runs.owners, runs.ends)
+    # Runs come in the order of the lines, and of several the last is kept.
+    first_line[runs.owners[::-1]] = runs.lines[::-1]
+    last_line[runs.owners] = runs.lines + 1
+    if along == "rows":
+        return np.stack([first_start, first_line, last_end, last_line], axis=1)
+    return np.stack([first_line, first_start, last_line, last_end], axis=1)
 
 
-def _runs(bits: Bits) -> Ints:
-    """Run lengths of a flat bit array, zeros first."""
-    changes = np.flatnonzero(bits[1:] != bits[:-1]) + 1
-    borders = np.concatenate(([0], changes, [bits.size])).astype(np.int64)
-    lengths = np.diff(borders)
-    return np.concatenate(([0], lengths)) if bits[0] else lengths
+def _gather_specks(class_of: LabelMap, skip: Sequence[int], sizes_px: Ints, min_region_px: int) -> Ints:
+    """The region of every component (N + 1,): one and the same for all small ones of one class, 0 for skipped ones."""
+    small = sizes_px < min_region_px
+    numbers = np.where(small, class_of.size + class_of.astype(np.int64), np.arange(class_of.size))
+    numbers[np.isin(class_of, skip)] = numbers[0] = 0
+    region_of: Ints = np.unique(numbers, return_inverse=True)[1]
+    return region_of
 
 
-def _unroll(runs: Ints) -> Bits:
-    """The flat bit array of run lengths, zeros first."""
-    values = np.zeros(runs.size, np.bool_)
-    values[1::2] = True
-    return np.repeat(values, runs)
-
-
-def _column_runs(region: Region, height: int) -> tuple[Ints, Ints]:
-    """Starts and ends of the runs of ones, counted column by column over an image of ``height``."""
-    h, w = region.bits.shape
-    framed = np.zeros((w, h + 2), np.int8)
-    framed[:, 1:-1] = region.bits.T
-    steps = np.diff(framed, axis=1)
-    column, row = np.nonzero(steps == 1)
-    starts = (region.left_px + column) * height + region.top_px + row
-    column, row = np.nonzero(steps == -1)
-    ends = (region.left_px + column) * height + region.top_px + row
-    return starts.astype(np.int64), ends.astype(np.int64)
+def _by_region(class_of: LabelMap, region_of: Ints) -> LabelMap:
+    """The class of every region (R + 1,), from that of its components."""
+    classes = np.zeros(int(region_of.max()) + 1, np.uint8)
+    classes[region_of] = class_of
+    classes[0] = 0
+    return classes

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from annoloop.classes import ClassTable
 from annoloop.cvat_wire import Shape, shape_digest
 from annoloop.errors import AnnoloopError, CvatError, DataError
-from annoloop.masks import LabelMap, Region, from_cvat_outline, from_cvat_runs, paint, regions, to_cvat_runs
+from annoloop.masks import LabelMap, Region, from_cvat_outline, paint
 from annoloop.polygons import Piece, loss_px, pieces
+from annoloop.runs import CvatMask, cvat_masks, from_cvat_runs, paint_cvat_masks, to_cvat_runs
 
 Kind = Literal["mask", "polygon"]
+
+Outline: TypeAlias = tuple[float, ...]
+"""As in ``polygons.Piece``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +37,15 @@ class Drawing:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drawn:
-    """A shape, its label and digest, and the pixels that it stands for; frame and label id are filled in later."""
+    """A shape, its label and digest; frame and label id are filled in later.
+
+    ``region``: the pixels that an outline stands for; None for a mask, whose numbers say them.
+    """
 
     label: str
     shape: Shape
     digest: str
-    region: Region
+    region: Region | None
 
 
 def draw(label_map: LabelMap, classes: ClassTable, how: Drawing, where: object) -> list[Drawn]:
@@ -47,20 +54,24 @@ def draw(label_map: LabelMap, classes: ClassTable, how: Drawing, where: object) 
     Raises:
         DataError: the shapes would not give the mask back, which must never happen.
     """
-    drawn = [_drawn(piece, classes, how) for piece in _pieces(label_map, classes, how)]
-    exact = [_exact(one, label_map.shape) for one in drawn]
-    whole = paint([region for region in exact if region is not None], label_map.shape, fill=classes.fill_index)
-    if None in exact or not np.array_equal(whole, label_map):
+    outlined, masks = _outlines_and_masks(label_map, classes, how)
+    try:
+        ground = paint((region for region, _ in outlined), _size_hw(label_map), fill=classes.fill_index)
+        exact = np.array_equal(paint_cvat_masks(masks, ground), label_map)
+    except DataError as error:
+        raise DataError(f"the shapes cannot be read back ({error.message}); please report this", where=where) from error
+    if not exact:
         raise DataError("the shapes do not give the mask back; please report this", where=where)
-    return drawn
+    # An outline leaves no room for the specks in it: they lie above.
+    z_order = 1 if how.kind == "polygon" else 0
+    return [*(_drawn_outline(*one, classes) for one in outlined), *(_drawn_mask(m, z_order, classes) for m in masks)]
 
 
 def polygon_loss_px(drawn: Sequence[Drawn], label_map: LabelMap, classes: ClassTable) -> int:
     """How many pixels would change if somebody touched every shape that was drawn of a label map; 0 for masks."""
-    if all(one.shape.kind == "mask" for one in drawn):
+    if all(one.region is None for one in drawn):
         return 0
-    sent = [Piece(one.region, one.shape.points if one.shape.kind == "polygon" else None) for one in drawn]
-    return loss_px(sent, label_map, classes.fill_index)
+    return loss_px([_piece(one, classes, _size_hw(label_map)) for one in drawn], label_map, classes.fill_index)
 
 
 def read_regions(
@@ -94,29 +105,40 @@ def read_regions(
     return found
 
 
-def _pieces(label_map: LabelMap, classes: ClassTable, how: Drawing) -> list[Piece]:
+def _size_hw(label_map: LabelMap) -> tuple[int, int]:
+    return label_map.shape[0], label_map.shape[1]
+
+
+def _outlines_and_masks(
+    label_map: LabelMap, classes: ClassTable, how: Drawing
+) -> tuple[list[tuple[Region, Outline]], list[CvatMask]]:
     skip = classes.undrawn_indices
-    if how.kind == "polygon":
-        return pieces(label_map, skip=skip, min_region_px=how.min_region_px, tolerance_px=how.tolerance_px)
-    return [Piece(region, None) for region in regions(label_map, skip=skip, min_region_px=how.min_region_px)]
+    if how.kind == "mask":
+        return [], cvat_masks(label_map, skip=skip, min_region_px=how.min_region_px)
+    found = pieces(label_map, skip=skip, min_region_px=how.min_region_px, tolerance_px=how.tolerance_px)
+    rest = [piece.region for piece in found if piece.outline is None]
+    masks = [CvatMask(region.class_index, tuple(map(float, to_cvat_runs(region)))) for region in rest]
+    return [(piece.region, piece.outline) for piece in found if piece.outline is not None], masks
 
 
-def _drawn(piece: Piece, classes: ClassTable, how: Drawing) -> Drawn:
-    label = classes.label_of(piece.region.class_index)
-    if piece.outline is None:
-        # An outline leaves no room for the specks in it: they lie above.
-        z_order = 1 if how.kind == "polygon" else 0
-        shape = Shape(0, 0, "mask", tuple(map(float, to_cvat_runs(piece.region))), z_order)
-    else:
-        shape = Shape(0, 0, "polygon", tuple(round(number, 2) for number in piece.outline))
-    return Drawn(label, shape, shape_digest(shape, label), piece.region)
+def _drawn_outline(region: Region, outline: Outline, classes: ClassTable) -> Drawn:
+    label = classes.label_of(region.class_index)
+    shape = Shape(0, 0, "polygon", tuple(round(number, 2) for number in outline))
+    return Drawn(label, shape, shape_digest(shape, label), region)
 
 
-def _exact(one: Drawn, size_hw: tuple[int, int]) -> Region | None:
-    """The region as the numbers that will be sent say it, where they say it exactly."""
-    if one.shape.kind == "polygon":
-        return one.region
-    return from_cvat_runs(one.shape.points, one.region.class_index, size_hw)
+def _drawn_mask(mask: CvatMask, z_order: int, classes: ClassTable) -> Drawn:
+    label = classes.label_of(mask.class_index)
+    shape = Shape(0, 0, "mask", mask.points, z_order)
+    return Drawn(label, shape, shape_digest(shape, label), None)
+
+
+def _piece(one: Drawn, classes: ClassTable, size_hw: tuple[int, int]) -> Piece:
+    if one.region is not None:
+        return Piece(one.region, one.shape.points)
+    region = from_cvat_runs(one.shape.points, classes.index_of(one.label), size_hw)
+    assert region is not None, "draw has read it back"
+    return Piece(region, None)
 
 
 def _rasterized(shape: Shape, label: str, classes: ClassTable, size_hw: tuple[int, int], where: str) -> Region | None:

@@ -23,8 +23,9 @@ from scipy import ndimage
 from annoloop import coco
 from annoloop.classes import class_table
 from annoloop.images import IndexImage, decode_index_png, encode_index_png
-from annoloop.masks import LabelMap, from_cvat_runs, paint, regions, to_cvat_runs
+from annoloop.masks import LabelMap, paint
 from annoloop.metrics import confusion
+from annoloop.runs import cvat_masks, from_cvat_runs
 
 CLASSES = class_table([f"class_{i}" for i in range(8)], background="class_0")
 SIZE_HW = (1024, 2048)
@@ -93,8 +94,7 @@ def by_bincount(truth: LabelMap, prediction: LabelMap) -> object:
 def measure(repetitions: int) -> list[Row]:
     label_map, prediction = made_map(0), made_map(1)
     png = encode_index_png(IndexImage(label_map))
-    found = regions(label_map, skip=(0,))
-    runs = [(to_cvat_runs(r), r.class_index) for r in found]
+    found = cvat_masks(label_map, skip=(0,))
     floor, _ = timed(lambda: decode_index_png(png, "bench"), repetitions)
     rows = []
 
@@ -105,9 +105,9 @@ def measure(repetitions: int) -> list[Row]:
 
     title = f"{len(found)} objects"
     to_coco = lambda: coco.encode(label_map, CLASSES, image_id=1, first_id=1)  # noqa: E731
-    to_cvat = lambda: [to_cvat_runs(r) for r in regions(label_map, skip=(0,))]  # noqa: E731
+    to_cvat = lambda: cvat_masks(label_map, skip=(0,))  # noqa: E731
     back = lambda: paint(  # noqa: E731
-        [p for p in (from_cvat_runs(r, c, SIZE_HW) for r, c in runs) if p], SIZE_HW, fill=0
+        [p for p in (from_cvat_runs(m.points, m.class_index, SIZE_HW) for m in found) if p], SIZE_HW, fill=0
     )
     per_class = coco_per_class(label_map)
     compare(f"mask to COCO, {title}", to_coco, "pycocotools, per object", lambda: coco_per_object(label_map), True)

@@ -28,11 +28,11 @@ LEVELS = {
         "mmseg_pretrained", "mmseg_ranks", "neighbourhood",
     ),  # values and numbers, no files of ours
     2: (
-        "images", "coco", "config", "cvat_wire", "polygons", "mistakes", "guide", "archive", "damage",
+        "images", "runs", "config", "cvat_wire", "polygons", "mistakes", "guide", "archive", "damage",
         "label_quality", "plots", "page", "workers", "database", "boundary", "calibration", "mask_facts",
     ),  # formats: bytes, JSON, YAML, Markdown to values and back
     3: (
-        "dataset", "made_data", "schema", "training", "gallery", "mmseg_checkpoint", "shapes", "cvat_session",
+        "coco", "dataset", "made_data", "schema", "training", "gallery", "mmseg_checkpoint", "shapes", "cvat_session",
         "examination", "findings",
     ),  # one kind of thing on disk or on the wire
     4: (
@@ -83,7 +83,7 @@ HOMES = {
     "rich": {"console", "training_view", "data_view"},
     "sqlite3": {"database", "sandbox"},
     "cc3d": {"masks", "mistakes"},
-    "pycocotools": {"masks", "coco"},
+    "pycocotools": {"masks"},
     "starlette": {"sandbox"},
     "hypercorn": {"sandbox"},
 }

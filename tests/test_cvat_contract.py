@@ -26,11 +26,12 @@ from annoloop.dataset import read_label_map
 from annoloop.demo import Server
 from annoloop.errors import CvatError
 from annoloop.guide import MARK, annotation_guide
-from annoloop.masks import LabelMap, from_cvat_runs, paint, regions, to_cvat_runs
+from annoloop.masks import LabelMap, paint, regions
 from annoloop.planning import PushRequest
 from annoloop.project import Project
 from annoloop.pull import pull
 from annoloop.push import push
+from annoloop.runs import from_cvat_runs, to_cvat_runs
 from annoloop.tasks import tasks
 
 REAL_URL = os.environ.get("ANNOLOOP_TEST_CVAT_URL")

@@ -1,17 +1,16 @@
-"""Law 1: label maps, regions and the run lengths of CVAT and of COCO, there and back without losing a pixel."""
+"""Law 1: label maps to regions and back without losing a pixel, and what outlines cover."""
 
 from __future__ import annotations
 
 import doctest
-from contextlib import suppress
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from pycocotools import mask as coco_mask
+from scipy import ndimage
 
 from annoloop import masks
 from annoloop.errors import DataError
@@ -21,16 +20,12 @@ from annoloop.masks import (
     check_label_map,
     components,
     coverage,
-    from_coco_counts,
+    divide,
     from_cvat_outline,
-    from_cvat_runs,
     paint,
     rasterize,
     regions,
     tight,
-    to_coco_counts,
-    to_cvat_runs,
-    unpack_coco_counts,
 )
 
 IGNORE = 255
@@ -46,6 +41,10 @@ small_maps = hnp.arrays(
 )
 label_maps = st.builds(_blown_up, small_maps, st.integers(1, 3), st.integers(1, 3))
 """Noise and blocks, mostly not square, 1 x 1 included; class 0, 254 and ignore."""
+
+every_value = hnp.arrays(np.uint8, st.tuples(st.integers(1, 6), st.integers(1, 7)), elements=st.integers(0, 255))
+lines = hnp.arrays(np.uint8, st.tuples(st.just(1), st.integers(1, 40)), elements=st.sampled_from([0, 1, 255]))
+all_maps = label_maps | every_value | lines | lines.map(np.transpose)
 
 bit_arrays = hnp.arrays(np.bool_, st.tuples(st.integers(1, 9), st.integers(1, 12)))
 
@@ -83,20 +82,66 @@ def test_components_are_the_regions_without_cutting_them_out(label_map: LabelMap
     assert np.array_equal(found.class_of[found.numbers], label_map)
 
 
+def _components(bits: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int32], int]:
+    """Numbered as SciPy does it, diagonal neighbours included."""
+    return ndimage.label(bits, structure=np.ones((3, 3)))
+
+
+def _cut_by_scipy(label_map: LabelMap, skip: int, min_region_px: int) -> list[Region]:
+    """Regions the plain way: class by class, component by component."""
+    found = []
+    for index in (i for i in range(256) if i != skip):
+        numbers, count = _components(label_map == index)
+        small = np.isin(numbers, [n for n in range(1, count + 1) if np.count_nonzero(numbers == n) < min_region_px])
+        cut = [tight(index, (numbers == n) & ~small) for n in range(1, count + 1)]
+        found += [region for region in (*cut, tight(index, small)) if region is not None]
+    return sorted(found, key=lambda r: (r.class_index, r.top_px, r.left_px))
+
+
+@given(all_maps, st.sampled_from([0, 1, 255]), st.sampled_from([0, 1, 2, 5, 10_000]))
+@settings(max_examples=50)
+def test_regions_are_those_of_scipy(label_map: LabelMap, skip: int, min_region_px: int) -> None:
+    def said(parts: list[Region]) -> list[tuple[object, ...]]:
+        return [(r.class_index, r.box_ltrb, r.bits.tolist()) for r in parts]
+
+    ours = said(regions(label_map, skip=(skip,), min_region_px=min_region_px))
+    theirs = said(_cut_by_scipy(label_map, skip, min_region_px))
+    assert [one[:2] for one in ours] == [one[:2] for one in theirs]
+    assert sorted(ours) == sorted(theirs)  # of several in one box either may come first
+
+
+@given(all_maps, st.sampled_from([(), (0,), (0, 255)]), st.sampled_from([0, 2, 5]))
+def test_a_map_is_divided_alike_along_rows_and_along_columns(
+    label_map: LabelMap, skip: tuple[int, ...], min_region_px: int
+) -> None:
+    by_rows = divide(label_map, skip=skip, min_region_px=min_region_px)
+    by_columns = divide(label_map, along="columns", skip=skip, min_region_px=min_region_px)
+    for name in ("class_of", "sizes_px", "parts"):
+        assert np.array_equal(getattr(by_rows, name), getattr(by_columns, name))
+    assert np.array_equal(by_rows.boxes_ltrb[1:], by_columns.boxes_ltrb[1:])
+    owners = by_rows.runs.owners.repeat(by_rows.runs.lengths).reshape(label_map.shape)
+    turned = by_columns.runs.owners.repeat(by_columns.runs.lengths).reshape(label_map.T.shape)
+    assert np.array_equal(owners, turned.T)
+    assert np.array_equal(np.where(np.isin(label_map, skip), 0, label_map), by_rows.class_of[owners])
+    assert by_rows.parts[1:].tolist() == [
+        _components(owners == number)[1] for number in range(1, by_rows.class_of.size)
+    ]
+
+
 @given(label_maps)
 def test_without_gathering_a_region_is_one_component(label_map: LabelMap) -> None:
-    assert all(part.is_one_component() for part in regions(label_map))
+    assert all(_components(part.bits)[1] == 1 for part in regions(label_map))
 
 
 @given(label_maps, st.integers(2, 20))
 def test_only_specks_are_gathered_one_region_per_class(label_map: LabelMap, min_region_px: int) -> None:
     def large(parts: list[Region]) -> list[tuple[int, tuple[int, int, int, int], int]]:
-        whole = (p for p in parts if p.area_px >= min_region_px and p.is_one_component())
+        whole = (p for p in parts if p.area_px >= min_region_px and _components(p.bits)[1] == 1)
         return [(p.class_index, p.box_ltrb, p.area_px) for p in whole]
 
     alone, gathered = regions(label_map), regions(label_map, min_region_px=min_region_px)
     assert set(large(alone)) <= set(large(gathered))
-    left = [p.class_index for p in gathered if p.area_px < min_region_px or not p.is_one_component()]
+    left = [p.class_index for p in gathered if p.area_px < min_region_px or _components(p.bits)[1] > 1]
     assert len(left) == len(set(left))
 
 
@@ -163,107 +208,6 @@ def test_tight_keeps_every_pixel_in_its_place(bits: npt.NDArray[np.bool_], top: 
     assert part.area_px == np.count_nonzero(bits)
 
 
-# CVAT
-
-
-@given(label_maps, st.sampled_from([0, 5]))
-def test_cvat_runs_give_every_region_back(label_map: LabelMap, min_region_px: int) -> None:
-    parts = regions(label_map, min_region_px=min_region_px)
-    # A server returns floats.
-    read = [from_cvat_runs([float(n) for n in to_cvat_runs(p)], p.class_index, label_map.shape) for p in parts]
-    assert np.array_equal(paint((r for r in read if r), label_map.shape, fill=9), label_map)
-
-
-@given(label_maps)
-def test_cvat_runs_are_those_of_the_sdk(label_map: LabelMap) -> None:
-    from cvat_sdk.masks import encode_mask
-
-    for part in regions(label_map):
-        whole = paint([Region(1, part.top_px, part.left_px, part.bits)], label_map.shape, fill=0) == 1
-        assert to_cvat_runs(part) == encode_mask(whole, list(part.box_ltrb))
-
-
-@pytest.mark.parametrize(
-    ("points", "message"),
-    [
-        ([], "at least five whole numbers"),
-        ([0, 0, 1, 1], "at least five whole numbers"),
-        ([0.5, 0.5, 0, 0, 0, 0], "at least five whole numbers"),
-        ([0, float("nan"), 0, 0, 0, 0], "at least five whole numbers"),
-        ([0, float("inf"), 0, 0, 0, 0], "at least five whole numbers"),
-        ([0, 2, 0, 0, 0, 0], "add up to 2 px, the box holds 1"),
-        ([2, -1, 0, 0, 0, 0], "add up to 1 px, the box holds 1"),
-        ([0, 1, -1, 0, -1, 0], "leaves the image of 4 x 3 px"),
-        ([0, 2, 3, 0, 4, 0], "leaves the image of 4 x 3 px"),
-        ([0, 2, 0, 2, 0, 3], "leaves the image of 4 x 3 px"),
-        ([0, 1, 2, 0, 1, 0], "leaves the image of 4 x 3 px"),
-    ],
-)
-def test_what_cvat_stores_unseen_is_checked(points: list[float], message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        from_cvat_runs(points, 1, (3, 4))
-
-
-def test_a_cvat_mask_without_a_pixel_is_none() -> None:
-    assert from_cvat_runs([1, 0, 0, 0, 0], 1, (3, 4)) is None
-
-
-def test_a_loose_box_is_made_tight() -> None:
-    part = from_cvat_runs([5, 1, 6, 0, 0, 3, 2], 1, (3, 4))
-    assert part is not None
-    assert part.box_ltrb == (1, 1, 2, 2)
-
-
-# COCO
-
-
-@given(label_maps, st.sampled_from([0, 5]))
-def test_coco_counts_give_every_region_back(label_map: LabelMap, min_region_px: int) -> None:
-    parts = regions(label_map, min_region_px=min_region_px)
-    read = [from_coco_counts(to_coco_counts(p, label_map.shape), p.class_index, label_map.shape) for p in parts]
-    assert np.array_equal(paint((r for r in read if r), label_map.shape, fill=9), label_map)
-
-
-@given(label_maps)
-def test_pycocotools_reads_our_counts_and_we_read_its(label_map: LabelMap) -> None:
-    h, w = label_map.shape
-    for part in regions(label_map):
-        whole = paint([Region(1, part.top_px, part.left_px, part.bits)], (h, w), fill=0)
-        counts = to_coco_counts(part, (h, w))
-        packed = coco_mask.frPyObjects({"counts": counts, "size": [h, w]}, h, w)
-        assert np.array_equal(coco_mask.decode(packed), whole)
-        theirs = coco_mask.encode(np.asfortranarray(whole))["counts"].decode("ascii")
-        assert unpack_coco_counts(theirs).tolist() == counts
-
-
-@given(st.lists(st.integers(0, 1 << 20), min_size=1, max_size=30))
-def test_compressed_counts_of_any_size_unpack(counts: list[int]) -> None:
-    packed = coco_mask.frPyObjects({"counts": counts, "size": [sum(counts), 1]}, sum(counts), 1)
-    assert unpack_coco_counts(packed["counts"].decode("ascii")).tolist() == counts
-
-
-@given(st.text(st.characters(min_codepoint=40, max_codepoint=130), max_size=40))
-def test_damaged_compressed_counts_are_data_errors_and_nothing_else(text: str) -> None:
-    with suppress(DataError):
-        from_coco_counts(unpack_coco_counts(text), 1, (5, 7))
-
-
-@pytest.mark.parametrize("text", ["", "~~~", "!!", "P", "ÿ", "o" * 20 + "0"])
-def test_damaged_compressed_counts_are_named(text: str) -> None:
-    with pytest.raises(DataError, match="compressed RLE counts are damaged"):
-        unpack_coco_counts(text)
-
-
-@pytest.mark.parametrize("counts", [[], [11], [13], [6, -1, 7], [4, 4, 3]])
-def test_counts_must_fill_the_image(counts: list[int]) -> None:
-    with pytest.raises(DataError, match="the image holds 12"):
-        from_coco_counts(counts, 1, (3, 4))
-
-
-def test_counts_without_a_pixel_are_none() -> None:
-    assert from_coco_counts([12], 1, (3, 4)) is None
-
-
 # polygons and other outlines
 
 
@@ -276,7 +220,7 @@ def test_a_polygon_covers_what_pycocotools_says() -> None:
 def test_polygons_with_several_parts_are_one_region() -> None:
     part = rasterize([[0, 0, 2, 0, 2, 2, 0, 2], [4, 0, 6, 0, 6, 2, 4, 2]], 2, (4, 7))
     assert part is not None
-    assert not part.is_one_component()
+    assert _components(part.bits)[1] == 2
     assert part.bits.tolist() == [[True, True, False, False, True, True]] * 2
 
 
