@@ -9,7 +9,7 @@ import numpy as np
 from annoloop.classes import ClassTable, class_table
 from annoloop.diagnosis import Before, Case, Diagnosis, Files
 from annoloop.error_verdict import change, verdict
-from annoloop.examination import Finding, ErrorTally, no_tally
+from annoloop.examination import ErrorTally, Finding, no_tally
 from annoloop.metrics import Confusion, intervals, scores
 
 CLASSES = class_table(["background", "disc", "ring"], background="background")
