@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,7 @@ def served(project: Path, environment: Mapping[str, str]) -> Iterator[str]:
 @contextmanager
 def looked_at(url: str) -> Iterator[Any]:
     """A page in Chromium."""
+    from playwright.sync_api import TimeoutError as NotThere
     from playwright.sync_api import sync_playwright
 
     flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -71,8 +72,8 @@ def looked_at(url: str) -> Iterator[Any]:
         page.set_default_timeout(15_000)
         page.goto(url)
         page.wait_for_selector("[data-cy='looker']", timeout=90_000)
-        # FiftyOne advertises itself over the grid, once it has settled.
-        page.get_by_role("button", name="Dismiss").click()
+        with suppress(NotThere):  # FiftyOne mostly advertises itself over the grid, once it has settled
+            page.get_by_role("button", name="Dismiss").click(timeout=10_000)
         yield page
         browser.close()
 
