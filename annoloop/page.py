@@ -20,12 +20,24 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 
+_OURS = b'<meta name="generator" content="annoloop">'
+_HEAD_BYTES = 1000
+
 _QUALITY = 85
 
 
 def render(template: str, **values: Any) -> str:
     """A page from one of ``templates/``; every name that it uses must be given."""
     return _environment().get_template(template).render(**values)
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file is a page that was made here, and may be replaced by another."""
+    try:
+        with path.open("rb") as file:
+            return _OURS in file.read(_HEAD_BYTES)
+    except OSError:
+        return False
 
 
 def picture(rgb: npt.NDArray[np.uint8], *, longest_px: int = 480, photo: bool = True) -> str:

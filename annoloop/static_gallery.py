@@ -22,7 +22,7 @@ from annoloop.errors import ConfigError
 from annoloop.fiftyone_dataset import Entry
 from annoloop.gallery import ERROR_COLORS, Panel, overlay, pictures_of
 from annoloop.images import read_image, read_index_png, write_atomic
-from annoloop.page import render
+from annoloop.page import is_ours, render
 from annoloop.plots import Rgb
 from annoloop.progress import Track, silent
 from annoloop.workers import spread
@@ -49,7 +49,7 @@ def export_gallery(
         ConfigError: the folder holds something else.
         DataError: a file cannot be read or written.
     """
-    if folder.exists() and any(folder.iterdir()) and not (folder / _PAGE).is_file():
+    if folder.exists() and any(folder.iterdir()) and not is_ours(folder / _PAGE):
         raise ConfigError("the folder is not empty, and holds no gallery", where=folder, hint="name a new folder")
     ranked = sorted(entries, key=lambda e: (e.dice is None, e.dice, e.sample_id))
     strips = [_Strip(entry, folder / _PICTURES / f"{entry.sample_id}.jpg") for entry in ranked]

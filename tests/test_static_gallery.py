@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -46,12 +47,14 @@ def test_the_worst_come_first_and_every_picture_is_there(loop: Loop, tmp_path: P
 def test_a_gallery_is_replaced_and_anything_else_is_left_alone(loop: Loop, tmp_path: Path) -> None:
     export(loop.project, tmp_path / "gallery")
     assert export(loop.project, tmp_path / "gallery").samples == 11
-    thesis = tmp_path / "mine" / "thesis.tex"
-    thesis.parent.mkdir()
-    thesis.write_text("all I have")
-    with pytest.raises(ConfigError, match="the folder is not empty, and holds no gallery"):
-        export(loop.project, thesis.parent)
-    assert [p.name for p in thesis.parent.iterdir()] == ["thesis.tex"]
+    for name in ("thesis.tex", "index.html"):
+        mine = tmp_path / "mine" / name
+        mine.parent.mkdir()
+        mine.write_text("all I have")
+        with pytest.raises(ConfigError, match="the folder is not empty, and holds no gallery"):
+            export(loop.project, mine.parent)
+        assert [p.read_text() for p in mine.parent.iterdir()] == ["all I have"]
+        shutil.rmtree(mine.parent)
 
 
 def test_without_a_model_there_are_images_and_labels(loop: Loop, tmp_path: Path) -> None:
