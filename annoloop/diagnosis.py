@@ -1,4 +1,4 @@
-"""Many images looked into: their files are read on all cores, their tallies added up, their findings kept.
+"""Many images looked into: their files are read on all cores, their tallies added up, their observations kept.
 
 Knows files, not the project: which run and which judge is settled by whoever makes the cases.  The fact to
 know: pictures are let go as soon as they are counted, so memory stays flat however many images there are.
@@ -16,7 +16,7 @@ import numpy as np
 from annoloop.classes import ClassTable
 from annoloop.config import DataConfig
 from annoloop.dataset import read_label_map
-from annoloop.examination import ErrorTally, Examination, Finding, examine, no_tally
+from annoloop.examination import ErrorTally, Examination, Observation, examine, no_tally
 from annoloop.images import read_index_png
 from annoloop.metrics import Confusion, wrong_px
 from annoloop.progress import Track, silent
@@ -63,7 +63,7 @@ class Diagnosis:
     """The cases of a split, what was found in each, and the tally of all."""
 
     cases: tuple[Case, ...]
-    findings: tuple[Finding, ...]
+    observations: tuple[Observation, ...]
     tally: ErrorTally
 
     @property
@@ -85,11 +85,11 @@ def diagnose(cases: Sequence[Case], data: DataConfig, classes: ClassTable, track
     """
     look = partial(examine_files, data=data, classes=classes)
     found = spread(look, [case.files for case in cases])
-    tally, findings = no_tally(len(classes)), []
+    tally, observations = no_tally(len(classes)), []
     for one in track(found, "looking into errors", len(cases)):
         tally += one.tally
-        findings.append(one.finding)
-    return Diagnosis(tuple(cases), tuple(findings), tally)
+        observations.append(one.observation)
+    return Diagnosis(tuple(cases), tuple(observations), tally)
 
 
 def examine_files(files: Files, *, data: DataConfig, classes: ClassTable) -> Examination:

@@ -180,9 +180,9 @@ _LARGEST: dict[ErrorKind, tuple[str, str]] = {
 
 def _largest(diagnosis: Diagnosis, classes: ClassTable, kind: ErrorKind, show: int) -> Gallery:
     areas = [
-        (case, finding.largest[kind])
-        for case, finding in zip(diagnosis.cases, diagnosis.findings, strict=True)
-        if kind in finding.largest
+        (case, observation.largest[kind])
+        for case, observation in zip(diagnosis.cases, diagnosis.observations, strict=True)
+        if kind in observation.largest
     ]
     areas.sort(key=lambda pair: (-pair[1].area_px, pair[0].sample_id))
     title, about = _LARGEST[kind]
@@ -198,14 +198,14 @@ def _framed_area(case: Case, area: Area, classes: ClassTable) -> Shot:
 def _suspected(diagnosis: Diagnosis, split: str, show: int) -> Gallery:
     """Labels that the model contradicts; those that annotators have corrected are not suspected again."""
     suspects = [
-        (case, finding)
-        for case, finding in zip(diagnosis.cases, diagnosis.findings, strict=True)
-        if finding.belief.reading == "label looks wrong" and not case.corrected
+        (case, observation)
+        for case, observation in zip(diagnosis.cases, diagnosis.observations, strict=True)
+        if observation.belief.reading == "label looks wrong" and not case.corrected
     ]
     suspects.sort(key=lambda pair: (-pair[1].belief.contradiction, pair[0].sample_id))
     shots = [
-        Shot(case, f"{_titled(case)}: contradicts {percent(finding.belief.contradiction, 0)} of the objects")
-        for case, finding in suspects[:show]
+        Shot(case, f"{_titled(case)}: contradicts {percent(observation.belief.contradiction, 0)} of the objects")
+        for case, observation in suspects[:show]
     ]
     about = (
         f"{thousands(len(suspects))} labels that the model contradicts surely, on more than"

@@ -66,7 +66,7 @@ class Area:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Observation:
     """What is remembered of one image: its largest errors, and how far the model believes its label."""
 
     largest: Mapping[ErrorKind, Area]
@@ -78,7 +78,7 @@ class Examination:
     """All that is learned from one image."""
 
     tally: ErrorTally
-    finding: Finding
+    observation: Observation
 
 
 def no_tally(class_count: int) -> ErrorTally:
@@ -109,11 +109,11 @@ def examine(
         *_confidence_counts(truth, prediction, confidence, classes),
     )
     said, sure = (prediction, confidence) if judge is None else judge
-    finding = Finding(
+    observation = Observation(
         {kind: _area(one) for kind, one in largest_of_each_kind(truth, prediction, confidence, classes).items()},
         belief(truth, said, sure, classes),
     )
-    return Examination(tally, finding)
+    return Examination(tally, observation)
 
 
 def object_counts(truth: LabelMap, prediction: LabelMap, classes: ClassTable) -> Ints:

@@ -36,7 +36,7 @@ def test_files_say_what_their_arrays_say_and_add_up(tmp_path: Path, count: int) 
     made = [case(tmp_path, number) for number in range(count)]
     found = diagnose([one for one, _ in made], DataConfig(root=tmp_path, splits={"val": "val"}), CLASSES)
     alone = [examine(truth, said, sure, CLASSES) for _, (truth, said, sure, *_) in made]
-    assert found.findings == tuple(one.finding for one in alone)
+    assert found.observations == tuple(one.observation for one in alone)
     summed = sum((one.tally for one in alone), no_tally(3))
     for name in ("objects", "boundary", "confidence", "class_confidence"):
         assert (getattr(found.tally, name) == getattr(summed, name)).all()
@@ -47,18 +47,18 @@ def test_files_say_what_their_arrays_say_and_add_up(tmp_path: Path, count: int) 
 def test_a_judge_is_heard_about_the_label_and_nothing_else(tmp_path: Path) -> None:
     data = DataConfig(root=tmp_path, splits={"val": "val"})
     judged, (truth, said, sure, other, other_sure) = case(tmp_path, 1, judged=True)
-    (finding,) = diagnose([judged], data, CLASSES).findings
-    assert finding == examine(truth, said, sure, CLASSES, judge=(other, other_sure)).finding
-    (own,) = diagnose([case(tmp_path, 1)[0]], data, CLASSES).findings
-    assert own.largest == finding.largest
-    assert own.belief.quality != finding.belief.quality
+    (observation,) = diagnose([judged], data, CLASSES).observations
+    assert observation == examine(truth, said, sure, CLASSES, judge=(other, other_sure)).observation
+    (own,) = diagnose([case(tmp_path, 1)[0]], data, CLASSES).observations
+    assert own.largest == observation.largest
+    assert own.belief.quality != observation.belief.quality
 
 
 def test_masks_are_read_as_the_project_stores_them(tmp_path: Path) -> None:
     one, (truth, said, sure, *_) = case(tmp_path, 1)
     data = DataConfig(root=tmp_path, splits={"val": "val"}, reduce_zero_label=True)
-    (finding,) = diagnose([one], data, CLASSES).findings
-    assert finding == examine(truth - np.uint8(1), said, sure, CLASSES).finding
+    (observation,) = diagnose([one], data, CLASSES).observations
+    assert observation == examine(truth - np.uint8(1), said, sure, CLASSES).observation
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from annoloop.classes import class_table
 from annoloop.config import DataConfig
 from annoloop.diagnosis import Before, Case, Diagnosis, Files
 from annoloop.error_galleries import CHANGED, Gallery, Shot, change_galleries, draw, galleries, window
-from annoloop.examination import Area, Finding, no_tally
+from annoloop.examination import Area, Observation, no_tally
 from annoloop.images import IndexImage, encode_index_png
 from annoloop.label_quality import Belief
 from annoloop.metrics import Confusion
@@ -35,9 +35,9 @@ def case(name: str, dice: float = 0.5, counted: Confusion | None = None, correct
     return Case(name, FILES, dice, counts() if counted is None else counted, corrected)
 
 
-def shown(cases: list[Case], findings: list[Finding] | None = None, show: int = 2) -> dict[str, Gallery]:
-    nothing = [Finding({}, BELIEVED)] * len(cases)
-    diagnosis = Diagnosis(tuple(cases), tuple(nothing if findings is None else findings), no_tally(3))
+def shown(cases: list[Case], observations: list[Observation] | None = None, show: int = 2) -> dict[str, Gallery]:
+    nothing = [Observation({}, BELIEVED)] * len(cases)
+    diagnosis = Diagnosis(tuple(cases), tuple(nothing if observations is None else observations), no_tally(3))
     return {one.title: one for one in galleries(diagnosis, CLASSES, "val", show)}
 
 
@@ -65,8 +65,8 @@ def test_of_each_class_the_worst_image_is_shown_the_worst_class_first() -> None:
 
 def test_the_largest_areas_come_first_and_say_what_they_are() -> None:
     areas = [Area(px, (0, 0, 5, 5), 1, 0, 0.91) for px in (10, 1240, 70)]
-    findings = [Finding({"missed": area}, BELIEVED) for area in areas]
-    found = shown([case("a"), case("b"), case("c")], findings)
+    observations = [Observation({"missed": area}, BELIEVED) for area in areas]
+    found = shown([case("a"), case("b"), case("c")], observations)
     assert names(found["Biggest missed"]) == ["b", "c"]
     assert found["Biggest missed"].shots[0].area == areas[1]
     assert "1\u202f240 px of disc taken for background, confidence 0.91" in found["Biggest missed"].shots[0].caption
@@ -75,7 +75,7 @@ def test_the_largest_areas_come_first_and_say_what_they_are() -> None:
 
 def test_labels_that_look_wrong_are_suspected_unless_annotators_corrected_them() -> None:
     said = ((0.2, 0.9, 0.3), (0.2, 0.8, 0.7), (0.3, 0.3, 0.1), (0.9, 0.9, 0.0))
-    wrong, worse, hard, fine = (Finding({}, Belief(*numbers)) for numbers in said)
+    wrong, worse, hard, fine = (Observation({}, Belief(*numbers)) for numbers in said)
     cases = [case("a"), case("b"), case("c"), case("d"), case("e", corrected=True)]
     gallery = shown(cases, [wrong, worse, hard, fine, worse])["Suspected label errors"]
     assert names(gallery) == ["b", "a"]

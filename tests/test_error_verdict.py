@@ -9,7 +9,8 @@ import numpy as np
 from annoloop.classes import ClassTable, class_table
 from annoloop.diagnosis import Before, Case, Diagnosis, Files
 from annoloop.error_verdict import change, verdict
-from annoloop.examination import ErrorTally, Finding, no_tally
+from annoloop.examination import ErrorTally, Observation, no_tally
+from annoloop.label_quality import Belief
 from annoloop.metrics import Confusion, intervals, scores
 
 CLASSES = class_table(["background", "disc", "ring"], background="background")
@@ -21,7 +22,7 @@ BAD = np.array([[880, 20, 0], [30, 10, 10], [0, 0, 50]], np.int64)
 
 def said(counts: list[Confusion], tally: ErrorTally | None = None, classes: ClassTable = CLASSES) -> tuple[str, ...]:
     cases = tuple(Case(str(n), FILES, 0.5, one, corrected=False) for n, one in enumerate(counts))
-    found = Diagnosis(cases, (Finding({}, 0.9, 0.9),) * len(cases), tally or no_tally(len(classes)))
+    found = Diagnosis(cases, (Observation({}, Belief(0.9, 0.9, 0.0)),) * len(cases), tally or no_tally(len(classes)))
     return verdict(
         found, scores(found.counts.sum(0), classes.background_index), intervals(found.counts), classes, "val"
     )

@@ -46,7 +46,7 @@ def test_objects_are_the_components_of_the_truth(seed: int, classes: ClassTable)
 def test_the_largest_areas_are_the_largest_components_of_their_kind(seed: int) -> None:
     truth, prediction, confidence = patches(seed)
     wrong = (truth != prediction) & (truth != IGNORE)
-    found = examine(truth, prediction, confidence, CLASSES).finding.largest
+    found = examine(truth, prediction, confidence, CLASSES).observation.largest
     kinds = {"missed": prediction == 0, "invented": truth == 0, "confused": (truth != 0) & (prediction != 0)}
     for kind, where in kinds.items():
         areas = []
@@ -61,8 +61,8 @@ def test_an_area_says_where_it_is_and_how_sure_the_model_was() -> None:
     truth, prediction = np.zeros((20, 30), np.uint8), np.zeros((20, 30), np.uint8)
     truth[2:6, 3:8] = 1
     confidence = np.full((20, 30), 51, np.uint8)
-    finding = examine(truth, prediction, confidence, CLASSES).finding
-    assert finding.largest == {"missed": Area(20, (3, 2, 8, 6), 1, 0, 0.2)}
+    observation = examine(truth, prediction, confidence, CLASSES).observation
+    assert observation.largest == {"missed": Area(20, (3, 2, 8, 6), 1, 0, 0.2)}
 
 
 def test_confidences_are_counted_everywhere_and_where_a_class_is_predicted() -> None:
@@ -81,7 +81,7 @@ def test_tallies_add_up_and_travel_between_processes() -> None:
     one, two = (examine(*patches(seed), CLASSES) for seed in (1, 2))
     summed = no_tally(3) + one.tally + two.tally
     copied = pickle.loads(pickle.dumps(one))
-    assert copied.finding == one.finding
+    assert copied.observation == one.observation
     assert (summed.objects == copied.tally.objects + two.tally.objects).all()
     assert (summed.boundary == one.tally.boundary + two.tally.boundary).all()
     assert summed.confidence.sum() > one.tally.confidence.sum() > 0
@@ -93,16 +93,16 @@ def test_a_label_is_held_against_its_judge_and_scored_against_the_run() -> None:
     contradiction[5:15, 5:15] = 1
     own = examine(truth, truth, sure, CLASSES)
     judged = examine(truth, truth, sure, CLASSES, judge=(contradiction, sure))
-    assert (own.finding.belief.reading, judged.finding.belief.reading) == (None, "label looks wrong")
-    assert judged.finding.largest == own.finding.largest == {}
+    assert (own.observation.belief.reading, judged.observation.belief.reading) == (None, "label looks wrong")
+    assert judged.observation.largest == own.observation.largest == {}
 
 
 def test_an_image_that_is_ignored_everywhere_says_nothing() -> None:
     ignored, anything = np.full((9, 9), IGNORE, np.uint8), np.full((9, 9), 77, np.uint8)
     found = examine(ignored, anything, anything, CLASSES)
-    assert found.finding.largest == {}
-    assert found.finding.belief.reading is None
-    assert math.isnan(found.finding.belief.quality)
+    assert found.observation.largest == {}
+    assert found.observation.belief.reading is None
+    assert math.isnan(found.observation.belief.quality)
     assert found.tally.objects.sum() == found.tally.boundary.sum() == found.tally.confidence.sum() == 0
 
 
