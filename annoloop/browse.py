@@ -14,7 +14,7 @@ from pathlib import Path
 from annoloop import app_masks
 from annoloop.beliefs import beliefs, readings
 from annoloop.dataset import Sample
-from annoloop.fiftyone_app import App, check_port
+from annoloop.fiftyone_app import App, check_port, start
 from annoloop.fiftyone_dataset import Board, Entry, marks_set_in_app, update_dataset
 from annoloop.metrics import dice
 from annoloop.progress import Track, silent
@@ -67,12 +67,13 @@ def browse(project: Project, *, port: int | None, open_page: bool = True, track:
         MissingExtraError: FiftyOne is not installed.
         ConfigError: there is no MongoDB, or the port is taken.
     """
-    if port is not None:
-        check_port(port)
+    if port is None:
+        return BrowseSession(refresh(project, track), None, lambda: None)
+    check_port(port)
+    started = start(lambda: App(port))  # should the rest fail, the server ends with this process
     report = refresh(project, track)
-    app = None if port is None else App(report.dataset, port=port, open_page=open_page)
-    url = None if app is None else app.url
-    return BrowseSession(replace(report, url=url), app, lambda: _take_over_marks(project))
+    url = started().show(report.dataset, open_page=open_page)
+    return BrowseSession(replace(report, url=url), started(), lambda: _take_over_marks(project))
 
 
 def export(project: Project, folder: Path, track: Track = silent) -> ExportReport:
@@ -96,9 +97,10 @@ def refresh(project: Project, track: Track = silent) -> BrowseReport:
         ConfigError: there is no MongoDB.
         DataError: a file cannot be read.
     """
-    _take_over_marks(project)  # first, so that a FiftyOne that is not there is told at once
-    looked, marks = _look(project, track), project.ledger.marks()
+    looked = _look(project, track)
     entries = _for_app(project, looked, _entries(project, looked, track), track)
+    _take_over_marks(project)
+    marks = project.ledger.marks()
     entries = [replace(entry, marked=entry.sample_id in marks) for entry in entries]
     updated = update_dataset(dataset_name(project), entries, _board(project), track)
     scored = sum(entry.dice is not None for entry in entries)

@@ -12,17 +12,23 @@ import importlib.util
 import logging
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
+import webbrowser
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from annoloop.errors import ConfigError, MissingExtraError
 
 ADDRESS = "127.0.0.1"
+
+T = TypeVar("T")
 
 
 def mongod_path() -> Path | None:
@@ -51,21 +57,31 @@ def check_port(port: int) -> None:
 
 
 class App:
-    """The running App; ``wait`` blocks until it is closed or ^C."""
+    """The App's server; ``wait`` blocks until ^C."""
 
-    def __init__(self, name: str, *, port: int, open_page: bool) -> None:
-        """Start it on 127.0.0.1, on a port that is free.
+    def __init__(self, port: int) -> None:
+        """Start it on 127.0.0.1, on a port that is free; it shows nothing yet.
 
         Raises:
             MissingExtraError: FiftyOne is not installed.
             ConfigError: there is no MongoDB.
         """
-        fo = fiftyone()
-        self.url = f"http://{ADDRESS}:{port}/datasets/{name}"
-        self._session = fo.launch_app(fo.load_dataset(name), address=ADDRESS, port=port, remote=not open_page)
+        self._port = port
+        # Ours is to open the page: FiftyOne would do so before there is anything to see.
+        self._session = fiftyone().launch_app(address=ADDRESS, port=port, remote=True)
+
+    def show(self, name: str, *, open_page: bool) -> str:
+        """Show a dataset; returns the page's address."""
+        self._session.dataset = fiftyone().load_dataset(name)
+        url = f"http://{ADDRESS}:{self._port}/datasets/{name}"
+        if open_page:
+            webbrowser.open(url)
+        return url
 
     def wait(self, meanwhile: Callable[[], None]) -> None:
-        """Serve until ^C; ``meanwhile`` is called every two seconds."""
+        """Serve until ^C, SIGTERM or a hang-up; ``meanwhile`` is called every two seconds."""
+        for ending in (signal.SIGTERM, signal.SIGHUP):  # a closed ssh session would leave the App's server behind
+            signal.signal(ending, signal.default_int_handler)
         try:
             while True:
                 time.sleep(_PAUSE_S)
@@ -83,7 +99,24 @@ _WAYS_OUT = (
     " FIFTYONE_DATABASE_URI to a running one, or write pages instead: annoloop browse --export DIR"
 )
 _PLUGIN_LINK = "annoloop"
+_STARTING = threading.Lock()
 _PAUSE_S = 2.0
+
+
+def start(work: Callable[[], T]) -> Callable[[], T]:
+    """Begin in a thread what needs FiftyOne; its start takes seconds, half of them it waits for other processes.
+
+    Returns what waits for the result, and raises what ``work`` raised.
+
+    Raises:
+        MissingExtraError: FiftyOne is not installed.
+        ConfigError: there is no MongoDB.  Both are known at once.
+    """
+    _check_installed()
+    thread = ThreadPoolExecutor(1)
+    started = thread.submit(work)
+    thread.shutdown(wait=False)
+    return started.result
 
 
 def fiftyone() -> Any:
@@ -93,16 +126,14 @@ def fiftyone() -> Any:
         MissingExtraError: it is not installed.
         ConfigError: it found no MongoDB.
     """
+    with _STARTING:
+        return _started()
+
+
+def _started() -> Any:
+    _check_installed()
     os.environ.setdefault("FIFTYONE_DO_NOT_TRACK", "true")
     logging.getLogger("fiftyone").setLevel(logging.ERROR)
-    if importlib.util.find_spec("fiftyone") is None:
-        raise MissingExtraError("fiftyone", "app")
-    if not os.environ.get("FIFTYONE_DATABASE_URI") and mongod_path() is None:
-        raise ConfigError(
-            "FiftyOne has no MongoDB",
-            where="mongod",
-            hint=_WAYS_OUT,
-        )
     if not os.environ.get("FIFTYONE_DATABASE_URI"):
         # It would remark on every start that the mongod which comes with it is an old one.
         os.environ.setdefault("FIFTYONE_DATABASE_VALIDATION", "false")
@@ -117,6 +148,13 @@ def fiftyone() -> Any:
     package.config.show_progress_bars = False
     _add_plugin(package.config)
     return package
+
+
+def _check_installed() -> None:
+    if importlib.util.find_spec("fiftyone") is None:
+        raise MissingExtraError("fiftyone", "app")
+    if not os.environ.get("FIFTYONE_DATABASE_URI") and mongod_path() is None:
+        raise ConfigError("FiftyOne has no MongoDB", where="mongod", hint=_WAYS_OUT)
 
 
 def _add_plugin(config: Any) -> None:

@@ -6,6 +6,7 @@ does not put the worst images first.
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -90,18 +91,25 @@ def update_dataset(name: str, entries: Sequence[Entry], board: Board, track: Tra
         for entry in entries
         if entry.sample_id in known and known[entry.sample_id].fields != _fields(entry, board.classes)
     }
-    fresh = (
-        _filled(fo.Sample(filepath=str(e.image)), e, board, fo) for e in track(new, "adding to FiftyOne", len(new))
-    )
-    # The fields are there and of their type; to have each sample checked for it takes as long as to add it.
-    dataset.add_samples(fresh, expand_schema=False, validate=False, progress=False, num_samples=len(new))
+    _add(dataset, new, board, track)
     if changed:
         samples = dataset.select(list(changed)).iter_samples(autosave=True)
         for sample in track(samples, "updating FiftyOne", len(changed)):
-            _filled(sample, changed[sample.id], board, fo)
+            _overwrite(sample, changed[sample.id], board, fo)
     _remember_marks(dataset, [entry.sample_id for entry in entries if entry.marked])
     _save_views(dataset, board, fo)
     return len(gone) + len(new) + len(changed)
+
+
+def _add(dataset: Any, new: Sequence[Entry], board: Board, track: Track) -> None:
+    fo = fiftyone()
+    fresh = (_new_sample(entry, board, fo) for entry in track(new, "adding to FiftyOne", len(new)))
+    gc.freeze()  # else Python looks through FiftyOne's million objects again and again, a third of the time
+    try:
+        # The fields are there and of their type; to have each sample checked for it takes as long as to add it.
+        dataset.add_samples(fresh, expand_schema=False, validate=False, progress=False, num_samples=len(new))
+    finally:
+        gc.unfreeze()
 
 
 def marks_set_in_app(name: str) -> tuple[set[str], set[str]]:
@@ -193,21 +201,35 @@ def _stored(dataset: Any, classes: ClassTable) -> dict[str, _Stored]:
     return found
 
 
-def _filled(sample: Any, entry: Entry, board: Board, fo: Any) -> Any:
+def _new_sample(entry: Entry, board: Board, fo: Any) -> Any:
+    """All fields at once: to set them one by one takes twice as long."""
+    return fo.Sample(filepath=str(entry.image), tags=_tags(entry, ()), **_values(entry, board.classes, fo))
+
+
+def _overwrite(sample: Any, entry: Entry, board: Board, fo: Any) -> None:
     sample.filepath = str(entry.image)
-    sample["annoloop_id"] = entry.sample_id
-    for name in _SCALARS.keys() - {"annoloop_id"}:
-        sample[name] = getattr(entry, name)
-    for name in _MASKS:
-        path = getattr(entry, name)
-        sample[name] = None if path is None else fo.Segmentation(mask_path=str(path))
+    sample.tags = _tags(entry, sample.tags)
+    for name, value in _values(entry, board.classes, fo).items():
+        sample[name] = value
+
+
+def _values(entry: Entry, classes: ClassTable, fo: Any) -> dict[str, Any]:
+    """The fields of a sample that are annoloop's own."""
+    paths = {name: getattr(entry, name) for name in _MASKS}
     per_class = entry.class_dice or {}
-    values = {field.partition(".")[2]: per_class.get(name) for name, field in class_fields(board.classes).items()}
-    sample["class_dice"] = fo.DynamicEmbeddedDocument(**values)
-    sample["history"] = list(entry.history)
-    theirs = [tag for tag in sample.tags if tag not in (MARK_TAG, entry.split)]  # tags of people's own stay
-    sample.tags = [entry.split, *([MARK_TAG] if entry.marked else []), *theirs]
-    return sample
+    by_field = {field.partition(".")[2]: per_class.get(name) for name, field in class_fields(classes).items()}
+    return {
+        **{name: getattr(entry, name) for name in _SCALARS if name != "annoloop_id"},
+        **{name: None if path is None else fo.Segmentation(mask_path=str(path)) for name, path in paths.items()},
+        "annoloop_id": entry.sample_id,
+        "class_dice": fo.DynamicEmbeddedDocument(**by_field),
+        "history": list(entry.history),
+    }
+
+
+def _tags(entry: Entry, present: Iterable[str]) -> list[str]:
+    theirs = [tag for tag in present if tag not in (MARK_TAG, entry.split)]  # tags of people's own stay
+    return [entry.split, *([MARK_TAG] if entry.marked else []), *theirs]
 
 
 def _describe(dataset: Any, board: Board, fo: Any) -> None:

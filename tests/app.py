@@ -9,8 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -49,14 +47,15 @@ def served(project: Path, environment: Mapping[str, str]) -> Iterator[str]:
     with (project / "browse.log").open("w+") as log:
         child = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         try:
-            _wait_for(f"http://127.0.0.1:{port}/", child, log.name)
+            _wait_until_told(child, Path(log.name))
             yield f"http://127.0.0.1:{port}"
         finally:
-            child.send_signal(signal.SIGINT)
+            child.send_signal(signal.SIGHUP)  # as a closed ssh session does
             try:
-                child.wait(20)
+                assert child.wait(20) == 0
             except subprocess.TimeoutExpired:
                 os.killpg(child.pid, signal.SIGKILL)
+                raise
 
 
 @contextmanager
@@ -78,15 +77,13 @@ def looked_at(url: str) -> Iterator[Any]:
         browser.close()
 
 
-def _wait_for(url: str, child: subprocess.Popen[bytes], log: str) -> None:
+def _wait_until_told(child: subprocess.Popen[bytes], log: Path) -> None:
+    """Until the address is printed; the port answers before that, with nothing to see."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if child.poll() is not None:
-            pytest.fail(f"browse ended with {child.returncode}:\n{Path(log).read_text()}")
-        try:
-            urllib.request.urlopen(url, timeout=5)
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(0.5)
-        else:
+            pytest.fail(f"browse ended with {child.returncode}:\n{log.read_text()}")
+        if '"url"' in log.read_text():
             return
-    pytest.fail(f"nothing answers at {url}:\n{Path(log).read_text()}")
+        time.sleep(0.5)
+    pytest.fail(f"the App did not come up:\n{log.read_text()}")
