@@ -162,17 +162,28 @@ def to_coco_command(
 @click.option("--out", type=FOLDER, required=True, help="Folder for the masks; nothing in it is overwritten.")
 @click.option("--images", type=FOLDER, help="Folder of the images, to report missing ones.")
 @click.option("--own-classes", is_flag=True, help="Use the file's classes instead of the project's.")
+@click.option("--workers", type=click.IntRange(1), help="Processes; default: one for each core.")
 @common
-def from_coco_command(file: Path, out: Path, images: Path | None, own_classes: bool, **options: Any) -> None:
+def from_coco_command(
+    file: Path, out: Path, images: Path | None, own_classes: bool, workers: int | None, **options: Any
+) -> None:
     """Paint the annotations of a COCO file as index PNGs."""
     from annoloop.convert import from_coco
 
     screen = open_screen(options)
     if own_classes:
-        screen.result(from_coco(file, out, images_dir=images, track=screen.track))
+        screen.result(from_coco(file, out, images_dir=images, workers=workers, track=screen.track))
         return
     with opened_project(options, screen) as project:
-        report = from_coco(file, out, project.config.data, project.classes, images_dir=images, track=screen.track)
+        report = from_coco(
+            file,
+            out,
+            project.config.data,
+            project.classes,
+            images_dir=images,
+            workers=workers,
+            track=screen.track,
+        )
     screen.result(report)
 
 

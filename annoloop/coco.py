@@ -79,12 +79,15 @@ def encode(
     label_map: LabelMap, classes: ClassTable, *, image_id: int, first_id: int, min_region_px: int = 0
 ) -> list[Json]:
     """One annotation per region; what an uncovered pixel means anyway (background or ignore) has none."""
+    found = encode_unnumbered(label_map, classes, min_region_px=min_region_px)
+    return [{"id": number, "image_id": image_id, **body} for number, body in enumerate(found, first_id)]
+
+
+def encode_unnumbered(label_map: LabelMap, classes: ClassTable, *, min_region_px: int = 0) -> list[Json]:
+    """The same without ``id`` and ``image_id``."""
     found = coco_masks(label_map, skip=(classes.fill_index,), min_region_px=min_region_px)
     height, width = label_map.shape
-    return [
-        {"id": number, "image_id": image_id, **_body(mask, (height, width), classes)}
-        for number, mask in enumerate(found, first_id)
-    ]
+    return [_body(mask, (height, width), classes) for mask in found]
 
 
 def read_images(document: Mapping[str, Any], where: object) -> list[CocoImage]:

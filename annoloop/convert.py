@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 
 from annoloop import coco
 from annoloop.classes import ClassTable
+from annoloop.coco_file import annotation_texts, coco_writer
 from annoloop.config import DataConfig
 from annoloop.dataset import Sample, check_label_map, read_label_map, to_stored
 from annoloop.errors import DataError
@@ -62,19 +63,16 @@ def to_coco(
     Raises:
         DataError: a mask cannot be used, or the file cannot be written.
     """
-    document: dict[str, Any] = {**coco.header(classes), "images": [], "annotations": []}
     listed = list(samples)
     labelled = [sample for sample in listed if sample.mask is not None]
+    if not labelled:
+        raise DataError("no image with a mask to convert", where=data.root)
     encode = partial(_encode, data=data, classes=classes, min_region_px=min_region_px)
     encoded = track(spread(encode, labelled, workers), "converting masks", len(labelled))
-    for image_id, (sample, (size_hw, found)) in enumerate(zip(labelled, encoded, strict=True), 1):
-        document["images"].append(coco.image_entry(image_id, f"{sample.id}{data.image_suffix}", size_hw))
-        for one in found:
-            document["annotations"].append({**one, "id": len(document["annotations"]) + 1, "image_id": image_id})
-    if not document["images"]:
-        raise DataError("no image with a mask to convert", where=data.root)
-    write_atomic(out, json.dumps(document).encode())
-    return ToCocoReport(out, len(document["images"]), len(document["annotations"]), _without_mask(listed))
+    with coco_writer(out, classes) as file:
+        for sample, (size_hw, annotations) in zip(labelled, encoded, strict=True):
+            file.add(f"{sample.id}{data.image_suffix}", size_hw, annotations)
+    return ToCocoReport(out, file.image_count, file.annotation_count, _without_mask(listed))
 
 
 def from_coco(
@@ -84,11 +82,15 @@ def from_coco(
     classes: ClassTable | None = None,
     *,
     images_dir: Path | None = None,
+    workers: int | None = None,
     track: Track = silent,
 ) -> FromCocoReport:
     """Write one index PNG per image of a COCO file below ``out``; classes default to the file's own.
 
     A PNG that is there already with other pixels is never overwritten (law 3).
+
+    Args:
+        workers: processes; default: usable cores.
 
     Raises:
         DataError: not a COCO file, a segmentation that cannot be read, a file in the way.
@@ -97,13 +99,10 @@ def from_coco(
     images = coco.read_images(document, file)
     table = classes or coco.read_classes(document)
     index_of = coco.class_index_of_category(document, table, file)
-    notes = _missing_images(images, images_dir)
-    written = 0
-    targets = {image.id: _target(out, image.file_name, data, file) for image in images}
-    for image in track(images, "painting masks", len(images)):
-        read = coco.read_label_map(image, table, index_of, file)
-        notes += [f"{image.file_name}: {note}" for note in read.notes]
-        written += _write(targets[image.id], read, data)
+    items = [(image, _target(out, image.file_name, data, file)) for image in images]
+    paint = partial(_paint, data=data, classes=table, index_of=index_of, where=file)
+    painted = list(track(spread(paint, items, workers), "painting masks", len(items)))
+    written = sum(one.written for one in painted)
     return FromCocoReport(
         out,
         len(images),
@@ -111,19 +110,37 @@ def from_coco(
         written,
         len(images) - written,
         table.names,
-        tuple(notes),
+        (*_missing_images(images, images_dir), *(note for one in painted for note in one.notes)),
     )
 
 
 def _encode(
     sample: Sample, data: DataConfig, classes: ClassTable, min_region_px: int
-) -> tuple[tuple[int, int], list[dict[str, Any]]]:
-    """The size of a mask (height, width) and its annotations, whose numbers are given later."""
+) -> tuple[tuple[int, int], list[str]]:
+    """The size of a mask (height, width) and its annotations as JSON, whose numbers are given later."""
     assert sample.mask is not None
     label_map = read_label_map(sample.mask, data)
     size_hw = image_size_hw(sample.image)
     check_label_map(label_map, size_hw, classes, sample.mask)
-    return size_hw, coco.encode(label_map, classes, image_id=0, first_id=0, min_region_px=min_region_px)
+    return size_hw, annotation_texts(coco.encode_unnumbered(label_map, classes, min_region_px=min_region_px))
+
+
+@dataclass(frozen=True, slots=True)
+class _Painted:
+    written: bool
+    notes: tuple[str, ...]
+
+
+def _paint(
+    item: tuple[coco.CocoImage, Path],
+    data: DataConfig | None,
+    classes: ClassTable,
+    index_of: Mapping[int, int],
+    where: Path,
+) -> _Painted:
+    image, target = item
+    read = coco.read_label_map(image, classes, index_of, where)
+    return _Painted(_write(target, read, data), tuple(f"{image.file_name}: {note}" for note in read.notes))
 
 
 def _without_mask(samples: Iterable[Sample]) -> tuple[str, ...]:

@@ -12,8 +12,11 @@ import hashlib
 import io
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -184,7 +187,16 @@ def encode_index_png(mask: IndexImage) -> bytes:
 
 
 def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Write a file whole or not at all: beside it first, flushed to disk, then ``os.replace``.
+    """Write a file whole or not at all; as ``open_atomic``."""
+    with open_atomic(path, durable=durable) as stream:
+        stream.write(data)
+
+
+@contextmanager
+def open_atomic(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
+    """A file that is there whole or, if anything is raised, not at all.
+
+    It is written beside its place, flushed to disk, and put there by ``os.replace``.
 
     Args:
         durable: False for what can be made again: not flushed, which takes longer than all the rest.
@@ -197,16 +209,18 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
+            yield stream
             if durable:
                 stream.flush()
                 os.fsync(stream.fileno())
         os.chmod(temporary, path.stat().st_mode if path.exists() else 0o644)  # noqa: PTH101 - mkstemp's path is a str
         os.replace(temporary, path)  # noqa: PTH105
-    except OSError as error:
+    except BaseException as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-        raise unwritable(path, error) from error
+        if isinstance(error, OSError):
+            raise unwritable(path, error) from error
+        raise
 
 
 def remove(path: Path) -> bool:

@@ -36,7 +36,7 @@ LEVELS = {
         "examination", "findings",
     ),  # one kind of thing on disk or on the wire
     4: (
-        "ledger", "cvat", "fiftyone_app", "context", "training_view", "mmseg_parts", "mmseg_data",
+        "ledger", "coco_file", "cvat", "fiftyone_app", "context", "training_view", "mmseg_parts", "mmseg_data",
         "mmseg_device", "diagnosis", "sample_facts", "scan",
     ),  # one outside system each, or many files
     5: (

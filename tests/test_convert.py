@@ -61,6 +61,17 @@ def test_several_processes_write_the_same_file_as_one_and_name_a_broken_mask(tmp
     for workers in (1, 2):
         to_coco(samples, data, CLASSES, tmp_path / f"{workers}.json", workers=workers)
     assert (tmp_path / "1.json").read_bytes() == (tmp_path / "2.json").read_bytes()
+    for workers in (1, 2):
+        read = from_coco(tmp_path / "1.json", tmp_path / f"masks{workers}", data, workers=workers)
+        assert read.written == FEW + 6
+        for sample in samples:
+            assert sample.mask is not None
+            back = tmp_path / f"masks{workers}" / f"{sample.id}.png"
+            assert np.array_equal(read_index_png(back).values, read_index_png(sample.mask).values)
+    target = tmp_path / "masks2" / f"{samples[50].id}.png"
+    write_atomic(target, encode_index_png(IndexImage(np.full((8, 9), 7, np.uint8))))
+    with pytest.raises(DataError, match=r"050\.png: is there already with other pixels"):
+        from_coco(tmp_path / "1.json", tmp_path / "masks2", data, workers=2)
     mask = tmp_path / "ann_dir" / "train" / "050.png"
     mask.write_bytes(mask.read_bytes()[:60])
     with pytest.raises(DataError, match=r"050\.png: cannot be read"):
