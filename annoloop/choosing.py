@@ -24,24 +24,13 @@ from annoloop.criteria import (
 )
 from annoloop.dataset import Sample
 from annoloop.errors import ConfigError, DataError
-from annoloop.label_quality import Reading
-from annoloop.planning import PushRequest
+from annoloop.planning import ChosenImage, PushRequest
 from annoloop.progress import Say, Track
 from annoloop.project import Project
 from annoloop.schema import ImageRow, RunRow
 from annoloop.scoring import Watch, predict, score
 from annoloop.selection import Candidate, choose
 from annoloop.twins import looks_of
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ChosenImage:
-    """An image of the task, its score (None where the criterion says nothing) and what that looks like."""
-
-    sample: Sample
-    row: ImageRow
-    score: float | None
-    reading: Reading | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +22,11 @@ from annoloop.images import decode_index_png, encode_index_png, read_bytes
 from annoloop.masks import LabelMap, Region, coverage, paint
 from annoloop.progress import Track
 from annoloop.project import Project
+from annoloop.project_files import ProjectFiles
 from annoloop.runs import from_cvat_runs
 from annoloop.schema import FrameRow, IssueRow, TaskRow
 from annoloop.shapes import Drawing, draw, read_regions
+from annoloop.workers import FEW_HEAVY, spread
 
 Counts = npt.NDArray[np.int64]
 """int64 (256,): pixels by class index."""
@@ -84,9 +87,12 @@ class TaskReading:
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """What reading one frame needs to know of its task; ``pending`` are masks that will be on disk by then."""
+    """What reading one frame needs to know of its task; worker processes can be given it.
 
-    project: Project
+    ``pending``: masks that will be on disk by then.
+    """
+
+    files: ProjectFiles
     task: TaskRow
     labels: Mapping[int, str]
     issues: Sequence[IssueRow]
@@ -118,7 +124,7 @@ def read_task(
     frames = {frame.name: frame for frame in server.frames(task.cvat_id)}
     rows = project.ledger.frames(task.id)
     _check_frames(rows, frames, jobs, server.task_url(task.cvat_id))
-    reader = _Reader(project, task, labels, project.ledger.issues(task.id), pending)
+    reader = _Reader(project.files, task, labels, project.ledger.issues(task.id), pending)
     wanted = [job for job in jobs if job.finished or include_unfinished]
     found = [
         one
@@ -157,17 +163,19 @@ def _read_job(
     for shape in server.job_shapes(job.id):
         shapes.setdefault(shape.frame, []).append(shape)
     present = [(row, frames[row.name]) for row in rows if not frames[row.name].deleted]
-    found = [_read_frame(reader, row, frame, shapes.get(frame.index, [])) for row, frame in present]
+    drawn = [(row, frame, shapes.get(frame.index, [])) for row, frame in present]
+    found = spread(partial(_read_frame, reader=reader), drawn, few=FEW_HEAVY)
     # In a job that goes on, a frame as it was pushed has not been looked at yet.
     return [one for one in found if job.finished or one.touched]
 
 
-def _read_frame(reader: _Reader, row: FrameRow, frame: Frame, shapes: Sequence[Shape]) -> Correction:
+def _read_frame(drawn: tuple[FrameRow, Frame, Sequence[Shape]], reader: _Reader) -> Correction:
+    row, frame, shapes = drawn
     unknown = {shape.label_id for shape in shapes} - set(reader.labels)
     if unknown:
         raise CvatError(f"a shape has the unknown label id {min(unknown)}", where=f"frame {frame.name}")
     digests = tuple(sorted(shape_digest(s, reader.labels[s.label_id]) for s in shapes))
-    last = reader.project.object_label_map(row.pushed_sha256)
+    last = reader.files.object_label_map(row.pushed_sha256)
     label_map, overlap_px, uncovered_px = last, 0, 0
     if digests != row.shapes:
         label_map, overlap_px, uncovered_px = _painted(reader, row, frame, shapes)
@@ -182,7 +190,7 @@ def _read_frame(reader: _Reader, row: FrameRow, frame: Frame, shapes: Sequence[S
 
 def _painted(reader: _Reader, row: FrameRow, frame: Frame, shapes: Sequence[Shape]) -> tuple[LabelMap, int, int]:
     """The mask that shapes make, and how many pixels several of them and none of them cover."""
-    project, classes = reader.project, reader.project.classes
+    files, classes = reader.files, reader.files.classes
     parts = read_regions(
         shapes,
         reader.labels,
@@ -194,7 +202,7 @@ def _painted(reader: _Reader, row: FrameRow, frame: Frame, shapes: Sequence[Shap
     )
     onto = None
     if classes.keeps_uncovered and row.base_sha256 is not None:  # without labels before, uncovered is ignored
-        onto = project.object_label_map(row.base_sha256)
+        onto = files.object_label_map(row.base_sha256)
     covered = coverage(parts, frame.size_hw)
     uncovered_px = int(np.count_nonzero(covered == 0)) if classes.background_index is None else 0
     label_map = paint(parts, frame.size_hw, fill=classes.fill_index, onto=onto)
@@ -206,8 +214,8 @@ def _originals(reader: _Reader, row: FrameRow) -> dict[str, Region]:
     if reader.task.shape == "mask":
         return {}
     how = Drawing(reader.task.shape, reader.task.tolerance_px, reader.task.min_region_px)
-    sent = reader.project.object_label_map(row.sent_sha256)
-    drawn = draw(sent, reader.project.classes, how, row.name)
+    sent = reader.files.object_label_map(row.sent_sha256)
+    drawn = draw(sent, reader.files.classes, how, row.name)
     return {one.digest: one.region for one in drawn if one.region is not None}
 
 
@@ -219,26 +227,26 @@ def _stored(
     Where no pixel differs the present bytes are the ones that belong there.  A new file is of the kind
     that was pushed, grey or with that palette.
     """
-    project, data = reader.project, reader.project.config.data
-    path = project.mask_path(row.sample_id)
+    files, data = reader.files, reader.files.config.data
+    path = files.mask_path(row.sample_id)
     pending = reader.pending.get(row.sample_id)
     if pending is None and not path.exists():
         if label_map is last:
             return None, row.pushed_sha256, None
-        pushed = decode_index_png(project.object_bytes(row.pushed_sha256), row.name)
-        return None, project.keep_object(encode_index_png(to_stored(label_map, data, pushed))), None
-    present_bytes = read_bytes(path) if pending is None else project.object_bytes(pending)
-    on_disk = project.keep_object(present_bytes)
+        pushed = decode_index_png(files.object_bytes(row.pushed_sha256), row.name)
+        return None, files.keep_object(encode_index_png(to_stored(label_map, data, pushed))), None
+    present_bytes = read_bytes(path) if pending is None else files.object_bytes(pending)
+    on_disk = files.keep_object(present_bytes)
     if label_map is last and on_disk == row.pushed_sha256:
         return on_disk, on_disk, last
     present = decode_index_png(present_bytes, path)
     before = to_label_map(present, data)
     if before.shape != label_map.shape:
-        return on_disk, project.keep_object(encode_index_png(to_stored(label_map, data, None))), None
+        return on_disk, files.keep_object(encode_index_png(to_stored(label_map, data, None))), None
     stored = to_stored(label_map, data, present)
     if np.array_equal(stored.values, present.values):
         return on_disk, on_disk, before
-    return on_disk, project.keep_object(encode_index_png(stored)), before
+    return on_disk, files.keep_object(encode_index_png(stored)), before
 
 
 def _differences(before: LabelMap | None, after: LabelMap) -> tuple[Counts, Counts]:
@@ -256,7 +264,7 @@ def _settled(reader: _Reader, row: FrameRow, label_map: LabelMap, before: LabelM
     mine = [i for i in reader.issues if i.sample_id == row.sample_id and i.state == "open" and i.cvat_id is not None]
     if not mine:
         return ()
-    differs = reader.project.object_label_map(row.sent_sha256) != label_map
+    differs = reader.files.object_label_map(row.sent_sha256) != label_map
     if before is not None:
         differs |= before != label_map
     return tuple(issue for issue in mine if _overlaps(issue, differs))

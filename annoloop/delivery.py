@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path, PurePosixPath
 
@@ -23,8 +24,10 @@ from annoloop.guide import MARK, annotation_guide
 from annoloop.images import read_image
 from annoloop.progress import Say, Track
 from annoloop.project import Project
+from annoloop.project_files import ProjectFiles
 from annoloop.schema import FrameRow, IssueRow, TaskRow
 from annoloop.shapes import Drawing, draw
+from annoloop.workers import FEW_HEAVY, spread
 
 _UPLOADS = 3
 _PAUSE_S = 1.0
@@ -167,21 +170,24 @@ def _upload(way: _Delivery, cvat_id: int) -> None:
 
 
 def _with_context(way: _Delivery, images: Sequence[tuple[str, Path]]) -> Iterator[Picture]:
-    """Every image, and beside it its context pictures; one frame's at a time in memory."""
-    hashes = way.project.ledger.images()
-    pairs = list(zip(images, way.frames, strict=True))
-    for image, frame in way.track(pairs, "drawing context", len(pairs)):
-        yield image
-        yield from _context(way, frame, hashes[frame.sample_id].image_sha256)
-
-
-def _context(way: _Delivery, frame: FrameRow, image_sha256: str) -> list[Picture]:
+    """Every image, and beside it its context pictures; those of a few frames at a time in memory."""
     assert way.task.run_id is not None
+    hashes = way.project.ledger.images()
+    pairs = [(frame, hashes[frame.sample_id].image_sha256) for frame in way.frames]
+    context = partial(_context, files=way.project.files, run_id=way.task.run_id)
+    drawn = spread(context, pairs, few=FEW_HEAVY)
+    for image, pictures in zip(images, way.track(drawn, "drawing context", len(pairs)), strict=True):
+        yield image
+        yield from pictures
+
+
+def _context(pair: tuple[FrameRow, str], files: ProjectFiles, run_id: int) -> list[Picture]:
+    frame, image_sha256 = pair
     found = context_pictures(
-        read_image(way.project.image_path(frame.sample_id)),
-        None if frame.base_sha256 is None else way.project.object_label_map(frame.base_sha256),
-        way.project.prediction(way.task.run_id, image_sha256),
-        way.project.classes,
+        read_image(files.image_path(frame.sample_id)),
+        None if frame.base_sha256 is None else files.object_label_map(frame.base_sha256),
+        files.prediction(run_id, image_sha256),
+        files.classes,
     )
     name = PurePosixPath(frame.name)
     folder = name.parent / CONTEXT_FOLDER / f"{name.stem}_{name.suffix[1:]}"
@@ -224,34 +230,37 @@ def _annotate(
     """
     if state in ("annotated", "verified"):
         return set()
+    how = Drawing(way.task.shape, way.task.tolerance_px, way.task.min_region_px)
     label_ids = {label.name: label.id for label in labels}
+    draw_one = partial(_shapes, files=way.project.files, how=how, label_ids=label_ids, where=way.server.url)
     resumed = state not in ("planned", "created")
     filled = set()
     for job in way.track(jobs, "sending masks", len(jobs)):
         if resumed and (job.state != "new" or way.server.job_shapes(job.id)):
             continue
-        pairs = [(frame, on_server[frame.name]) for frame in way.frames]
-        shapes = [
-            shape for row, frame in pairs if frame.index in job.frames for shape in _shapes(way, row, frame, label_ids)
-        ]
+        inside = [(row, on_server[row.name]) for row in way.frames if on_server[row.name].index in job.frames]
+        drawn = spread(draw_one, inside, few=FEW_HEAVY)
+        shapes = [shape for found in drawn for shape in found]
         way.server.replace_job_shapes(job.id, shapes)
         filled.add(job.id)
     return filled
 
 
-def _shapes(way: _Delivery, row: FrameRow, frame: Frame, label_ids: Mapping[str, int]) -> list[Shape]:
+def _shapes(
+    pair: tuple[FrameRow, Frame], files: ProjectFiles, how: Drawing, label_ids: Mapping[str, int], where: str
+) -> list[Shape]:
     """The shapes of one frame, whose size must be that of its mask."""
-    how = Drawing(way.task.shape, way.task.tolerance_px, way.task.min_region_px)
-    label_map = way.project.object_label_map(row.sent_sha256)
+    row, frame = pair
+    label_map = files.object_label_map(row.sent_sha256)
     if frame.size_hw != label_map.shape:
         raise CvatError(
             f"frame {frame.name} is {frame.size_hw} (h, w) on the server, its mask {label_map.shape}",
-            where=way.server.url,
+            where=where,
             hint="does the server turn the image by its EXIF orientation, and the mask was made without?",
         )
     return [
         replace(one.shape, frame=frame.index, label_id=label_ids[one.label], source="auto")
-        for one in draw(label_map, way.project.classes, how, row.name)
+        for one in draw(label_map, files.classes, how, row.name)
     ]
 
 

@@ -21,7 +21,7 @@ from annoloop.images import IndexImage, decode_index_png, encode_index_png, imag
 from annoloop.label_quality import Reading
 from annoloop.masks import LabelMap
 from annoloop.mistakes import largest_mistakes
-from annoloop.project import Project
+from annoloop.project_files import ProjectFiles
 from annoloop.runs import to_cvat_runs
 from annoloop.schema import FrameRow, ImageRow, IssueRow
 from annoloop.shapes import Drawing, Kind, draw, polygon_loss_px
@@ -69,6 +69,16 @@ def push_request(config: Config, worst: int, **given: Any) -> PushRequest:
     return PushRequest(worst, **(settled | {name: value for name, value in given.items() if value is not None}))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ChosenImage:
+    """An image of the task, its score (None where the criterion says nothing) and what that looks like."""
+
+    sample: Sample
+    row: ImageRow
+    score: float | None
+    reading: Reading | None
+
+
 @dataclass(frozen=True, slots=True)
 class Planned:
     """One image of a plan; ``loss_px`` would change if somebody edited all its polygons."""
@@ -80,47 +90,48 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Planner:
-    """How the images of one task are planned.
+    """How the images of one task are planned; worker processes can be given it.
 
     ``palette``: of the masks that images without one will get.
     """
 
-    project: Project
+    files: ProjectFiles
     run_id: int
     source: Source
     drawing: Drawing
     issues_per_frame: int
     palette: bytes | None
 
-    def plan(self, sample: Sample, row: ImageRow, score: float | None, reading: Reading | None) -> Planned:
+    def plan(self, chosen: ChosenImage) -> Planned:
         """Both masks into the history, the digests of the shapes that will be sent, and the largest mistakes.
 
         Raises:
             DataError: mask or prediction does not fit the image, a name that CVAT cannot take.
         """
+        sample, row = chosen.sample, chosen.row
         if sample.mask is None:
-            return self._first(sample, row, score)
-        project = self.project
+            return self._first(sample, row, chosen.score)
+        files = self.files
         base_bytes = read_bytes(sample.mask)
-        truth = decode_label_map(base_bytes, project.config.data, sample.mask)
-        check_label_map(truth, image_size_hw(sample.image), project.classes, sample.mask)
-        base, prediction = project.keep_object(base_bytes), project.prediction(self.run_id, row.image_sha256)
+        truth = decode_label_map(base_bytes, files.config.data, sample.mask)
+        check_label_map(truth, image_size_hw(sample.image), files.classes, sample.mask)
+        base, prediction = files.keep_object(base_bytes), files.prediction(self.run_id, row.image_sha256)
         label_map, sent = truth, base
         if self.source == "prediction":
             # What is ignored stays ignored: the model knows nothing of it and would fill it in.
-            label_map = np.where(truth == project.classes.ignore_index, truth, prediction)
-            stored = to_stored(label_map, project.config.data, decode_index_png(base_bytes, sample.mask))
-            sent = project.keep_object(encode_index_png(stored))
+            label_map = np.where(truth == files.classes.ignore_index, truth, prediction)
+            stored = to_stored(label_map, files.config.data, decode_index_png(base_bytes, sample.mask))
+            sent = files.keep_object(encode_index_png(stored))
         issues = self._issues(sample, row, truth, prediction)
-        return self._planned(sample, score, base, sent, label_map, issues, reading)
+        return self._planned(sample, chosen.score, base, sent, label_map, issues, chosen.reading)
 
     def _first(self, sample: Sample, row: ImageRow, score: float | None) -> Planned:
         """An image without labels: the prediction is all there is, and nothing to hold it against."""
-        project = self.project
-        prediction = project.prediction(self.run_id, row.image_sha256)
-        check_label_map(prediction, image_size_hw(sample.image), project.classes, sample.image)
-        stored = IndexImage(to_stored(prediction, project.config.data, None).values, self.palette)
-        sent = project.keep_object(encode_index_png(stored))
+        files = self.files
+        prediction = files.prediction(self.run_id, row.image_sha256)
+        check_label_map(prediction, image_size_hw(sample.image), files.classes, sample.image)
+        stored = IndexImage(to_stored(prediction, files.config.data, None).values, self.palette)
+        sent = files.keep_object(encode_index_png(stored))
         return self._planned(sample, score, None, sent, prediction, (), None)
 
     def _planned(
@@ -133,20 +144,20 @@ class Planner:
         issues: tuple[IssueRow, ...],
         reading: Reading | None,
     ) -> Planned:
-        name = _frame_name(self.project, sample.id)
-        drawn = draw(label_map, self.project.classes, self.drawing, name)
+        name = _frame_name(self.files, sample.id)
+        drawn = draw(label_map, self.files.classes, self.drawing, name)
         digests = tuple(sorted(one.digest for one in drawn))
         frame = FrameRow(sample.id, name, score, base, sent, sent, digests, reading=reading)
-        return Planned(frame, issues, polygon_loss_px(drawn, label_map, self.project.classes))
+        return Planned(frame, issues, polygon_loss_px(drawn, label_map, self.files.classes))
 
     def _issues(self, sample: Sample, row: ImageRow, truth: LabelMap, prediction: LabelMap) -> tuple[IssueRow, ...]:
         if self.issues_per_frame == 0:
             return ()
-        classes = self.project.classes
+        classes = self.files.classes
         found = largest_mistakes(
             truth,
             prediction,
-            self.project.confidence(self.run_id, row.image_sha256),
+            self.files.confidence(self.run_id, row.image_sha256),
             classes,
             count=self.issues_per_frame,
             least_px=self.drawing.min_region_px,
@@ -157,8 +168,8 @@ class Planner:
         )
 
 
-def _frame_name(project: Project, sample_id: str) -> str:
-    name = f"{sample_id}{project.config.data.image_suffix}"
+def _frame_name(files: ProjectFiles, sample_id: str) -> str:
+    name = f"{sample_id}{files.config.data.image_suffix}"
     if CONTEXT_FOLDER in PurePosixPath(name).parts or "\\" in name:
         raise DataError("CVAT cannot take an image of this name", where=name, hint="rename the file or its folder")
     return name

@@ -26,6 +26,7 @@ from annoloop.project import Project
 from annoloop.schema import RunRow, TaskRow
 from annoloop.scoring import Watch, unwatched
 from annoloop.shapes import Drawing
+from annoloop.workers import FEW_HEAVY, spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +137,9 @@ def _plan(project: Project, run: RunRow, request: PushRequest, chosen: Chosen, t
     bare = any(one.sample.mask is None for one in chosen.images)
     palette = palette_of(project.samples()) if bare else None
     how = _drawing(project, request)
-    planner = Planner(project, run.id, request.source, how, request.issues_per_frame, palette)
-    return [
-        planner.plan(one.sample, one.row, one.score, one.reading)
-        for one in track(chosen.images, "planning", len(chosen.images))
-    ]
+    planner = Planner(project.files, run.id, request.source, how, request.issues_per_frame, palette)
+    planned = spread(planner.plan, chosen.images, few=FEW_HEAVY)
+    return list(track(planned, "planning", len(chosen.images)))
 
 
 def _drawing(project: Project, request: PushRequest) -> Drawing:

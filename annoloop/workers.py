@@ -24,22 +24,27 @@ T = TypeVar("T")
 FEW = 64
 """For fewer items than this the processes would take longer to start than the work takes."""
 
+FEW_HEAVY = 16
+"""The same for items that take a tenth of a second and more."""
+
 _MOST_AT_ONCE = 16
 _IN_FLIGHT = 4
 """Batches per process that are handed out or wait to be taken."""
 
 
-def spread(function: Callable[[S], T], items: Sequence[S], workers: int | None = None) -> Iterator[T]:
+def spread(
+    function: Callable[[S], T], items: Sequence[S], workers: int | None = None, *, few: int = FEW
+) -> Iterator[T]:
     """``function(item)`` for every item, in their order, on ``workers`` processes (default: usable cores).
 
-    Few items, or one worker, are done in this process.  ``function`` and the items are pickled, so it is a
-    function of a module or a ``functools.partial`` of one.
+    Fewer items than ``few``, or one worker, are done in this process.  ``function`` and the items are pickled, so it
+    is a function of a module or a ``functools.partial`` of one.
 
     Raises:
         AnnoloopError: a process was killed, most often for want of memory; whatever ``function`` raises.
     """
     count = usable_cores() if workers is None else workers
-    if count <= 1 or len(items) < FEW:
+    if count <= 1 or len(items) < few:
         yield from map(function, items)
         return
     # Not fork: progress bars and databases have threads, whose locks a forked child would inherit for ever.

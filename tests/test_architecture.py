@@ -37,7 +37,7 @@ LEVELS = {
     ),  # one kind of thing on disk or on the wire
     4: (
         "ledger", "coco_file", "cvat", "fiftyone_app", "context", "training_view", "mmseg_parts", "mmseg_data",
-        "mmseg_device", "diagnosis", "sample_facts", "scan",
+        "mmseg_device", "diagnosis", "project_files", "sample_facts", "scan",
     ),  # one outside system each, or many files
     5: (
         "project", "mmseg_recipe", "mmseg_keeping", "fiftyone_dataset", "error_charts", "error_galleries",

@@ -28,6 +28,7 @@ from annoloop.demo import Server
 from annoloop.ledger import Ledger
 from annoloop.planning import PushRequest
 from annoloop.project import Project
+from annoloop.project_files import ProjectFiles
 from annoloop.pull import pull
 from annoloop.push import PushReport, push
 from annoloop.undo import undo
@@ -35,13 +36,13 @@ from annoloop.undo import undo
 REQUEST = PushRequest(worst=4, segment_size=3)
 
 PUSH_STEPS = (
-    (Ledger, "plan_task"), (Ledger, "set_task"), (Ledger, "put_issues"), (Project, "keep_object"),
+    (Ledger, "plan_task"), (Ledger, "set_task"), (Ledger, "put_issues"), (ProjectFiles, "keep_object"),
     (CvatServer, "ensure_project"), (CvatServer, "write_guide"), (CvatServer, "create_task"),
     (CvatServer, "upload_images"), (CvatServer, "replace_job_shapes"), (CvatServer, "pin_issues"),
 )  # fmt: skip
 PULL_STEPS = (
     (Ledger, "put_frames"), (Ledger, "set_task"), (Ledger, "add_change"), (Ledger, "mark_written"),
-    (Project, "keep_object"), (Project, "write_masks"), (CvatServer, "resolve_issue"), (Ledger, "put_issues"),
+    (ProjectFiles, "keep_object"), (Project, "write_masks"), (CvatServer, "resolve_issue"), (Ledger, "put_issues"),
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -31,6 +32,7 @@ from annoloop.pull import pull
 from annoloop.push import push
 from annoloop.status import status
 from annoloop.undo import undo
+from annoloop.workers import FEW_HEAVY
 
 
 def test_pushed_labels_that_nobody_touches_come_back_byte_for_byte(loop: Loop) -> None:
@@ -60,6 +62,20 @@ def test_corrected_predictions_become_the_true_masks_and_undo_brings_the_old_one
     with pytest.raises(LedgerError, match="no pull to undo"):
         undo(loop.project)
     assert set(loop.pull(pushed.task).written) == set(report.written), "what was undone can be pulled again"
+
+
+def test_a_task_large_enough_for_all_cores_comes_back_as_the_true_masks(tmp_path: Path, sandbox: Server) -> None:
+    counts = {"train": FEW_HEAVY + 2, "val": 1}
+    made = make_project(tmp_path, sandbox.url, name=f"test-{uuid4().hex[:8]}", counts=counts)
+    with opened(tmp_path, sandbox) as (project, cvat):
+        add_model(project, made.truth)
+        large = Loop(tmp_path, made.truth, sandbox, project, cvat)
+        pushed = large.push(worst=FEW_HEAVY + 2, segment_size=0)
+        annotate(project, cvat, pushed.task, made.truth)
+        report = large.pull(pushed.task)
+        assert len(report.changed) == FEW_HEAVY + 2
+        for sample_id in report.changed:
+            assert np.array_equal(large.label_map(sample_id), large.true_map(sample_id))
 
 
 def test_accepted_predictions_replace_the_labels_and_are_not_called_edits(loop: Loop) -> None:

@@ -1,0 +1,209 @@
+"""The files of a project: where each lies, the mask history, predictions, and the jobs of the training process.
+
+Not here: the ledger and all that changes with it (``project.py``).  The fact to know: it holds nothing open, so a
+worker process can be given one.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from annoloop.classes import ClassTable
+from annoloop.config import Config
+from annoloop.dataset import decode_label_map
+from annoloop.errors import ConfigError, DataError, LedgerError
+from annoloop.images import file_sha256, read_bytes, read_index_png, sha256, write_atomic
+from annoloop.masks import LabelMap
+from annoloop.training import Job, recipe_path
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Opinion:
+    """What a model says of an image: its prediction (H, W) and how sure it is of it, uint8 (H, W), 255 is certain."""
+
+    prediction: LabelMap
+    confidence: npt.NDArray[np.uint8]
+
+
+class ProjectFiles:
+    """Configuration and paths of one project folder."""
+
+    def __init__(self, config_path: Path, config: Config) -> None:
+        """Of the project of an annoloop.yaml that was read."""
+        self.path = config_path
+        self.config = config
+        self.classes: ClassTable = config.table()
+        self.state_dir = config_path.parent / ".annoloop"
+
+    # paths
+
+    def run_dir(self, run_id: int) -> Path:
+        """Everything that a training run left."""
+        return self.state_dir / "runs" / f"{run_id:04d}"
+
+    def best_checkpoint(self, run_id: int) -> Path:
+        """The weights of a finished run."""
+        return self.run_dir(run_id) / "best.pth"
+
+    def report_dir(self, name: str) -> Path:
+        """A folder for pictures and reports; made if it is missing."""
+        folder = self.state_dir / "reports" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def scratch_dir(self) -> Path:
+        """A folder on the project's own disk for files that are gone after a command, emptied of a killed one's."""
+        folder = self.state_dir / "scratch"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def prediction_paths(self, run_id: int, image_sha256: str) -> tuple[Path, Path]:
+        """Where a run's index PNG and confidence PNG of an image lie; by content, so a copy is found too."""
+        return _prediction_pair(self._prediction_dir(run_id), image_sha256)
+
+    def out_of_fold_paths(self, run_id: int, image_sha256: str) -> tuple[Path, Path]:
+        """The same of a model that was trained like the run, but without this image."""
+        return _prediction_pair(f"{self._prediction_dir(run_id)}/out-of-fold", image_sha256)
+
+    def has_out_of_fold(self, run_id: int, image_sha256: str) -> bool:
+        """Whether there is an out-of-fold prediction of an image; the index PNG is the last to be written."""
+        return self.out_of_fold_paths(run_id, image_sha256)[0].is_file()
+
+    # masks and predictions
+
+    def keep_object(self, data: bytes) -> str:
+        """Put mask bytes into the history; returns their sha256."""
+        digest = sha256(data)
+        path = self._object_path(digest)
+        if not path.exists():
+            write_atomic(path, data)
+        return digest
+
+    def object_bytes(self, digest: str) -> bytes:
+        """Mask bytes from the history.
+
+        Raises:
+            LedgerError: the object is missing or was altered.
+        """
+        path = self._object_path(digest)
+        hint = "restore .annoloop from a backup"
+        try:
+            data = read_bytes(path)
+        except DataError as error:
+            raise LedgerError(f"the mask history has a hole: {error.message}", where=path, hint=hint) from error
+        if sha256(data) != digest:
+            raise LedgerError("the mask history was altered", where=path, hint=hint)
+        return data
+
+    def object_label_map(self, digest: str) -> LabelMap:
+        """A mask version as label map."""
+        return decode_label_map(self.object_bytes(digest), self.config.data, self._object_path(digest))
+
+    def prediction(self, run_id: int, image_sha256: str) -> LabelMap:
+        """A run's prediction of an image.
+
+        Raises:
+            DataError: it has not been made.
+        """
+        return read_index_png(self.prediction_paths(run_id, image_sha256)[0]).values
+
+    def confidence(self, run_id: int, image_sha256: str) -> npt.NDArray[np.uint8]:
+        """How sure a run is of its prediction, (H, W), 255 is certain.
+
+        Raises:
+            DataError: it has not been made.
+        """
+        return read_index_png(self.prediction_paths(run_id, image_sha256)[1]).values
+
+    def opinion(self, run_id: int, image_sha256: str) -> Opinion:
+        """What to hold a label against: the out-of-fold prediction, or else the run's own.
+
+        Raises:
+            DataError: neither has been made.
+        """
+        out_of_fold = self.has_out_of_fold(run_id, image_sha256)
+        paths = (self.out_of_fold_paths if out_of_fold else self.prediction_paths)(run_id, image_sha256)
+        return Opinion(*(read_index_png(path).values for path in paths))
+
+    def image_path(self, sample_id: str) -> Path:
+        """Where a sample's image lies."""
+        data = self.config.data
+        return self._place(sample_id, data.image_dir, data.image_suffix)
+
+    def mask_path(self, sample_id: str) -> Path:
+        """Where a sample's mask lies, or will lie."""
+        data = self.config.data
+        return self._place(sample_id, data.mask_dir, data.mask_suffix)
+
+    def mask_sha256(self, sample_id: str) -> str | None:
+        """The version of a sample's mask that is on disk now; None where there is no file."""
+        path = self.mask_path(sample_id)
+        return file_sha256(path) if path.exists() else None
+
+    # training
+
+    def job(self, kind: Literal["train", "predict", "measure"], run_dir: Path, **details: Any) -> Job:
+        """A job for the training process; device, seed and classes come from the configuration."""
+        train, data = self.config.train, self.config.data
+        settled: dict[str, Any] = {
+            "recipe": self.recipe(train.recipe),
+            "class_names": self.classes.names,
+            "palette": tuple(c.rgb for c in self.classes.classes),
+            "ignore_index": self.classes.ignore_index,
+            "reduce_zero_label": data.reduce_zero_label,
+            "device": train.device,
+            "seed": train.seed,
+            "batch_size": train.batch_size,
+            "background_index": self.classes.background_index,
+            "precision": train.precision,
+        }
+        return Job(kind=kind, run_dir=run_dir, **(settled | details))
+
+    def pretrained(self, choice: str) -> str:
+        """ "auto" and "none" as they are; else a file beside annoloop.yaml or anywhere, by its whole path.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        if choice in ("auto", "none"):
+            return choice
+        path = self.path.parent / Path(choice).expanduser()
+        if not path.is_file():
+            raise ConfigError(f"{path} is no file of weights", where="train.pretrained", hint="auto, none, or a file")
+        return str(path)
+
+    def recipe(self, name: str) -> Path:
+        """The mmseg config of a shipped recipe's name, or of a path beside annoloop.yaml or anywhere.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        beside = self.path.parent / name
+        return recipe_path(str(beside) if beside.is_file() else name)
+
+    def _place(self, sample_id: str, folder: str, suffix: str) -> Path:
+        split, _, stem = sample_id.partition("/")
+        places = {str(name): place for name, place in self.config.data.splits.items()}
+        if split not in places:
+            raise ConfigError(f"no split {split!r}", where=self.path, hint=f"needed for sample {sample_id}")
+        below = "" if places[split].endswith(".txt") else places[split]
+        return self.config.data.root / folder / below / f"{stem}{suffix}"
+
+    def _prediction_dir(self, run_id: int) -> str:
+        return f"{self.state_dir}/predictions/{run_id:04d}"
+
+    def _object_path(self, digest: str) -> Path:
+        return self.state_dir / "masks" / digest[:2] / f"{digest}.png"
+
+
+def _prediction_pair(folder: str, image_sha256: str) -> tuple[Path, Path]:
+    """Joined as text: for tens of thousands of images ``/`` would take seconds."""
+    beside = f"{folder}/{image_sha256[:2]}/{image_sha256}"
+    return Path(f"{beside}.png"), Path(f"{beside}.confidence.png")
