@@ -281,7 +281,7 @@ def log_command(**options: Any) -> None:
 
 
 @commands.command("browse", epilog=example("annoloop browse", "annoloop browse --export gallery"))
-@click.option("--port", default=5151, show_default=True, help="Port on 127.0.0.1.")
+@click.option("--port", type=click.IntRange(1, 65535), default=5151, show_default=True, help="Port on 127.0.0.1.")
 @click.option("--open/--no-open", "open_page", default=True, help="Open the page in a browser.")
 @click.option("--no-app", is_flag=True, help="Only bring the dataset up to date.")
 @click.option("--export", "folder", type=FOLDER, help="Write a page of pictures instead; needs no FiftyOne.")

@@ -156,7 +156,13 @@ def tasks_command(every: bool, **options: Any) -> None:
     show_default=True,
     help="Where it keeps its state.",
 )
-@click.option("--port", default=8080, show_default=True, help="Port on 127.0.0.1; 0 takes a free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8080,
+    show_default=True,
+    help="Port on 127.0.0.1; 0 takes a free one.",
+)
 @click.option(
     "--fault", "faults", multiple=True, metavar="KIND:RATE[:METHOD PATH]", help="Fail on purpose; see README."
 )
