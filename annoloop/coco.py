@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from annoloop.classes import ClassTable, class_table
+from annoloop.coco_counts import Ints, paint_coco_counts, unpack_coco_counts
 from annoloop.errors import AnnoloopError, DataError
-from annoloop.masks import LabelMap, Region, coverage, paint, rasterize
-from annoloop.runs import CocoMask, coco_masks, from_coco_counts, unpack_coco_counts
+from annoloop.masks import LabelMap, polygon_counts
+from annoloop.runs import CocoMask, coco_masks
 
 Json = dict[str, Any]
 
@@ -156,8 +157,8 @@ def read_label_map(image: CocoImage, classes: ClassTable, index_of: Mapping[int,
     Raises:
         DataError: a segmentation that cannot be read; names the annotation.
     """
-    parts: list[Region] = []
     notes: Counter[str] = Counter()
+    places, class_of, counts = [], [], []
     for annotation in image.annotations:
         place = f"{where}: annotation {annotation.get('id')} of {image.file_name}"
         if annotation.get("category_id") not in index_of:
@@ -165,16 +166,28 @@ def read_label_map(image: CocoImage, classes: ClassTable, index_of: Mapping[int,
         if not annotation.get("segmentation"):
             notes["annotations without a segmentation (a box alone says nothing about pixels), left out"] += 1
             continue
-        region = _read_segmentation(annotation, index_of[annotation["category_id"]], image.size_hw, place)
-        if region is None:
-            notes["segmentations without a pixel, left out"] += 1
-        else:
-            parts.append(region)
-    overlapping = int(np.count_nonzero(coverage(parts, image.size_hw) > 1))
-    if overlapping:
-        notes["px covered more than once, the later annotation won"] = overlapping
-    label_map = paint(parts, image.size_hw, fill=classes.fill_index)
-    return ReadImage(label_map, tuple(f"{count} {text}" for text, count in notes.items()))
+        places.append(place)
+        class_of.append(index_of[annotation["category_id"]])
+        counts.append(_read_segmentation(annotation, image.size_hw, place))
+    numbers, stops = _unpacked(counts, places)
+    painted = paint_coco_counts(
+        numbers, stops, np.array(class_of, np.uint8), image.size_hw, fill=classes.fill_index, where=places
+    )
+    notes["segmentations without a pixel, left out"] = painted.empty_count
+    notes["px covered more than once, the later annotation won"] = painted.overlap_px
+    return ReadImage(painted.label_map, tuple(f"{count} {text}" for text, count in notes.items() if count))
+
+
+def _unpacked(counts: Sequence[str | Ints], places: Sequence[str]) -> tuple[Ints, Ints]:
+    """The counts of all masks, one after another, and where those of each stop."""
+    packed = [number for number, one in enumerate(counts) if isinstance(one, str)]
+    texts, where = [str(counts[number]) for number in packed], [places[number] for number in packed]
+    numbers, stops = unpack_coco_counts(texts, where)
+    if len(packed) == len(counts):
+        return numbers, stops
+    unpacked = iter(np.split(numbers, stops[:-1]))
+    plain = [next(unpacked) if isinstance(one, str) else one for one in counts]
+    return np.concatenate(plain), np.cumsum([one.size for one in plain])
 
 
 def _body(mask: CocoMask, size_hw: tuple[int, int], classes: ClassTable) -> Json:
@@ -188,18 +201,22 @@ def _body(mask: CocoMask, size_hw: tuple[int, int], classes: ClassTable) -> Json
     }
 
 
-def _read_segmentation(annotation: Json, class_index: int, size_hw: tuple[int, int], where: str) -> Region | None:
+def _read_segmentation(annotation: Json, size_hw: tuple[int, int], where: str) -> str | Ints:
+    """The counts of a mask, compressed or plain."""
     segmentation = annotation["segmentation"]
     try:
         if isinstance(segmentation, list):
-            return rasterize(segmentation, class_index, size_hw)
+            return polygon_counts(segmentation, size_hw)
         if tuple(segmentation["size"]) != size_hw:
             raise DataError(f"RLE size {segmentation['size']} is not the image's {list(size_hw)} (height, width)")
         counts = segmentation["counts"]
-        return from_coco_counts(unpack_coco_counts(counts) if isinstance(counts, str) else counts, class_index, size_hw)
+        if isinstance(counts, str):
+            return counts
+        plain: Ints = np.array([int(number) for number in counts], np.int64)
+        return plain
     except AnnoloopError as error:
         raise DataError(error.message, where=where) from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"segmentation cannot be read ({error})", where=where) from error
 
 

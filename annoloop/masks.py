@@ -209,6 +209,18 @@ def rasterize(polygons: Sequence[Sequence[float]], class_index: int, shape_hw: t
     """Polygons as pycocotools draws them, several parts as one region; None if no pixel is covered.
 
     Raises:
+        DataError: as ``polygon_counts``.
+    """
+    from pycocotools import mask as coco_mask
+
+    drawn = {"size": list(shape_hw), "counts": polygon_counts(polygons, shape_hw)}
+    return tight(class_index, coco_mask.decode(drawn).astype(np.bool_))
+
+
+def polygon_counts(polygons: Sequence[Sequence[float]], shape_hw: tuple[int, int]) -> str:
+    """The same as COCO's compressed counts.
+
+    Raises:
         DataError: fewer than three points, an odd count of numbers, or a point far outside any image.
     """
     from pycocotools import mask as coco_mask
@@ -221,7 +233,7 @@ def rasterize(polygons: Sequence[Sequence[float]], class_index: int, shape_hw: t
     if not all(-_FAR_PX <= number <= _FAR_PX for outline in outlines for number in outline):
         raise DataError("a polygon has a point that is no position in an image")
     merged = coco_mask.merge(coco_mask.frPyObjects(outlines, *shape_hw))
-    return tight(class_index, coco_mask.decode(merged).astype(np.bool_))
+    return str(merged["counts"], "ascii")
 
 
 def from_cvat_outline(

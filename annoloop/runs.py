@@ -1,8 +1,9 @@
-"""Masks as the run lengths of CVAT and of COCO and back, one at a time and all masks of a label map at once.
+"""All masks of a label map as the run lengths of CVAT and of COCO at once; CVAT's also back, and one at a time.
 
-Exact both ways (law 1).  Not here: class names, files, servers.  The facts to know: CVAT's runs go row by row over
-the tight box, COCO's column by column over the whole image, and both start with a run of zeros.  All at once goes
-label map -> runs along its lines -> runs mask after mask -> counts -> text, each step for all masks together.
+Exact both ways (law 1).  Not here: COCO's text and the way back from it (``coco_counts.py``), class names, servers.
+The facts to know: CVAT's runs go row by row over the tight box, COCO's column by column over the whole image, and
+both start with a run of zeros.  All at once goes label map -> runs along its lines -> runs mask after mask -> counts,
+each step for all masks together.
 """
 
 from __future__ import annotations
@@ -13,14 +14,9 @@ from itertools import chain, pairwise
 
 import numpy as np
 
+from annoloop.coco_counts import pack_coco_counts
 from annoloop.errors import DataError
 from annoloop.masks import Bits, Ints, LabelMap, Region, Runs, divide, tight
-
-_MOST_GROUPS = 12
-"""5-bit groups of one compressed COCO count that fit into 63 bits."""
-
-_GROUP_LIMITS = np.int64(16) << (5 * np.arange(_MOST_GROUPS, dtype=np.int64))
-"""A number from -limit to limit - 1 fits into one 5-bit group, two, three, ...: the highest bit is its sign."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,80 +166,6 @@ def _is_first(owners: Ints) -> Bits:
     """Whether a run is the first of its mask."""
     first: Bits = owners != np.r_[-1, owners][:-1]
     return first
-
-
-# COCO's compressed counts
-
-
-def pack_coco_counts(counts: Ints, stops: Ints) -> list[str]:
-    """The counts of many masks, one after another, as COCO's compressed text, one for each mask.
-
-    Each number is cut into 5-bit groups, lowest first, one character each, bit 6 saying that more follow; from a
-    mask's fourth number on, what is stored is the difference to the number two before.
-
-    >>> pack_coco_counts(np.array([2, 1, 1, 1, 2, 1, 2, 20, 5]), np.array([7, 9]))
-    ['2110100', 'd05']
-
-    Source: cocoapi ``maskApi.c``, rleToString.
-
-    Args:
-        stops: where the counts of each mask stop; no mask is without any.
-    """
-    starts = np.r_[0, stops][:-1]
-    numbers = counts.copy()
-    numbers[2:] -= counts[:-2]
-    for place in range(3):  # the first three are stored as they are
-        head = (starts + place)[starts + place < stops]
-        numbers[head] = counts[head]
-    lengths = 1 + np.searchsorted(_GROUP_LIMITS, numbers ^ (numbers >> 63), side="right")
-    ends = np.cumsum(lengths)
-    place = np.arange(lengths.sum()) - (ends - lengths).repeat(lengths)
-    groups = (numbers.repeat(lengths) >> (5 * place)) & 31 | 32
-    groups[ends - 1] &= 31
-    text = (groups + 48).astype(np.uint8).tobytes().decode("ascii")
-    bounds = [0, *ends[stops - 1].tolist()]
-    return [text[start:stop] for start, stop in pairwise(bounds)]
-
-
-def unpack_coco_counts(text: str) -> Ints:
-    """COCO's compressed counts as plain ones, for one mask: the inverse of ``pack_coco_counts``.
-
-    >>> unpack_coco_counts("2110100").tolist()
-    [2, 1, 1, 1, 2, 1, 2]
-
-    The inverse in cocoapi's ``maskApi.c`` leaves the rest of the mask unset when the counts end early, so the numbers
-    come out here and are checked in ``from_coco_counts``.
-
-    Raises:
-        DataError: characters that no encoder writes, or a number that does not end.
-    """
-    groups = np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8).astype(np.int64) - 48
-    if groups.size == 0 or (groups < 0).any() or (groups > 63).any() or groups[-1] & 32:
-        raise DataError("the compressed RLE counts are damaged")
-    ends = np.flatnonzero(groups & 32 == 0)
-    starts = np.r_[0, ends[:-1] + 1]
-    lengths = ends - starts + 1
-    if int(lengths.max()) > _MOST_GROUPS:
-        raise DataError("the compressed RLE counts are damaged")
-    place = np.arange(groups.size) - np.repeat(starts, lengths)
-    numbers = np.add.reduceat((groups & 31) << (5 * place), starts)
-    numbers -= np.where(groups[ends] & 16, np.int64(1) << (5 * lengths), 0)
-    numbers[1::2] = np.cumsum(numbers[1::2])
-    numbers[2::2] = np.cumsum(numbers[2::2])
-    return numbers
-
-
-def from_coco_counts(counts: Sequence[int] | Ints, class_index: int, shape_hw: tuple[int, int]) -> Region | None:
-    """The region of uncompressed COCO counts, or None if it has no pixel.
-
-    Raises:
-        DataError: counts that are negative or do not add up to H x W.
-    """
-    runs = np.asarray(counts, np.int64)
-    h, w = shape_hw
-    if (runs < 0).any() or int(runs.sum()) != h * w:
-        raise DataError(f"RLE counts add up to {int(runs.sum())} px, the image holds {h * w}")
-    return tight(class_index, _unroll(runs).reshape(w, h).T)
 
 
 # one mask of CVAT

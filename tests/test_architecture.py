@@ -24,7 +24,7 @@ ROOT = PACKAGE.parent
 LEVELS = {
     0: ("__init__", "errors", "progress", "plain"),  # words for what happens, everyone's
     1: (
-        "classes", "credentials", "masks", "metrics", "selection", "durations", "looks", "launch", "mmseg_losses",
+        "classes", "coco_counts", "credentials", "masks", "metrics", "selection", "durations", "looks", "launch", "mmseg_losses",
         "mmseg_pretrained", "mmseg_ranks", "neighbourhood",
     ),  # values and numbers, no files of ours
     2: (

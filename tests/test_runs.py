@@ -1,9 +1,8 @@
-"""Law 1: masks as the run lengths of CVAT and of COCO and back, and as their own tools write and read them."""
+"""Law 1: masks as the run lengths of CVAT and of COCO, as their own tools write them, and back from CVAT's."""
 
 from __future__ import annotations
 
 import doctest
-from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -20,12 +19,9 @@ from annoloop.runs import (
     CvatMask,
     coco_masks,
     cvat_masks,
-    from_coco_counts,
     from_cvat_runs,
-    pack_coco_counts,
     paint_cvat_masks,
     to_cvat_runs,
-    unpack_coco_counts,
 )
 
 
@@ -161,56 +157,7 @@ def test_coco_masks_are_those_of_pycocotools(label_map: LabelMap, skip: tuple[in
         assert mask.parts == ndimage.label(part.bits, structure=np.ones((3, 3)))[1]
 
 
-@given(label_maps, st.sampled_from([0, 5]))
-def test_coco_masks_give_the_map_back(label_map: LabelMap, min_region_px: int) -> None:
-    masks = coco_masks(label_map, min_region_px=min_region_px)
-    read = [from_coco_counts(unpack_coco_counts(m.counts), m.class_index, label_map.shape) for m in masks]
-    assert np.array_equal(paint((r for r in read if r), label_map.shape, fill=9), label_map)
-
-
-@given(st.lists(st.lists(st.integers(0, 1 << 20), min_size=1, max_size=30), min_size=1, max_size=4))
-def test_counts_of_any_size_are_packed_as_pycocotools_does_and_unpack(masks: list[list[int]]) -> None:
-    packed = pack_coco_counts(np.concatenate(masks), np.cumsum([len(counts) for counts in masks]))
-    for text, counts in zip(packed, masks, strict=True):
-        theirs = coco_mask.frPyObjects({"counts": counts, "size": [sum(counts), 1]}, sum(counts), 1)
-        assert text == theirs["counts"].decode("ascii")
-        assert unpack_coco_counts(text).tolist() == counts
-
-
-@given(st.lists(st.integers(0, (1 << 58) - 1), min_size=1, max_size=9))
-def test_counts_beyond_any_image_are_packed_without_loss(counts: list[int]) -> None:
-    (text,) = pack_coco_counts(np.array(counts), np.array([len(counts)]))
-    assert unpack_coco_counts(text).tolist() == counts
-
-
-def test_no_counts_make_no_text() -> None:
-    nothing = np.empty(0, np.int64)
-    assert pack_coco_counts(nothing, nothing) == []
-
-
-@given(st.text(st.characters(min_codepoint=40, max_codepoint=130), max_size=40))
-def test_damaged_compressed_counts_are_data_errors_and_nothing_else(text: str) -> None:
-    with suppress(DataError):
-        from_coco_counts(unpack_coco_counts(text), 1, (5, 7))
-
-
-@pytest.mark.parametrize("text", ["", "~~~", "!!", "P", "ÿ", "o" * 20 + "0"])
-def test_damaged_compressed_counts_are_named(text: str) -> None:
-    with pytest.raises(DataError, match="compressed RLE counts are damaged"):
-        unpack_coco_counts(text)
-
-
-@pytest.mark.parametrize("counts", [[], [11], [13], [6, -1, 7], [4, 4, 3]])
-def test_counts_must_fill_the_image(counts: list[int]) -> None:
-    with pytest.raises(DataError, match="the image holds 12"):
-        from_coco_counts(counts, 1, (3, 4))
-
-
-def test_counts_without_a_pixel_are_none() -> None:
-    assert from_coco_counts([12], 1, (3, 4)) is None
-
-
 def test_the_examples_in_the_docstrings_are_true() -> None:
     result = doctest.testmod(runs)
-    assert result.attempted >= 5
+    assert result.attempted == 3
     assert result.failed == 0
