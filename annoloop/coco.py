@@ -8,6 +8,7 @@ reported.  Source of the format: cocodataset.org/#format-data and pycocotools ``
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -80,15 +81,20 @@ def encode(
     label_map: LabelMap, classes: ClassTable, *, image_id: int, first_id: int, min_region_px: int = 0
 ) -> list[Json]:
     """One annotation per region; what an uncovered pixel means anyway (background or ignore) has none."""
-    found = encode_unnumbered(label_map, classes, min_region_px=min_region_px)
-    return [{"id": number, "image_id": image_id, **body} for number, body in enumerate(found, first_id)]
+    texts = annotation_texts(label_map, classes, min_region_px=min_region_px)
+    return [json.loads(numbered(text, number, image_id)) for number, text in enumerate(texts, first_id)]
 
 
-def encode_unnumbered(label_map: LabelMap, classes: ClassTable, *, min_region_px: int = 0) -> list[Json]:
-    """The same without ``id`` and ``image_id``."""
+def annotation_texts(label_map: LabelMap, classes: ClassTable, *, min_region_px: int = 0) -> list[str]:
+    """The same as JSON without ``id`` and ``image_id``, which ``numbered`` puts before."""
     found = coco_masks(label_map, skip=(classes.fill_index,), min_region_px=min_region_px)
     height, width = label_map.shape
-    return [_body(mask, (height, width), classes) for mask in found]
+    return [_text(mask, height, width, classes.ignore_index) for mask in found]
+
+
+def numbered(text: str, number: int, image_id: int) -> str:
+    """One of ``annotation_texts`` as a JSON object."""
+    return f'{{"id": {number}, "image_id": {image_id}, {text}}}'
 
 
 def read_images(document: Mapping[str, Any], where: object) -> list[CocoImage]:
@@ -190,15 +196,16 @@ def _unpacked(counts: Sequence[str | Ints], places: Sequence[str]) -> tuple[Ints
     return np.concatenate(plain), np.cumsum([one.size for one in plain])
 
 
-def _body(mask: CocoMask, size_hw: tuple[int, int], classes: ClassTable) -> Json:
+def _text(mask: CocoMask, height: int, width: int, ignore_index: int) -> str:
+    """Written by hand: ``json.dumps`` takes as long as everything before it."""
     left, top, right, bottom = mask.box_ltrb
-    return {
-        "category_id": category_id(mask.class_index),
-        "segmentation": {"size": list(size_hw), "counts": mask.counts},
-        "area": mask.area_px,
-        "bbox": [left, top, right - left, bottom - top],
-        "iscrowd": int(mask.parts > 1 or mask.class_index == classes.ignore_index),
-    }
+    counts = mask.counts.replace("\\", "\\\\")  # of its 64 characters the only one that JSON escapes
+    return (
+        f'"category_id": {category_id(mask.class_index)}, '
+        f'"segmentation": {{"size": [{height}, {width}], "counts": "{counts}"}}, '
+        f'"area": {mask.area_px}, "bbox": [{left}, {top}, {right - left}, {bottom - top}], '
+        f'"iscrowd": {int(mask.parts > 1 or mask.class_index == ignore_index)}'
+    )
 
 
 def _read_segmentation(annotation: Json, size_hw: tuple[int, int], where: str) -> str | Ints:

@@ -29,17 +29,17 @@ class CocoWriter:
         self._stream, self._images = stream, images
         self.image_count = self.annotation_count = 0
 
-    def add(self, file_name: str, size_hw: tuple[int, int], bodies: Iterable[str]) -> None:
-        """One image and its annotations, each as ``annotation_texts`` gives it."""
+    def add(self, file_name: str, size_hw: tuple[int, int], annotations: Iterable[str]) -> None:
+        """One image and its annotations, each as ``coco.annotation_texts`` gives it."""
         self.image_count += 1
         separator = ", " if self.image_count > 1 else ""
         entry = json.dumps(coco.image_entry(self.image_count, file_name, size_hw))
         self._images.write(f"{separator}{entry}".encode())
-        for body in bodies:
+        for text in annotations:
             separator = ", " if self.annotation_count else ""
             self.annotation_count += 1
-            numbers = f'{separator}{{"id": {self.annotation_count}, "image_id": {self.image_count}, '
-            self._stream.write(f"{numbers}{body}".encode())
+            one = coco.numbered(text, self.annotation_count, self.image_count)
+            self._stream.write(f"{separator}{one}".encode())
 
 
 @contextmanager
@@ -59,8 +59,3 @@ def coco_writer(out: Path, classes: ClassTable) -> Iterator[CocoWriter]:
         images.seek(0)
         shutil.copyfileobj(images, stream)
         stream.write(b"]}")
-
-
-def annotation_texts(annotations: Iterable[coco.Json]) -> list[str]:
-    """Annotations without their numbers as JSON, each without its opening brace, so that numbers may be put before."""
-    return [json.dumps(one)[1:] for one in annotations]

@@ -13,7 +13,7 @@ import numpy as np
 
 from annoloop import coco
 from annoloop.classes import ClassTable
-from annoloop.coco_file import annotation_texts, coco_writer
+from annoloop.coco_file import coco_writer
 from annoloop.config import DataConfig
 from annoloop.dataset import Sample, check_label_map, read_label_map, to_stored
 from annoloop.errors import DataError
@@ -122,7 +122,7 @@ def _encode(
     label_map = read_label_map(sample.mask, data)
     size_hw = image_size_hw(sample.image)
     check_label_map(label_map, size_hw, classes, sample.mask)
-    return size_hw, annotation_texts(coco.encode_unnumbered(label_map, classes, min_region_px=min_region_px))
+    return size_hw, coco.annotation_texts(label_map, classes, min_region_px=min_region_px)
 
 
 @dataclass(frozen=True, slots=True)
