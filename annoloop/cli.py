@@ -16,7 +16,7 @@ import click
 from annoloop import __version__
 from annoloop.cli_cvat import login_command, pull_command, push_command, sandbox_group, tasks_command
 from annoloop.errors import AnnoloopError, Interrupted
-from annoloop.options import FILE, FOLDER, common, example, listed, open_screen, opened_project
+from annoloop.options import FILE, FOLDER, common, example, listed, on_all_cores, open_screen, opened_project
 
 EXIT_USAGE, EXIT_BUG = 2, 70
 
@@ -111,17 +111,17 @@ def doctor_command(measure: bool, **options: Any) -> None:
 
 @commands.command("eda", epilog=example("annoloop eda", "annoloop eda --split train --out report.html"))
 @click.option("--split", "splits", multiple=True, help="Split to look at; may be repeated; default: all.")
-@click.option("--workers", type=click.IntRange(1), help="Processes; default: one for each usable core.")
 @click.option("--out", type=FILE, help="The HTML file to write; default: in .annoloop/reports/eda.")
+@on_all_cores
 @common
-def eda_command(splits: tuple[str, ...], workers: int | None, out: Path | None, **options: Any) -> None:
+def eda_command(splits: tuple[str, ...], out: Path | None, **options: Any) -> None:
     """What the data are like, and what is wrong with labels and files: one HTML page."""
     from annoloop.eda import eda
     from annoloop.eda_page import save_page
 
     screen = open_screen(options)
     with opened_project(options, screen) as project:
-        report = eda(project, splits=splits or None, workers=workers, track=screen.track)
+        report = eda(project, splits=splits or None, track=screen.track)
         screen.result(save_page(project, report, out, screen.track))
 
 
@@ -134,11 +134,9 @@ def convert_group() -> None:
 @click.option("--split", "splits", multiple=True, help="Split to convert; may be repeated; default: all.")
 @click.option("--out", type=FILE, required=True, help="The JSON file to write.")
 @click.option("--min-region-px", default=0, show_default=True, help="Smaller specks of a class share one annotation.")
-@click.option("--workers", type=click.IntRange(1), help="Processes; default: one for each core.")
+@on_all_cores
 @common
-def to_coco_command(
-    splits: tuple[str, ...], out: Path, min_region_px: int, workers: int | None, **options: Any
-) -> None:
+def to_coco_command(splits: tuple[str, ...], out: Path, min_region_px: int, **options: Any) -> None:
     """Write masks as COCO instances JSON, one RLE annotation per region."""
     from annoloop.convert import to_coco
 
@@ -151,7 +149,6 @@ def to_coco_command(
             project.classes,
             out,
             min_region_px=min_region_px,
-            workers=workers,
             track=screen.track,
         )
     screen.result(report)
@@ -162,17 +159,15 @@ def to_coco_command(
 @click.option("--out", type=FOLDER, required=True, help="Folder for the masks; nothing in it is overwritten.")
 @click.option("--images", type=FOLDER, help="Folder of the images, to report missing ones.")
 @click.option("--own-classes", is_flag=True, help="Use the file's classes instead of the project's.")
-@click.option("--workers", type=click.IntRange(1), help="Processes; default: one for each core.")
+@on_all_cores
 @common
-def from_coco_command(
-    file: Path, out: Path, images: Path | None, own_classes: bool, workers: int | None, **options: Any
-) -> None:
+def from_coco_command(file: Path, out: Path, images: Path | None, own_classes: bool, **options: Any) -> None:
     """Paint the annotations of a COCO file as index PNGs."""
     from annoloop.convert import from_coco
 
     screen = open_screen(options)
     if own_classes:
-        screen.result(from_coco(file, out, images_dir=images, workers=workers, track=screen.track))
+        screen.result(from_coco(file, out, images_dir=images, track=screen.track))
         return
     with opened_project(options, screen) as project:
         report = from_coco(
@@ -181,7 +176,6 @@ def from_coco_command(
             project.config.data,
             project.classes,
             images_dir=images,
-            workers=workers,
             track=screen.track,
         )
     screen.result(report)
@@ -224,6 +218,7 @@ def retrain_command(budget: str | None, **options: Any) -> None:
 @click.option("--show", default=4, show_default=True, help="How many best, worst, … images to draw.")
 @click.option("--report", is_flag=True, help="Write one HTML page on all errors: charts, and images worth a look.")
 @click.option("--against", type=int, help="Run that the report compares with; default: the one before.")
+@on_all_cores
 @common
 def evaluate_command(report: bool, against: int | None, **options: Any) -> None:
     """Score a model per class and save pictures of its best and worst images."""
@@ -285,6 +280,7 @@ def log_command(**options: Any) -> None:
 @click.option("--open/--no-open", "open_page", default=True, help="Open the page in a browser.")
 @click.option("--no-app", is_flag=True, help="Only bring the dataset up to date.")
 @click.option("--export", "folder", type=FOLDER, help="Write a page of pictures instead; needs no FiftyOne.")
+@on_all_cores
 @common
 def browse_command(port: int, open_page: bool, no_app: bool, folder: Path | None, **options: Any) -> None:
     """Look at truth, predictions and errors in the FiftyOne App.

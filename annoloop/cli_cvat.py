@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from annoloop.errors import MissingExtraError
-from annoloop.options import FOLDER, common, example, listed, open_screen, open_session, opened_project
+from annoloop.options import FOLDER, common, example, listed, on_all_cores, open_screen, open_session, opened_project
 
 if TYPE_CHECKING:
     from annoloop.config import CvatConfig
@@ -76,6 +76,7 @@ def _asked_for(username: str | None) -> Credentials:
 @click.option("--context/--no-context", default=None, help="Pictures of labels, prediction and errors beside frames.")
 @click.option("--issues-per-frame", type=click.IntRange(0, 20), help="How many of the largest errors to pin; 0: none.")
 @click.option("--dry-run", is_flag=True, help="Show what would go, send nothing.")
+@on_all_cores
 @common
 def push_command(worst: int | None, only: tuple[str, ...], **options: Any) -> None:
     """Send the worst images with masks to CVAT as one task. The same command finishes a broken push.
@@ -115,6 +116,7 @@ def push_command(worst: int | None, only: tuple[str, ...], **options: Any) -> No
     show_default=True,
     help="A mask was changed here since the push: stop, keep mine, or take CVAT's.",
 )
+@on_all_cores
 @common
 def pull_command(task: int | None, include_unfinished: bool, on_conflict: Any, **options: Any) -> None:
     """Bring corrected masks of finished jobs back."""

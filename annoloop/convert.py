@@ -52,13 +52,9 @@ def to_coco(
     out: Path,
     *,
     min_region_px: int = 0,
-    workers: int | None = None,
     track: Track = silent,
 ) -> ToCocoReport:
     """Write the masks of ``samples`` as one COCO file; ``file_name`` is the sample id with its suffix.
-
-    Args:
-        workers: processes; default: usable cores.
 
     Raises:
         DataError: a mask cannot be used, or the file cannot be written.
@@ -68,7 +64,7 @@ def to_coco(
     if not labelled:
         raise DataError("no image with a mask to convert", where=data.root)
     encode = partial(_encode, data=data, classes=classes, min_region_px=min_region_px)
-    encoded = track(spread(encode, labelled, workers), "converting masks", len(labelled))
+    encoded = track(spread(encode, labelled), "converting masks", len(labelled))
     with coco_writer(out, classes) as file:
         for sample, (size_hw, annotations) in zip(labelled, encoded, strict=True):
             file.add(f"{sample.id}{data.image_suffix}", size_hw, annotations)
@@ -82,15 +78,11 @@ def from_coco(
     classes: ClassTable | None = None,
     *,
     images_dir: Path | None = None,
-    workers: int | None = None,
     track: Track = silent,
 ) -> FromCocoReport:
     """Write one index PNG per image of a COCO file below ``out``; classes default to the file's own.
 
     A PNG that is there already with other pixels is never overwritten (law 3).
-
-    Args:
-        workers: processes; default: usable cores.
 
     Raises:
         DataError: not a COCO file, a segmentation that cannot be read, a file in the way.
@@ -101,7 +93,7 @@ def from_coco(
     index_of = coco.class_index_of_category(document, table, file)
     items = [(image, _target(out, image.file_name, data, file)) for image in images]
     paint = partial(_paint, data=data, classes=table, index_of=index_of, where=file)
-    painted = list(track(spread(paint, items, workers), "painting masks", len(items)))
+    painted = list(track(spread(paint, items), "painting masks", len(items)))
     written = sum(one.written for one in painted)
     return FromCocoReport(
         out,

@@ -137,13 +137,8 @@ class EdaReport:
         return one.where.removeprefix(f"{self.root}/")
 
 
-def eda(
-    project: Project, *, splits: Sequence[str] | None = None, workers: int | None = None, track: Track = silent
-) -> EdaReport:
+def eda(project: Project, *, splits: Sequence[str] | None = None, track: Track = silent) -> EdaReport:
     """Look at all images and masks of some splits (default: all); finds faults, raises none for a file.
-
-    Args:
-        workers: processes; default: usable cores.
 
     Raises:
         ConfigError: a split that annoloop.yaml does not name.
@@ -151,7 +146,7 @@ def eda(
     """
     listing = project.listing(splits)
     there = [sample for sample in listing.samples if sample.image.is_file()]
-    seen = _look_at_all(project, there, workers, track)
+    seen = _look_at_all(project, there, track)
     project.ledger.put_looks({one.sha256: one.look for one in seen.copies})  # push and retrain need not look again
     tallies = {split: seen.tallies[split] for split in dict.fromkeys(sample.split for sample in listing.samples)}
     whole = total(tallies.values(), len(project.classes))
@@ -181,10 +176,10 @@ class _Seen:
         self.copies.extend(filter(None, [copy_of(sample, facts)]))
 
 
-def _look_at_all(project: Project, samples: Sequence[Sample], workers: int | None, track: Track) -> _Seen:
+def _look_at_all(project: Project, samples: Sequence[Sample], track: Track) -> _Seen:
     seen = _Seen(defaultdict(partial(Tally, len(project.classes))), [], [], [])
     look_at = partial(sample_facts, data=project.config.data, classes=project.classes)
-    results = track(spread(look_at, samples, workers), "reading images and masks", len(samples))
+    results = track(spread(look_at, samples), "reading images and masks", len(samples))
     for sample, facts in zip(samples, results, strict=True):
         seen.add(sample, facts)
     return seen

@@ -34,6 +34,23 @@ def common(command: F) -> F:
     return command
 
 
+def on_all_cores(command: F) -> F:
+    """The option of commands that spread their work over processes."""
+
+    def limit(context: click.Context, _: click.Parameter, count: int | None) -> None:
+        from annoloop.workers import processes
+
+        context.with_resource(processes(count))
+
+    return click.option(
+        "--workers",
+        type=click.IntRange(1),
+        callback=limit,
+        expose_value=False,
+        help="Processes that read and compare files; default: one for each usable core.",
+    )(command)
+
+
 def open_screen(options: dict[str, Any]) -> Screen:
     """The screen that the common options ask for."""
     from annoloop.console import Screen

@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import islice
 from typing import TypeVar
 
@@ -32,18 +34,29 @@ _IN_FLIGHT = 4
 """Batches per process that are handed out or wait to be taken."""
 
 
-def spread(
-    function: Callable[[S], T], items: Sequence[S], workers: int | None = None, *, few: int = FEW
-) -> Iterator[T]:
-    """``function(item)`` for every item, in their order, on ``workers`` processes (default: usable cores).
+_PROCESSES: ContextVar[int | None] = ContextVar("processes", default=None)
 
-    Fewer items than ``few``, or one worker, are done in this process.  ``function`` and the items are pickled, so it
-    is a function of a module or a ``functools.partial`` of one.
+
+@contextmanager
+def processes(count: int | None) -> Iterator[None]:
+    """Inside, work is spread over so many processes; None: one for each usable core, as it is outside."""
+    token = _PROCESSES.set(count)
+    try:
+        yield
+    finally:
+        _PROCESSES.reset(token)
+
+
+def spread(function: Callable[[S], T], items: Sequence[S], *, few: int = FEW) -> Iterator[T]:
+    """``function(item)`` for every item, in their order, on as many processes as ``processes`` says.
+
+    Fewer items than ``few``, or those of a single process, are done in this one.  ``function`` and the items are
+    pickled, so it is a function of a module, a ``functools.partial`` of one, or a method of what can be pickled.
 
     Raises:
         AnnoloopError: a process was killed, most often for want of memory; whatever ``function`` raises.
     """
-    count = usable_cores() if workers is None else workers
+    count = _PROCESSES.get() or usable_cores()
     if count <= 1 or len(items) < few:
         yield from map(function, items)
         return

@@ -21,7 +21,7 @@ from annoloop.errors import ConfigError, DataError
 from annoloop.images import IndexImage, encode_index_png, read_index_png, write_atomic
 from annoloop.made_data import COLORS, NAMES, MadeData
 from annoloop.project import Project
-from annoloop.workers import FEW
+from annoloop.workers import FEW, processes
 
 CLASSES = class_table(["road", "car"], ["#101010", "#ff0000"])
 MADE_CLASSES = class_table(NAMES, COLORS, background="background")
@@ -59,10 +59,12 @@ def test_several_processes_write_the_same_file_as_one_and_name_a_broken_mask(tmp
     data = _data(tmp_path)
     samples = list_samples(data).samples
     for workers in (1, 2):
-        to_coco(samples, data, CLASSES, tmp_path / f"{workers}.json", workers=workers)
+        with processes(workers):
+            to_coco(samples, data, CLASSES, tmp_path / f"{workers}.json")
     assert (tmp_path / "1.json").read_bytes() == (tmp_path / "2.json").read_bytes()
     for workers in (1, 2):
-        read = from_coco(tmp_path / "1.json", tmp_path / f"masks{workers}", data, workers=workers)
+        with processes(workers):
+            read = from_coco(tmp_path / "1.json", tmp_path / f"masks{workers}", data)
         assert read.written == FEW + 6
         for sample in samples:
             assert sample.mask is not None
@@ -70,12 +72,12 @@ def test_several_processes_write_the_same_file_as_one_and_name_a_broken_mask(tmp
             assert np.array_equal(read_index_png(back).values, read_index_png(sample.mask).values)
     target = tmp_path / "masks2" / f"{samples[50].id}.png"
     write_atomic(target, encode_index_png(IndexImage(np.full((8, 9), 7, np.uint8))))
-    with pytest.raises(DataError, match=r"050\.png: is there already with other pixels"):
-        from_coco(tmp_path / "1.json", tmp_path / "masks2", data, workers=2)
+    with processes(2), pytest.raises(DataError, match=r"050\.png: is there already with other pixels"):
+        from_coco(tmp_path / "1.json", tmp_path / "masks2", data)
     mask = tmp_path / "ann_dir" / "train" / "050.png"
     mask.write_bytes(mask.read_bytes()[:60])
-    with pytest.raises(DataError, match=r"050\.png: cannot be read"):
-        to_coco(samples, data, CLASSES, tmp_path / "3.json", workers=2)
+    with processes(2), pytest.raises(DataError, match=r"050\.png: cannot be read"):
+        to_coco(samples, data, CLASSES, tmp_path / "3.json")
     assert not (tmp_path / "3.json").exists()
 
 

@@ -21,7 +21,7 @@ from annoloop.init import init
 from annoloop.made_data import COLORS, NAMES, make_data
 from annoloop.masks import LabelMap, regions
 from annoloop.project import Project
-from annoloop.workers import FEW
+from annoloop.workers import FEW, processes
 
 COUNTS = {"train": 24, "val": 8, "test": 8}
 
@@ -324,7 +324,10 @@ def test_other_processes_find_the_same(folder: Path) -> None:
         shutil.copytree(folder / "data" / kind / "train", folder / "data" / kind / "train/again")
         shutil.copytree(folder / "data" / kind / "train/again", folder / "data" / kind / "val/again")
     assert len(list((folder / "data/img_dir").rglob("*.png"))) > FEW, "enough for more than one process"
-    assert looked_at(folder, workers=2) == looked_at(folder, workers=1)
+    with processes(1):
+        alone = looked_at(folder)
+    with processes(2):
+        assert looked_at(folder) == alone
 
 
 def test_the_looks_are_kept_for_later_commands(folder: Path) -> None:

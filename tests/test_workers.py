@@ -6,10 +6,14 @@ import os
 import signal
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from annoloop.errors import AnnoloopError, DataError
-from annoloop.workers import FEW, spread
+from annoloop.launch import usable_cores
+from annoloop.options import on_all_cores
+from annoloop.workers import FEW, processes, spread
 
 
 def square_and_pid(number: int) -> tuple[int, int]:
@@ -29,31 +33,51 @@ def die_at_100(number: int) -> int:
 
 
 def test_results_come_in_the_order_of_the_items_from_other_processes() -> None:
-    results = list(spread(square_and_pid, range(500), workers=2))
+    with processes(2):
+        results = list(spread(square_and_pid, range(500)))
     assert [square for square, _ in results] == [n * n for n in range(500)]
     assert len({pid for _, pid in results} - {os.getpid()}) == 2
 
 
 @pytest.mark.parametrize(("count", "workers"), [(FEW - 1, 2), (500, 1), (0, None)])
 def test_few_items_and_a_single_worker_stay_in_this_process(count: int, workers: int | None) -> None:
-    assert [pid for _, pid in spread(square_and_pid, range(count), workers)] == [os.getpid()] * count
+    with processes(workers):
+        assert [pid for _, pid in spread(square_and_pid, range(count))] == [os.getpid()] * count
+
+
+@pytest.mark.parametrize(("option", "alone"), [(("--workers", "1"), True), (("--workers", "2"), False)])
+def test_the_option_bounds_the_processes_of_its_command_only(option: tuple[str, str], alone: bool) -> None:
+    @click.command()
+    @on_all_cores
+    def command() -> None:
+        click.echo({pid for _, pid in spread(square_and_pid, range(500))} == {os.getpid()})
+
+    told = CliRunner().invoke(command, option)
+    assert told.output == f"{alone}\n"
+    assert CliRunner().invoke(command).output == f"{usable_cores() == 1}\n"
+
+
+def test_fewer_items_are_enough_where_each_takes_long() -> None:
+    with processes(2):
+        assert len({pid for _, pid in spread(square_and_pid, range(8), few=8)} - {os.getpid()}) >= 1
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_exception_comes_back_whole_after_the_results_before_it(workers: int) -> None:
-    results = spread(fail_at_100, range(500), workers)
-    with pytest.raises(DataError, match=r"masks/100.png: is odd\n  hint: mend it"):
+    results = spread(fail_at_100, range(500))
+    with processes(workers), pytest.raises(DataError, match=r"masks/100.png: is odd\n  hint: mend it"):
         assert [next(results) for _ in range(500)]
 
 
 def test_a_killed_process_is_an_error_that_says_so() -> None:
-    with pytest.raises(AnnoloopError, match="a worker process was killed"):
-        list(spread(die_at_100, range(500), workers=2))
+    with processes(2), pytest.raises(AnnoloopError, match="a worker process was killed"):
+        list(spread(die_at_100, range(500)))
 
 
 def test_what_is_not_taken_is_not_computed_far_ahead(tmp_path: Path) -> None:
-    results = spread(_leave_a_trace, [tmp_path / str(n) for n in range(2000)], workers=2)
-    next(results)
+    results = spread(_leave_a_trace, [tmp_path / str(n) for n in range(2000)])
+    with processes(2):
+        next(results)
     results.close()  # type: ignore[attr-defined]
     assert len(list(tmp_path.iterdir())) < 500
 
