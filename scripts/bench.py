@@ -23,10 +23,11 @@ from rich.console import Console
 
 from annoloop.launch import usable_cores
 
-FEW_MPX, SOME_MPX, MANY_MPX = 4, 16, 40
-"""Megapixels for a way that takes seconds for each image, for what is held in memory, and for slow peers."""
+FEW_MPX, HELD_MPX, MANY_MPX, BACK_MPX = 2, 8, 40, 136
+"""Megapixels for a way that takes seconds for each image, for what is held in memory, for one process, and for
+annoloop on the way back: as many large maps as it takes to use all cores."""
 
-IN_MEMORY = 5
+IN_MEMORY = 3
 """Repetitions in one turn of a way that takes milliseconds."""
 
 ALL_CORES, ONE_CORE = "all cores", "one process"
@@ -105,29 +106,27 @@ def masks_to_coco(bench: Bench, data: Data) -> Iterator[Row]:
     plan, peer, few = (data.plan(bench.out(), mpx) for mpx in (None, MANY_MPX, FEW_MPX))
     ways = [
         bench.way(f"annoloop, {ALL_CORES}", "ways_convert", "our_masks_to_coco", plan),
-        bench.way(f"annoloop, {ONE_CORE}", "ways_convert", "our_masks_to_coco", replace(plan, workers=1)),
+        bench.way(f"annoloop, {ONE_CORE}", "ways_convert", "our_masks_to_coco", replace(peer, workers=1)),
         bench.way("pycocotools, per class", "ways_convert", "pycocotools_per_class", peer),
         bench.way("pycocotools, per object", "ways_convert", "pycocotools_per_object", few),
         bench.way("FiftyOne, per class", "ways_convert", "fiftyone_per_class", few),
         bench.peer("datumaro", peer),
         bench.peer("supervision", few),
         bench.way(f"decoding the PNGs, {ALL_CORES}", "ways_convert", "decoding", plan),
-        bench.way(f"decoding the PNGs, {ONE_CORE}", "ways_convert", "decoding", replace(plan, workers=1)),
+        bench.way(f"decoding the PNGs, {ONE_CORE}", "ways_convert", "decoding", replace(peer, workers=1)),
     ]
-    goals = {"pycocotools, per class": 5.0, "pycocotools, per object": 20.0}
-    peers = [way.name for way in ways[2:7]]
-    pairs = [
-        Pair(f"annoloop, {cores}", other, goal=goals.get(other)) for cores in (ALL_CORES, ONE_CORE) for other in peers
-    ]
-    pairs += [
-        Pair(f"annoloop, {cores}", f"decoding the PNGs, {cores}", "floor", 1.5) for cores in (ALL_CORES, ONE_CORE)
-    ]
+    goals = {(ALL_CORES, "pycocotools, per class"): 5.0, (ALL_CORES, "pycocotools, per object"): 20.0}
+    pairs = []
+    for cores in (ALL_CORES, ONE_CORE):
+        ours = f"annoloop, {cores}"
+        pairs += [Pair(ours, way.name, goal=goals.get((cores, way.name))) for way in ways[2:7]]
+        pairs.append(Pair(ours, f"decoding the PNGs, {cores}", "floor", 1.5))
     yield from _rows(bench, f"masks to COCO: {data.title}", ways, pairs)
 
 
 def coco_to_masks(bench: Bench, data: Data) -> Iterator[Row]:
     """From a JSON to written PNGs."""
-    plan, peer, few = (data.plan(bench.out(), mpx) for mpx in (None, MANY_MPX, FEW_MPX))
+    plan, peer, few = (data.plan(bench.out(), mpx) for mpx in (BACK_MPX, MANY_MPX, FEW_MPX))
     files = {
         name: _made(bench, function, one)
         for name, function, one in (
@@ -154,7 +153,7 @@ def coco_to_masks(bench: Bench, data: Data) -> Iterator[Row]:
 
 def scores(bench: Bench, data: Data) -> Iterator[Row]:
     """Confusion and Dice of each image, in memory; then from files, as a whole evaluation does it."""
-    plan = data.plan(bench.out(), SOME_MPX)
+    plan = data.plan(bench.out(), HELD_MPX)
     held = replace(plan, repeat=IN_MEMORY)
     ways = [
         bench.way("annoloop, confusion and Dice", "ways_score", "our_confusion", held),
@@ -175,17 +174,26 @@ def scores(bench: Bench, data: Data) -> Iterator[Row]:
     yield from _rows(bench, f"scoring files: {data.title}", ways, pairs)
 
 
-def cvat(bench: Bench, data: Data) -> Iterator[Row]:
-    """Label maps to CVAT's masks and back, in memory."""
-    plan = replace(data.plan(bench.out(), FEW_MPX), repeat=1)
+def in_memory(bench: Bench, data: Data) -> Iterator[Row]:
+    """Label maps to COCO's and CVAT's masks and back, without files."""
+    plan = replace(data.plan(bench.out(), HELD_MPX), repeat=IN_MEMORY)
+    few = replace(data.plan(bench.out(), FEW_MPX), repeat=1)
     ways = [
+        bench.way("annoloop, masks to COCO", "ways_convert", "our_coco_masks", plan),
+        bench.way("pycocotools, per class", "ways_convert", "pycocotools_masks_per_class", plan),
+        bench.way("pycocotools, per object", "ways_convert", "pycocotools_masks_per_object", few),
         bench.way("annoloop, masks to CVAT", "ways_score", "our_cvat", plan),
-        bench.way("cvat_sdk encode_mask", "ways_score", "cvat_sdk", plan),
+        bench.way("cvat_sdk encode_mask", "ways_score", "cvat_sdk", few),
         bench.way("annoloop, CVAT to masks", "ways_score", "our_cvat_back", plan),
-        bench.way("cvat_sdk decode_mask", "ways_score", "cvat_sdk_back", plan),
+        bench.way("cvat_sdk decode_mask", "ways_score", "cvat_sdk_back", few),
     ]
-    pairs = [Pair(ours.name, other.name) for ours, other in (ways[:2], ways[2:])]
-    yield from _rows(bench, f"CVAT masks in memory: {data.title}", ways, pairs)
+    pairs = [
+        Pair("annoloop, masks to COCO", "pycocotools, per class", goal=5),
+        Pair("annoloop, masks to COCO", "pycocotools, per object", goal=20),
+        Pair("annoloop, masks to CVAT", "cvat_sdk encode_mask"),
+        Pair("annoloop, CVAT to masks", "cvat_sdk decode_mask"),
+    ]
+    yield from _rows(bench, f"in memory: {data.title}", ways, pairs)
 
 
 def start_up(bench: Bench) -> Iterator[Row]:
@@ -258,7 +266,7 @@ def measure(options: argparse.Namespace, folder: Path, say: Say) -> Iterator[Row
     for data in sets:
         for section in (masks_to_coco, coco_to_masks, scores):
             yield from section(bench, data)
-    yield from cvat(bench, sets[0])
+    yield from in_memory(bench, sets[0])
     yield from start_up(bench)
     yield from scale(bench, (100, 1_000, 10_000) if options.scale else (100, 1_000))
 

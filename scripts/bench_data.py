@@ -41,10 +41,10 @@ class Data:
     background: int
 
     def plan(self, out: Path, megapixels: float | None = None) -> Plan:
-        """Work on all images, or on as many as have so many pixels and at least two, writing below ``out``."""
+        """Work on all images, or on as many as have so many pixels, writing below ``out``."""
         count = None
         if megapixels is not None:
-            count = max(2, round(megapixels * 1e6 / read_mask(self.pairs[0][1]).size))
+            count = max(1, round(megapixels * 1e6 / read_mask(self.pairs[0][1]).size))
         return Plan(str(self.folder), self.pairs[:count], self.names, self.background, str(out))
 
 

@@ -144,7 +144,9 @@ def said(row: Row) -> str:
     if row.skipped is not None:
         return "not measured"
     assert row.ratio is not None
-    return f"{_short(row.ratio)} x as long" if row.against == "floor" else f"{_short(row.ratio)} x faster"
+    if row.against == "floor":
+        return f"{_short(row.ratio)} x as long"
+    return f"{_short(row.ratio)} x faster" if row.ratio >= 1 else f"{_short(1 / row.ratio)} x slower"
 
 
 def remark(row: Row) -> str:

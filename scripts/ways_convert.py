@@ -26,6 +26,7 @@ from annoloop.dataset import Sample
 from annoloop.launch import usable_cores
 from annoloop.masks import LabelMap
 from annoloop.project import Project
+from annoloop.runs import coco_masks
 
 EIGHT = np.ones((3, 3))
 """Neighbours across corners belong to one object."""
@@ -56,6 +57,21 @@ def our_coco_to_masks(plan: Plan) -> Callable[[], object]:
     return lambda: from_coco(Path(plan.coco), _fresh(plan), data, classes)
 
 
+def our_coco_masks(plan: Plan) -> Callable[[], object]:
+    maps, skip = _held(plan), set(range(256)) - set(plan.foreground)
+    return lambda: [coco_masks(label_map, skip=skip) for label_map in maps]
+
+
+def pycocotools_masks_per_class(plan: Plan) -> Callable[[], object]:
+    maps = _held(plan)
+    return lambda: [_encoded(label_map == index) for label_map in maps for index in plan.foreground]
+
+
+def pycocotools_masks_per_object(plan: Plan) -> Callable[[], object]:
+    maps = _held(plan)
+    return lambda: [_encoded(bits) for label_map in maps for _, bits in _objects(label_map, plan.foreground)]
+
+
 def pycocotools_per_class(plan: Plan) -> Callable[[], object]:
     return lambda: _write(plan, lambda label_map: ((i, label_map == i) for i in plan.foreground))
 
@@ -80,7 +96,7 @@ def fiftyone_per_class(plan: Plan) -> Callable[[], object]:
         )  # fmt: skip
         with exporter:
             for image, mask in plan.pairs:
-                found = fo.Segmentation(mask=read_mask(mask)).to_detections(mask_targets=targets, mask_types="stuff")
+                found = fo.Segmentation(mask=read_mask(mask).copy()).to_detections(mask_targets=targets)
                 exporter.export_sample(image, found, metadata=fo.ImageMetadata.build_for(image))
 
     return run
@@ -110,7 +126,7 @@ def decoding(plan: Plan) -> Callable[[], object]:
 
 
 def encoding(plan: Plan) -> Callable[[], object]:
-    return _on(plan.workers, _encode, [read_mask(mask) for _, mask in plan.pairs])
+    return _on(plan.workers, _encode, _held(plan))
 
 
 def _on(workers: int | None, function: Callable[[Any], object], items: list[Any]) -> Callable[[], object]:
@@ -127,6 +143,14 @@ _SHARED: dict[str, Any] = {}
 
 def _shared(number: int) -> None:
     _SHARED["function"](_SHARED["items"][number])
+
+
+def _held(plan: Plan) -> list[LabelMap]:
+    return [read_mask(mask) for _, mask in plan.pairs]
+
+
+def _encoded(bits: Any) -> Any:
+    return coco_mask.encode(np.asfortranarray(bits, np.uint8))
 
 
 def _read_away(path: str) -> None:
@@ -156,7 +180,7 @@ def _write(plan: Plan, masks_of: Callable[[LabelMap], Iterable[tuple[int, Any]]]
         height, width = label_map.shape
         images.append({"id": number, "file_name": Path(image).name, "height": height, "width": width})
         for index, bits in masks_of(label_map):
-            runs = coco_mask.encode(np.asfortranarray(bits, np.uint8))
+            runs = _encoded(bits)
             area = int(coco_mask.area(runs))
             if area == 0:
                 continue

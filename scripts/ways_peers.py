@@ -5,6 +5,7 @@ Run by ``bench_way.py`` with that environment's Python; nothing of annoloop is t
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 
 import numpy as np
@@ -27,7 +28,7 @@ def datumaro(plan: Plan) -> Callable[[], object]:
             masks = [ExtractedMask(index_mask=values, index=index, label=index) for index in present]
             items.append(DatasetItem(id=str(number), media=Picture.from_file(image), annotations=masks))
         found = Dataset.from_iterable(items, categories=list(plan.names))
-        found.export(plan.out, "coco_instances", save_media=False)
+        found.export(tempfile.mkdtemp(dir=plan.out), "coco_instances", save_media=False)
 
     return run
 

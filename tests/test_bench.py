@@ -31,6 +31,7 @@ def test_a_floor_is_told_as_times_as_long() -> None:
     row = compare("s", times("ours", 3.0), times("floor", 1.0), against="floor", goal=2)
     assert row.ratio == pytest.approx(3)
     assert row.falls_short
+    assert said(compare("s", times("ours", 3.0), times("peer", 1.0))) == "3.00 x slower"
     assert (said(row), remark(row)) == ("3.00 x as long", "falls short of at most 2")
 
 
