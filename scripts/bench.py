@@ -27,7 +27,7 @@ FEW_MPX, HELD_MPX, MANY_MPX, BACK_MPX = 2, 8, 40, 136
 """Megapixels for a way that takes seconds for each image, for what is held in memory, for one process, and for
 annoloop on the way back: as many large maps as it takes to use all cores."""
 
-IN_MEMORY = 3
+IN_MEMORY = 2
 """Repetitions in one turn of a way that takes milliseconds."""
 
 ALL_CORES, ONE_CORE = "all cores", "one process"
@@ -153,7 +153,7 @@ def coco_to_masks(bench: Bench, data: Data) -> Iterator[Row]:
 
 def scores(bench: Bench, data: Data) -> Iterator[Row]:
     """Confusion and Dice of each image, in memory; then from files, as a whole evaluation does it."""
-    plan = data.plan(bench.out(), HELD_MPX)
+    plan = data.plan(bench.out(), HELD_MPX, most=64)
     held = replace(plan, repeat=IN_MEMORY)
     ways = [
         bench.way("annoloop, confusion and Dice", "ways_score", "our_confusion", held),
@@ -181,7 +181,6 @@ def in_memory(bench: Bench, data: Data) -> Iterator[Row]:
     ways = [
         bench.way("annoloop, masks to COCO", "ways_convert", "our_coco_masks", plan),
         bench.way("pycocotools, per class", "ways_convert", "pycocotools_masks_per_class", plan),
-        bench.way("pycocotools, per object", "ways_convert", "pycocotools_masks_per_object", few),
         bench.way("annoloop, masks to CVAT", "ways_score", "our_cvat", plan),
         bench.way("cvat_sdk encode_mask", "ways_score", "cvat_sdk", few),
         bench.way("annoloop, CVAT to masks", "ways_score", "our_cvat_back", plan),
@@ -189,7 +188,6 @@ def in_memory(bench: Bench, data: Data) -> Iterator[Row]:
     ]
     pairs = [
         Pair("annoloop, masks to COCO", "pycocotools, per class", goal=5),
-        Pair("annoloop, masks to COCO", "pycocotools, per object", goal=20),
         Pair("annoloop, masks to CVAT", "cvat_sdk encode_mask"),
         Pair("annoloop, CVAT to masks", "cvat_sdk decode_mask"),
     ]
@@ -257,19 +255,28 @@ def machine() -> str:
 
 
 def measure(options: argparse.Namespace, folder: Path, say: Say) -> Iterator[Row]:
-    """All rows, section by section."""
+    """All rows, section by section, or those of the one that was asked for."""
     bench = Bench(folder, options.turns, say)
-    say("making data")
-    sets = [large_maps(folder / "maps", options.maps)]
-    if options.data is not None:
-        sets.append(own_data(folder / "own", options.data.resolve()))
-    for data in sets:
-        for section in (masks_to_coco, coco_to_masks, scores):
-            yield from section(bench, data)
-    yield from in_memory(bench, sets[0])
-    yield from start_up(bench)
-    yield from scale(bench, (100, 1_000, 10_000) if options.scale else (100, 1_000))
+    if options.only in (None, *ON_DATA):
+        say("making data")
+        sets = [large_maps(folder / "maps", options.maps)]
+        if options.data is not None:
+            sets.append(own_data(folder / "own", options.data.resolve()))
+        for data in sets:
+            for name in ON_DATA if options.only is None else (options.only,):
+                yield from ON_DATA[name](bench, data)
+    if options.only in (None, "start-up"):
+        yield from start_up(bench)
+    if options.only in (None, "scale"):
+        yield from scale(bench, (100, 1_000, 10_000) if options.scale else (100, 1_000))
 
+
+ON_DATA: dict[str, Callable[[Bench, Data], Iterator[Row]]] = {
+    "to-coco": masks_to_coco,
+    "from-coco": coco_to_masks,
+    "scores": scores,
+    "memory": in_memory,
+}
 
 COLUMNS: dict[str, Callable[[Row], str]] = {
     "annoloop": lambda row: row.task,
@@ -291,6 +298,7 @@ def main() -> None:
     found.add_argument("--maps", type=int, default=200, help="made maps of 2048 x 1024 px")
     found.add_argument("--turns", type=int, default=3, help="how often every way has its turn")
     found.add_argument("--scale", action="store_true", help="10 000 small files, too")
+    found.add_argument("--only", choices=[*ON_DATA, "start-up", "scale"], help="one section")
     options = found.parse_args()
     screen = Console(stderr=True, highlight=False)
     with tempfile.TemporaryDirectory(prefix="annoloop-bench-") as name:

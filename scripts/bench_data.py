@@ -40,11 +40,11 @@ class Data:
     names: tuple[str, ...]
     background: int
 
-    def plan(self, out: Path, megapixels: float | None = None) -> Plan:
-        """Work on all images, or on as many as have so many pixels, writing below ``out``."""
-        count = None
+    def plan(self, out: Path, megapixels: float | None = None, *, most: int | None = None) -> Plan:
+        """Work on all images, or on as many as have so many pixels and at most so many, writing below ``out``."""
+        count = most or len(self.pairs)
         if megapixels is not None:
-            count = max(1, round(megapixels * 1e6 / read_mask(self.pairs[0][1]).size))
+            count = min(count, max(1, round(megapixels * 1e6 / read_mask(self.pairs[0][1]).size)))
         return Plan(str(self.folder), self.pairs[:count], self.names, self.background, str(out))
 
 

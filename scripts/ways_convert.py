@@ -67,11 +67,6 @@ def pycocotools_masks_per_class(plan: Plan) -> Callable[[], object]:
     return lambda: [_encoded(label_map == index) for label_map in maps for index in plan.foreground]
 
 
-def pycocotools_masks_per_object(plan: Plan) -> Callable[[], object]:
-    maps = _held(plan)
-    return lambda: [_encoded(bits) for label_map in maps for _, bits in _objects(label_map, plan.foreground)]
-
-
 def pycocotools_per_class(plan: Plan) -> Callable[[], object]:
     return lambda: _write(plan, lambda label_map: ((i, label_map == i) for i in plan.foreground))
 
