@@ -73,23 +73,39 @@ class Row:
     against: Against
     ratio: float | None
     goal: float | None
+    memory_ratio: float | None
+    memory_goal: float | None
     falls_short: bool
     noisy: bool
     skipped: str | None
 
 
-def compare(section: str, ours: Times, other: Measured, *, against: Against = "peer", goal: float | None = None) -> Row:
-    """The row of two ways that took turns; a noisy one falls short of nothing, it cannot tell."""
+def compare(
+    section: str,
+    ours: Times,
+    other: Measured,
+    *,
+    against: Against = "peer",
+    goal: float | None = None,
+    memory_goal: float | None = None,
+) -> Row:
+    """The row of two ways that took turns; a noisy one misses no goal in time, it cannot tell.
+
+    Args:
+        memory_goal: how many times the other's peak memory ours may be.
+    """
     own = (section, ours.way, ours.images, ours.ms_per_image, ours.peak_mb, other.way)
     if isinstance(other, Skipped):
-        return Row(*own, None, None, None, against, None, goal, False, ours.noisy, other.reason)
-    ratio = other.ms_per_image / ours.ms_per_image
+        skipped = (against, None, goal, None, memory_goal, False, ours.noisy, other.reason)
+        return Row(*own, None, None, None, *skipped)
+    times = ours.ms_per_image / other.ms_per_image
+    ratio = times if against == "floor" else 1 / times
     noisy = ours.noisy or other.noisy
-    if against == "floor":
-        ratio = 1 / ratio
-    missed = goal is not None and (ratio > goal if against == "floor" else ratio < goal)
+    memory = ours.peak_mb / other.peak_mb if ours.peak_mb and other.peak_mb else None
+    slow = goal is not None and not noisy and (ratio > goal if against == "floor" else ratio < goal)
+    large = memory is not None and memory_goal is not None and memory > memory_goal
     theirs = (other.images, other.ms_per_image, other.peak_mb)
-    return Row(*own, *theirs, against, ratio, goal, missed and not noisy, noisy, None)
+    return Row(*own, *theirs, against, ratio, goal, memory, memory_goal, slow or large, noisy, None)
 
 
 def in_turns(ways: Mapping[str, Callable[[], T]], turns: int) -> dict[str, list[T]]:
@@ -153,12 +169,21 @@ def remark(row: Row) -> str:
     """What is to be said of a row beside its numbers."""
     if row.skipped is not None:
         return row.skipped
-    if row.noisy:
+    told = [_told("time", row.ratio, row.goal, row.against, row.noisy)]
+    told.append(_told("memory", row.memory_ratio, row.memory_goal, "floor", noisy=False))
+    return "; ".join(one for one in told if one)
+
+
+def _told(what: str, ratio: float | None, goal: float | None, against: Against, noisy: bool) -> str:
+    if noisy:
         return "too noisy to tell"
-    if row.goal is None:
+    if goal is None or ratio is None:
         return ""
-    bound = f"{'at most' if row.against == 'floor' else 'at least'} {row.goal:g}"
-    return f"falls short of {bound}" if row.falls_short else f"goal: {bound}"
+    bound = f"{'at most' if against == 'floor' else 'at least'} {goal:g}"
+    missed = ratio > goal if against == "floor" else ratio < goal
+    if what == "memory":
+        return f"memory x {_short(ratio)}, " + (f"falls short of {bound}" if missed else f"goal: {bound}")
+    return f"falls short of {bound}" if missed else f"goal: {bound}"
 
 
 def number(value: float | None) -> str:

@@ -43,6 +43,14 @@ def test_a_row_whose_repetitions_differ_too_much_cannot_tell(ours: tuple[float, 
     assert remark(row) == "too noisy to tell"
 
 
+def test_memory_has_a_goal_of_its_own_that_noise_in_time_does_not_excuse() -> None:
+    more, fewer = Times("ours", 10, (1.0, 2.0), peak_mb=400.0), Times("fewer", 1, (0.1,), peak_mb=200.0)
+    row = compare("s", more, fewer, against="floor", goal=1.2, memory_goal=1.5)
+    assert row.falls_short
+    assert remark(row) == "too noisy to tell; memory x 2.00, falls short of at most 1.5"
+    assert not compare("s", more, fewer, against="floor", goal=1.2, memory_goal=2).falls_short
+
+
 def test_repetitions_may_differ_by_half() -> None:
     assert not times("ours", 1.0, 1.5).noisy
 
