@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -88,7 +89,7 @@ class Bench:
                 failed[way.name] = Skipped(way.name, str(error))
                 return None
 
-        answers = in_turns({way.name: (lambda way=way: once(way)) for way in ways}, self.turns)  # type: ignore[misc]
+        answers = in_turns({way.name: partial(once, way) for way in ways}, self.turns)
         return {way.name: failed.get(way.name) or _times(way, answers[way.name]) for way in ways}
 
 
@@ -207,7 +208,7 @@ def start_up(bench: Bench) -> Iterator[Row]:
         "import mmseg.apis": [sys.executable, "-c", "import mmseg.apis"],
     }
     own = {"FIFTYONE_DATABASE_DIR": str(bench.folder / "mongo"), "FIFTYONE_DO_NOT_TRACK": "true"}
-    ways = [Way(name, 1, lambda command=command: timed_command(command, own)) for name, command in commands.items()]  # type: ignore[misc]
+    ways = [Way(name, 1, partial(timed_command, command, own)) for name, command in commands.items()]
     ours, others = list(commands)[:2], list(commands)[2:]
     yield from _rows(bench, "start-up", ways, [Pair(one, other) for one in ours for other in others])
 

@@ -94,18 +94,28 @@ def compare(
     Args:
         memory_goal: how many times the other's peak memory ours may be.
     """
-    own = (section, ours.way, ours.images, ours.ms_per_image, ours.peak_mb, other.way)
-    if isinstance(other, Skipped):
-        skipped = (against, None, goal, None, memory_goal, False, ours.noisy, other.reason)
-        return Row(*own, None, None, None, *skipped)
-    times = ours.ms_per_image / other.ms_per_image
-    ratio = times if against == "floor" else 1 / times
-    noisy = ours.noisy or other.noisy
-    memory = ours.peak_mb / other.peak_mb if ours.peak_mb and other.peak_mb else None
-    slow = goal is not None and not noisy and (ratio > goal if against == "floor" else ratio < goal)
-    large = memory is not None and memory_goal is not None and memory > memory_goal
-    theirs = (other.images, other.ms_per_image, other.peak_mb)
-    return Row(*own, *theirs, against, ratio, goal, memory, memory_goal, slow or large, noisy, None)
+    theirs = other if isinstance(other, Times) else None
+    images, ms, peak_mb = (theirs.images, theirs.ms_per_image, theirs.peak_mb) if theirs else (None, None, None)
+    ratio = memory = None
+    if theirs is not None:
+        times = ours.ms_per_image / theirs.ms_per_image
+        ratio = times if against == "floor" else 1 / times
+        memory = ours.peak_mb / theirs.peak_mb if ours.peak_mb and theirs.peak_mb else None
+    noisy = ours.noisy or (theirs is not None and theirs.noisy)
+    slow = not noisy and _misses(ratio, goal, against)
+    return Row(
+        section, ours.way, ours.images, ours.ms_per_image, ours.peak_mb, other.way,
+        other_images=images, other_ms=ms, other_peak_mb=peak_mb,
+        against=against, ratio=ratio, goal=goal, memory_ratio=memory, memory_goal=memory_goal,
+        falls_short=slow or _misses(memory, memory_goal, "floor"), noisy=noisy,
+        skipped=other.reason if isinstance(other, Skipped) else None,
+    )  # fmt: skip
+
+
+def _misses(ratio: float | None, goal: float | None, against: Against) -> bool:
+    if ratio is None or goal is None:
+        return False
+    return ratio > goal if against == "floor" else ratio < goal
 
 
 def in_turns(ways: Mapping[str, Callable[[], T]], turns: int) -> dict[str, list[T]]:
@@ -169,21 +179,16 @@ def remark(row: Row) -> str:
     """What is to be said of a row beside its numbers."""
     if row.skipped is not None:
         return row.skipped
-    told = [_told("time", row.ratio, row.goal, row.against, row.noisy)]
-    told.append(_told("memory", row.memory_ratio, row.memory_goal, "floor", noisy=False))
-    return "; ".join(one for one in told if one)
+    told = ["too noisy to tell"] if row.noisy else _told(row.ratio, row.goal, row.against)
+    told += [f"memory x {number(row.memory_ratio)}, {one}" for one in _told(row.memory_ratio, row.memory_goal, "floor")]
+    return "; ".join(told)
 
 
-def _told(what: str, ratio: float | None, goal: float | None, against: Against, noisy: bool) -> str:
-    if noisy:
-        return "too noisy to tell"
-    if goal is None or ratio is None:
-        return ""
+def _told(ratio: float | None, goal: float | None, against: Against) -> list[str]:
+    if ratio is None or goal is None:
+        return []
     bound = f"{'at most' if against == 'floor' else 'at least'} {goal:g}"
-    missed = ratio > goal if against == "floor" else ratio < goal
-    if what == "memory":
-        return f"memory x {_short(ratio)}, " + (f"falls short of {bound}" if missed else f"goal: {bound}")
-    return f"falls short of {bound}" if missed else f"goal: {bound}"
+    return [f"falls short of {bound}" if _misses(ratio, goal, against) else f"goal: {bound}"]
 
 
 def number(value: float | None) -> str:
