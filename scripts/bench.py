@@ -301,7 +301,9 @@ def main() -> None:
     found = parser(__doc__)
     found.add_argument("data", nargs="?", type=Path, help="data in mmseg layout, measured beside the made maps")
     found.add_argument("--maps", type=int, default=200, help="made maps of 2048 x 1024 px")
-    found.add_argument("--turns", type=int, default=3, help="how often every way has its turn")
+    found.add_argument(
+        "--turns", type=int, choices=range(2, 21), metavar="N", default=3, help="how often every way has its turn"
+    )
     found.add_argument("--scale", action="store_true", help="10 000 small files, too")
     found.add_argument("--only", choices=[*ON_DATA, "start-up", "scale"], help="one section")
     options = found.parse_args()

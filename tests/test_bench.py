@@ -11,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 
+import bench_environment
 from bench_child import ChildFailed, Plan, ask
 from bench_table import Skipped, Times, compare, in_turns, remark, said, show
 
@@ -59,6 +60,18 @@ def test_a_peer_that_is_not_there_is_said_with_its_reason() -> None:
     row = compare("s", times("ours", 1.0), Skipped("peer", "cannot be installed: no such package"))
     assert row.ratio is None
     assert (said(row), remark(row)) == ("not measured", "cannot be installed: no such package")
+
+
+def test_an_environment_that_cannot_be_made_is_a_reason_to_leave_peers_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(bench_environment, "FOLDER", tmp_path / "file" / ".venv-datumaro")
+    said_so: list[str] = []
+    _, missing = bench_environment.peers_python("datumaro", said_so.append)
+    assert missing is not None
+    assert missing.startswith(".venv-datumaro cannot be made: ")
+    assert said_so == ["making .venv-datumaro for the peers"]
 
 
 def test_ways_take_turns() -> None:
