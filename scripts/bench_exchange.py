@@ -7,7 +7,6 @@ the annotator nothing but the masks.  Each way runs in a process of its own, so 
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import os
@@ -20,8 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
+from bench_table import parser, show
 from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
@@ -177,23 +175,23 @@ def measure(images: int) -> list[Row]:
     return rows
 
 
+COLUMNS: dict[str, Callable[[Row], str]] = {
+    "way": lambda row: row.way,
+    "push s": lambda row: f"{row.push_s:.2f}",
+    "pull s": lambda row: f"{row.pull_s:.2f}",
+    "shapes": lambda row: str(row.shapes),
+    "calls a frame": lambda row: f"{row.calls_per_frame:.2f}",
+    "peak MB": lambda row: f"{row.peak_mb:.0f}",
+    "px changed": lambda row: str(row.changed_px),
+}
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--images", type=int, default=300)
-    options = parser.parse_args()
-    rows = measure(options.images)
-    if options.json:
-        print(json.dumps([asdict(row) for row in rows], indent=2))
-        return
-    table = Table("way", "push s", "pull s", "shapes", "calls a frame", "peak MB", "px changed", box=None)
-    for row in rows:
-        table.add_row(
-            row.way, f"{row.push_s:.2f}", f"{row.pull_s:.2f}", str(row.shapes), f"{row.calls_per_frame:.2f}",
-            f"{row.peak_mb:.0f}", str(row.changed_px),
-        )  # fmt: skip
+    found = parser(__doc__)
+    found.add_argument("--images", type=int, default=300)
+    options = found.parse_args()
     title = f"{options.images} made images of {SIZE_HW[1]} x {SIZE_HW[0]} px, there and back untouched"
-    Console(width=120).print(title, table)
+    show(title, measure(options.images), COLUMNS, options.json)
 
 
 if __name__ == "__main__":

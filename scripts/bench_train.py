@@ -12,14 +12,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import bench_table
 import numpy as np
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
 
 from annoloop.made_data import NAMES, make_data
 from annoloop.training import Event, Job, recipe_path, run_job
@@ -139,9 +138,16 @@ def measure(root: Path, classes: Sequence[str], options: argparse.Namespace) -> 
     ]
 
 
+COLUMNS: dict[str, Callable[[Side], str]] = {
+    "way": lambda side: side.way,
+    "images/s": lambda side: f"{side.images_per_second:.1f}",
+    "precision": lambda side: side.precision,
+    "val mDice": lambda side: "" if side.mdice is None else f"{side.mdice:.3f}",
+}
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true")
+    parser = bench_table.parser(__doc__)
     parser.add_argument("--root", type=Path, help="an mmseg folder (img_dir, ann_dir); default: made images")
     parser.add_argument("--classes", default=",".join(NAMES), help="of that folder, in index order")
     parser.add_argument("--recipe", default="unet_small")
@@ -154,14 +160,8 @@ def main() -> None:
         root = options.root or make_data(Path(name), {"train": 64, "val": 16}, size_hw=(200, 200)).root
         sides = measure(root, options.classes.split(","), options)
     ratio = sides[0].images_per_second / sides[1].images_per_second
-    if options.json:
-        print(json.dumps({"sides": [asdict(side) for side in sides], "times_faster": ratio}, indent=2))
-        return
-    table = Table("way", "images/s", "precision", "val mDice", box=None)
-    for side in sides:
-        score = "" if side.mdice is None else f"{side.mdice:.3f}"
-        table.add_row(side.way, f"{side.images_per_second:.1f}", side.precision, score)
-    Console(width=100).print(f"{options.recipe}: annoloop trains {ratio:.2f} times as fast", table)
+    title = f"{options.recipe}: annoloop trains {ratio:.2f} times as fast"
+    bench_table.show(title, sides, COLUMNS, options.json)
 
 
 if __name__ == "__main__":
