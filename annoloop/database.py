@@ -1,6 +1,6 @@
 """A SQLite file: opened, brought up to date, and changed in transactions; knows no table.
 
-Not here: what is stored (``schema.py``) and asked (``ledger.py``).  The fact to know: transactions may be
+Not here: what is stored (``schema.py``) and asked (``journal.py``, ``ledger.py``).  The fact to know: transactions may be
 nested, and a second process waits for the first rather than failing.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -101,3 +102,8 @@ class Database:
 
     def _failed(self, error: sqlite3.Error) -> LedgerError:
         return LedgerError(f"{error}", where=self._path, hint="is the disk full or the file locked?")
+
+
+def now() -> str:
+    """This moment as it is stored: text that sorts by time."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
