@@ -1,13 +1,14 @@
 """A SQLite file: opened, brought up to date, and changed in transactions; knows no table.
 
-Not here: what is stored (``schema.py``) and asked (``journal.py``, ``ledger.py``).  The fact to know: transactions may be
-nested, and a second process waits for the first rather than failing.
+Not here: what is stored (``schema.py``) and asked (``journal.py``, ``ledger.py``).  The fact to know: transactions may
+be nested, and a second process waits for the first rather than failing.
 """
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,11 +25,14 @@ _PATIENCE_S = 30
 class Database:
     """One connection. Every error is a ``LedgerError`` that names the file."""
 
-    def __init__(self, path: Path, migrations: Sequence[Sequence[str]]) -> None:
+    def __init__(
+        self, path: Path, migrations: Sequence[Sequence[str]], functions: Mapping[str, Callable[[bytes], int]]
+    ) -> None:
         """Open or create the file and bring its schema up to date.
 
         Args:
             migrations: statements per version; ``PRAGMA user_version`` counts those applied.
+            functions: of one BLOB, by the name under which the statements call them.
 
         Raises:
             LedgerError: not a database, a newer schema, or not writable.
@@ -39,6 +43,8 @@ class Database:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=_PATIENCE_S)
             self._db.row_factory = sqlite3.Row
+            for name, function in functions.items():
+                self._db.create_function(name, 1, function, deterministic=True)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._migrate(migrations)
             self._db.execute("PRAGMA foreign_keys = ON")  # only now: a migration may copy a table others refer to
@@ -93,6 +99,18 @@ class Database:
             return self._db.execute(sql, values)
         except sqlite3.Error as error:
             raise self._failed(error) from error
+
+    def _select(
+        self, sql: str, values: Sequence[object], key: str, keys: Collection[str] | None, order: str = ""
+    ) -> sqlite3.Cursor:
+        """The rows of a query that ends in a condition; if ``keys`` are given those whose ``key`` is one of them.
+
+        Keys travel as one JSON text, because a statement takes so many values and no more; each is looked up.
+        """
+        if keys is None:
+            return self._execute(" ".join((sql, order)), values)
+        among = ("AND", key, "IN (SELECT value FROM json_each(?))")
+        return self._execute(" ".join((sql, *among, order)), (*values, json.dumps(list(keys))))
 
     def _execute_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         try:

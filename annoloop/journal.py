@@ -7,7 +7,8 @@ recorded before the working tree is touched, and ``written`` only after, so an i
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from annoloop.database import Database, now
@@ -68,12 +69,21 @@ class Journal(Database):
             for row in rows
         ]  # fmt: skip
 
-    def samples_in_open_tasks(self, *, other_than: int | None = None) -> set[str]:
-        """Ids of samples that wait for correction somewhere."""
-        rows = self._execute(
-            "SELECT DISTINCT sample_id FROM frame JOIN task ON task.id = task_id"
+    def frame_states(self, task_id: int) -> Counter[str]:
+        """How many images of a task are in which state."""
+        rows = self._execute("SELECT state, count(*) AS frames FROM frame WHERE task_id = ? GROUP BY state", (task_id,))
+        return Counter({row["state"]: row["frames"] for row in rows})
+
+    # CROSS JOIN has SQLite begin with the few tasks that are open; it does not know how many are.
+
+    def samples_in_open_tasks(self, *, other_than: int | None = None, among: Collection[str] | None = None) -> set[str]:
+        """Ids of samples that wait for correction somewhere; of all samples, or of these."""
+        rows = self._select(
+            "SELECT sample_id FROM task CROSS JOIN frame ON task_id = task.id"
             " WHERE task.state NOT IN ('done', 'lost') AND frame.state = 'open' AND task.id IS NOT ?",
             (other_than,),
+            "sample_id",
+            among,
         )
         return {row["sample_id"] for row in rows}
 
@@ -93,7 +103,7 @@ class Journal(Database):
     def open_places(self) -> dict[str, FramePlace]:
         """Where every sample is that waits for correction in a task of CVAT, by its id; the newest task counts."""
         rows = self._execute(
-            "SELECT sample_id, server, cvat_id, job, number FROM frame JOIN task ON task.id = task_id"
+            "SELECT sample_id, server, cvat_id, job, number FROM task CROSS JOIN frame ON task_id = task.id"
             " WHERE task.state NOT IN ('done', 'lost') AND frame.state = 'open' AND cvat_id IS NOT NULL"
             " ORDER BY task.id"
         )
@@ -162,6 +172,13 @@ class Journal(Database):
             " FROM change ORDER BY id"
         )
         return [ChangeRow(*row) for row in rows]
+
+    def masks_changed_since(self, moment: str) -> int:
+        """How many masks pulls and undos replaced after a moment, as it is stored in a row."""
+        row = self._execute(
+            "SELECT count(*) FROM change JOIN mask_change ON change_id = change.id WHERE made_at > ?", (moment,)
+        ).fetchone()
+        return int(row[0])
 
     def mask_events(self) -> list[MaskEvent]:
         """Every change of every mask, oldest first."""

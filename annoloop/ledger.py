@@ -6,8 +6,9 @@ the object store and are named by their sha256.
 
 from __future__ import annotations
 
+import json
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import astuple
 from pathlib import Path
 
@@ -18,8 +19,12 @@ from annoloop.errors import LedgerError
 from annoloop.journal import Journal
 from annoloop.label_quality import Belief
 from annoloop.looks import SIDE, Look
-from annoloop.metrics import Confusion
-from annoloop.schema import MIGRATIONS, BeliefRow, ImageRow, RunRow, ScoreRow
+from annoloop.metrics import Confusion, wrong_px
+from annoloop.schema import MIGRATIONS, BeliefRow, Census, ImageRow, RunRow, ScoreRow
+from annoloop.selection import Candidate
+
+_FIRST_PAGE = 1000
+"""Rows; each page is twice as long as the one before."""
 
 
 class Ledger(Journal):
@@ -31,13 +36,13 @@ class Ledger(Journal):
         Raises:
             LedgerError: not a database, a newer schema, or not writable.
         """
-        super().__init__(path, MIGRATIONS)
+        super().__init__(path, MIGRATIONS, {"wrong_px": lambda blob: wrong_px(_unpack(blob))})
 
     # images
 
-    def images(self) -> dict[str, ImageRow]:
-        """All samples ever seen, by id."""
-        rows = self._execute("SELECT * FROM image")
+    def images(self, ids: Collection[str] | None = None) -> dict[str, ImageRow]:
+        """Of all samples ever seen, or of these, what is known, by id."""
+        rows = self._select("SELECT * FROM image WHERE TRUE", (), "sample_id", ids)
         return {row["sample_id"]: ImageRow(*row) for row in rows}
 
     def put_images(self, rows: Iterable[ImageRow]) -> None:
@@ -50,9 +55,10 @@ class Ledger(Journal):
                 [(r.sample_id, r.image_sha256, r.image_stamp, r.mask_sha256, r.mask_stamp) for r in rows],
             )
 
-    def looks(self) -> dict[str, Look]:
-        """How every image looks that was ever compared, by its sha256."""
-        rows = self._execute("SELECT image_sha256, bits, grey FROM look")
+    def looks(self, image_sha256s: Collection[str] | None = None) -> dict[str, Look]:
+        """How the images look that were ever compared, or these of them, by sha256."""
+        sql = "SELECT image_sha256, bits, grey FROM look WHERE TRUE"
+        rows = self._select(sql, (), "image_sha256", image_sha256s)
         return {
             sha256: Look(np.frombuffer(bits, np.uint8), np.frombuffer(grey, np.uint8).reshape(SIDE, SIDE))
             for sha256, bits, grey in rows
@@ -64,6 +70,19 @@ class Ledger(Journal):
             self._execute_many(
                 "INSERT OR REPLACE INTO look VALUES (?, ?, ?)",
                 [(sha256, one.bits.tobytes(), one.grey.tobytes()) for sha256, one in looks.items()],
+            )
+
+    def census(self, place: str) -> Census | None:
+        """What the folders of a place held when they were last listed."""
+        row = self._execute("SELECT stamps, images, labelled FROM census WHERE place = ?", (place,)).fetchone()
+        return None if row is None else Census(json.loads(row["stamps"]), row["images"], row["labelled"])
+
+    def put_census(self, place: str, census: Census) -> None:
+        """Remember what the folders of a place hold."""
+        with self.transaction():
+            self._execute(
+                "INSERT OR REPLACE INTO census VALUES (?, ?, ?, ?)",
+                (place, json.dumps(census.stamps), census.images, census.labelled),
             )
 
     # runs
@@ -125,13 +144,24 @@ class Ledger(Journal):
         """Insert or replace the scores of a run."""
         with self.transaction():
             self._execute_many(
-                "INSERT OR REPLACE INTO score VALUES (?, ?, ?, ?, ?, ?)",
-                [(run_id, r.sample_id, r.image_sha256, r.mask_sha256, r.dice, _pack(r.confusion)) for r in rows],
+                "INSERT OR REPLACE INTO score VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        run_id,
+                        r.sample_id,
+                        r.image_sha256,
+                        r.mask_sha256,
+                        r.dice,
+                        _pack(r.confusion),
+                        wrong_px(r.confusion),
+                    )
+                    for r in rows
+                ],
             )
 
-    def scores(self, run_id: int) -> dict[str, ScoreRow]:
-        """All scores of a run, by sample id."""
-        rows = self._execute("SELECT * FROM score WHERE run_id = ?", (run_id,))
+    def scores(self, run_id: int, ids: Collection[str] | None = None) -> dict[str, ScoreRow]:
+        """The scores of a run on all samples, or on these, by sample id."""
+        rows = self._select("SELECT * FROM score WHERE run_id = ?", (run_id,), "sample_id", ids)
         return {
             row["sample_id"]: ScoreRow(
                 row["sample_id"],
@@ -143,12 +173,40 @@ class Ledger(Journal):
             for row in rows
         }
 
-    def beliefs(self, run_id: int) -> list[BeliefRow]:
-        """How far a run believes the labels that it was asked about."""
+    def unscored(self, run_id: int, ids: Collection[str]) -> set[str]:
+        """Those of some samples whose image or mask is another than a run was scored on, or that it was never."""
         rows = self._execute(
+            "SELECT image.sample_id FROM json_each(?) CROSS JOIN image ON image.sample_id = value"
+            " LEFT JOIN score ON score.run_id = ? AND score.sample_id = image.sample_id"
+            " WHERE score.image_sha256 IS NOT image.image_sha256 OR score.mask_sha256 IS NOT image.mask_sha256",
+            (json.dumps(list(ids)), run_id),
+        )
+        return {row["sample_id"] for row in rows}
+
+    def worst_first(self, run_id: int, ids: Collection[str] | None = None) -> Iterator[Candidate]:
+        """All samples that a run was scored on, or these of them, by Dice.
+
+        They are read in pages, and only as far as somebody asks for more.  A query left open instead would refuse
+        our next change as soon as another process has made one.
+        """
+        sql = "SELECT sample_id, dice, wrong_px FROM score WHERE run_id = ?"
+        start, size = 0, _FIRST_PAGE
+        while True:
+            order = f"ORDER BY dice, wrong_px DESC, sample_id LIMIT {size} OFFSET {start}"
+            page = self._select(sql, (run_id,), "sample_id", ids, order).fetchall()
+            yield from (Candidate(*row) for row in page)
+            if len(page) < size:
+                return
+            start, size = start + size, 2 * size
+
+    def beliefs(self, run_id: int, image_sha256s: Collection[str] | None = None) -> list[BeliefRow]:
+        """How far a run believes the labels that it was asked about, of all images or of these."""
+        rows = self._select(
             "SELECT image_sha256, mask_sha256, out_of_fold, quality, certainty, contradiction FROM belief"
             " WHERE run_id = ?",
             (run_id,),
+            "image_sha256",
+            image_sha256s,
         )
         return [BeliefRow(r[0], r[1], bool(r[2]), Belief(*map(_or_nan, r[3:]))) for r in map(tuple, rows)]
 

@@ -276,7 +276,8 @@ def _report(
     reopened = [r for r in rest if r.sample_id in came_before]
     unopened = [r for r in rest if r not in reopened and reading.job_of(r).state == "new"]
     waiting = [r for r in rest if r not in reopened and r not in unopened]
-    elsewhere = project.ledger.samples_in_open_tasks(other_than=reading.task.id)
+    ours = [row.sample_id for row in reading.rows]
+    elsewhere = project.ledger.samples_in_open_tasks(other_than=reading.task.id, among=ours)
     return PullReport(
         task=cvat_id,
         name=reading.task.name,
