@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annoloop.selection import Candidate, choose
+from annoloop import selection
+from annoloop.selection import Alike, Candidate, Choice, rank
 
 TEN = [Candidate(f"train/{i}", i / 10, 0) for i in range(10)]
 
@@ -17,6 +18,18 @@ candidates = st.lists(
     unique_by=lambda c: c.sample_id,
     max_size=30,
 )
+
+
+def choose(
+    given_: Sequence[Candidate], count: int, first: Collection[str] = (), alike: Alike | None = None, **details: float
+) -> Choice:
+    """Of candidates in any order; ``first`` by name."""
+    ranked = sorted(given_, key=rank)
+    asked = [one for one in ranked if one.sample_id in first]
+    others = [one for one in ranked if one.sample_id not in first]
+    if alike is not None:
+        details |= {"compare": lambda _: alike}  # type: ignore[dict-item]
+    return selection.choose(asked, others, count, **details)  # type: ignore[arg-type]
 
 
 def _ids(chosen: Sequence[Candidate]) -> list[str]:
