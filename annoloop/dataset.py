@@ -78,6 +78,12 @@ def list_samples(data: DataConfig, *, strays: bool = True) -> Listing:
     return Listing(tuple(samples), tuple(faults))
 
 
+def sources(data: DataConfig, place: str) -> tuple[Path, Path]:
+    """Where it is written which samples a split has, its folder or its list, and the folder of their masks."""
+    images, masks = _split_folders(data, place)
+    return (data.root / place if place.endswith(".txt") else images), masks
+
+
 def read_label_map(mask: Path, data: DataConfig) -> LabelMap:
     """The label map of a mask file.
 

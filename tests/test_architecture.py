@@ -46,7 +46,7 @@ LEVELS = {
     ),  # opened together: a project here, a training there
     7: (
         "scoring", "twins", "delivery", "corrections", "mmseg_budget", "mmseg_predict", "criteria", "planning",
-        "folds", "beliefs", "app_masks", "error_report", "oddities",
+        "folds", "beliefs", "census", "app_masks", "error_report", "oddities",
     ),  # what several operations need, or half of one
     8: ("choosing", "static_gallery"),  # the larger half of an operation
     9: (
