@@ -101,16 +101,17 @@ class Database:
             raise self._failed(error) from error
 
     def _select(
-        self, sql: str, values: Sequence[object], key: str, keys: Collection[str] | None, order: str = ""
+        self, what: str, values: Sequence[object] = (), *, key: str, keys: Collection[str] | None, order: str = ""
     ) -> sqlite3.Cursor:
-        """The rows of a query that ends in a condition; if ``keys`` are given those whose ``key`` is one of them.
+        """The rows of a query, ``columns FROM table WHERE condition``, or those whose ``key`` is one of ``keys``.
 
-        Keys travel as one JSON text, because a statement takes so many values and no more; each is looked up.
+        Keys, each given once, travel as one JSON text, because a statement takes so many values and no more.
         """
         if keys is None:
-            return self._execute(" ".join((sql, order)), values)
-        among = ("AND", key, "IN (SELECT value FROM json_each(?))")
-        return self._execute(" ".join((sql, *among, order)), (*values, json.dumps(list(keys))))
+            return self._execute(f"SELECT {what} {order}", values)
+        columns, _, rest = what.partition(" FROM ")
+        query = f"SELECT {columns} FROM json_each(?) AS asked CROSS JOIN {rest} AND {key} = asked.value {order}"  # noqa: S608 - of our own words
+        return self._execute(query, (json.dumps(list(keys)), *values))
 
     def _execute_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         try:

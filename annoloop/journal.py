@@ -79,11 +79,11 @@ class Journal(Database):
     def samples_in_open_tasks(self, *, other_than: int | None = None, among: Collection[str] | None = None) -> set[str]:
         """Ids of samples that wait for correction somewhere; of all samples, or of these."""
         rows = self._select(
-            "SELECT sample_id FROM task CROSS JOIN frame ON task_id = task.id"
-            " WHERE task.state NOT IN ('done', 'lost') AND frame.state = 'open' AND task.id IS NOT ?",
+            "sample_id FROM task CROSS JOIN frame WHERE task_id = task.id"
+            " AND task.state NOT IN ('done', 'lost') AND frame.state = 'open' AND task.id IS NOT ?",
             (other_than,),
-            "sample_id",
-            among,
+            key="sample_id",
+            keys=among,
         )
         return {row["sample_id"] for row in rows}
 

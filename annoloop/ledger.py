@@ -42,7 +42,7 @@ class Ledger(Journal):
 
     def images(self, ids: Collection[str] | None = None) -> dict[str, ImageRow]:
         """Of all samples ever seen, or of these, what is known, by id."""
-        rows = self._select("SELECT * FROM image WHERE TRUE", (), "sample_id", ids)
+        rows = self._select("image.* FROM image WHERE TRUE", key="sample_id", keys=ids)
         return {row["sample_id"]: ImageRow(*row) for row in rows}
 
     def put_images(self, rows: Iterable[ImageRow]) -> None:
@@ -57,8 +57,7 @@ class Ledger(Journal):
 
     def looks(self, image_sha256s: Collection[str] | None = None) -> dict[str, Look]:
         """How the images look that were ever compared, or these of them, by sha256."""
-        sql = "SELECT image_sha256, bits, grey FROM look WHERE TRUE"
-        rows = self._select(sql, (), "image_sha256", image_sha256s)
+        rows = self._select("look.* FROM look WHERE TRUE", key="image_sha256", keys=image_sha256s)
         return {
             sha256: Look(np.frombuffer(bits, np.uint8), np.frombuffer(grey, np.uint8).reshape(SIDE, SIDE))
             for sha256, bits, grey in rows
@@ -161,7 +160,7 @@ class Ledger(Journal):
 
     def scores(self, run_id: int, ids: Collection[str] | None = None) -> dict[str, ScoreRow]:
         """The scores of a run on all samples, or on these, by sample id."""
-        rows = self._select("SELECT * FROM score WHERE run_id = ?", (run_id,), "sample_id", ids)
+        rows = self._select("score.* FROM score WHERE run_id = ?", (run_id,), key="sample_id", keys=ids)
         return {
             row["sample_id"]: ScoreRow(
                 row["sample_id"],
@@ -175,13 +174,18 @@ class Ledger(Journal):
 
     def unscored(self, run_id: int, ids: Collection[str]) -> set[str]:
         """Those of some samples whose image or mask is another than a run was scored on, or that it was never."""
+        if not ids:
+            return set()
+        # Sorted alike, both are read once side by side, which takes half the time of looking up each.
+        between = "sample_id BETWEEN :first AND :last"
         rows = self._execute(
-            "SELECT image.sample_id FROM json_each(?) CROSS JOIN image ON image.sample_id = value"
-            " LEFT JOIN score ON score.run_id = ? AND score.sample_id = image.sample_id"
-            " WHERE score.image_sha256 IS NOT image.image_sha256 OR score.mask_sha256 IS NOT image.mask_sha256",
-            (json.dumps(list(ids)), run_id),
+            f"SELECT sample_id, image_sha256, mask_sha256 FROM image WHERE {between}"  # noqa: S608 - of our own words
+            " EXCEPT"
+            f" SELECT sample_id, image_sha256, mask_sha256 FROM score WHERE run_id = :run AND {between}"
+            " ORDER BY sample_id, image_sha256, mask_sha256",
+            {"run": run_id, "first": min(ids), "last": max(ids)},
         )
-        return {row["sample_id"] for row in rows}
+        return {row["sample_id"] for row in rows}.intersection(ids)
 
     def worst_first(self, run_id: int, ids: Collection[str] | None = None) -> Iterator[Candidate]:
         """All samples that a run was scored on, or these of them, by Dice.
@@ -189,11 +193,11 @@ class Ledger(Journal):
         They are read in pages, and only as far as somebody asks for more.  A query left open instead would refuse
         our next change as soon as another process has made one.
         """
-        sql = "SELECT sample_id, dice, wrong_px FROM score WHERE run_id = ?"
+        what = "sample_id, dice, wrong_px FROM score WHERE run_id = ?"
         start, size = 0, _FIRST_PAGE
         while True:
             order = f"ORDER BY dice, wrong_px DESC, sample_id LIMIT {size} OFFSET {start}"
-            page = self._select(sql, (run_id,), "sample_id", ids, order).fetchall()
+            page = self._select(what, (run_id,), key="sample_id", keys=ids, order=order).fetchall()
             yield from (Candidate(*row) for row in page)
             if len(page) < size:
                 return
@@ -202,11 +206,10 @@ class Ledger(Journal):
     def beliefs(self, run_id: int, image_sha256s: Collection[str] | None = None) -> list[BeliefRow]:
         """How far a run believes the labels that it was asked about, of all images or of these."""
         rows = self._select(
-            "SELECT image_sha256, mask_sha256, out_of_fold, quality, certainty, contradiction FROM belief"
-            " WHERE run_id = ?",
+            "image_sha256, mask_sha256, out_of_fold, quality, certainty, contradiction FROM belief WHERE run_id = ?",
             (run_id,),
-            "image_sha256",
-            image_sha256s,
+            key="image_sha256",
+            keys=image_sha256s,
         )
         return [BeliefRow(r[0], r[1], bool(r[2]), Belief(*map(_or_nan, r[3:]))) for r in map(tuple, rows)]
 

@@ -34,7 +34,7 @@ class Plans:
 
     def of_scans(self) -> list[str]:
         """Steps that pass over a table or sort rows; keys that were asked for are a table to SQLite, too."""
-        meant = ("json_each", *(f"INDEX {name}" for name in PARTIAL))
+        meant = ("SCAN asked VIRTUAL TABLE", *(f"INDEX {name}" for name in PARTIAL))
         slow = [one for one in self.steps if "SCAN" in one or "TEMP B-TREE" in one]
         return [one for one in slow if not any(name in one for name in meant)]
 
@@ -76,7 +76,7 @@ def ledger(tmp_path: Path) -> Iterator[Explained]:
 
 HOT: dict[str, Callable[[Ledger], object]] = {
     "the worst": lambda one: list(one.worst_first(1)),
-    "the worst of some": lambda one: one.scores(1, NAMES),
+    "scores by name": lambda one: one.scores(1, NAMES),
     "what is not scored yet": lambda one: one.unscored(1, NAMES),
     "images by name": lambda one: one.images(NAMES),
     "looks by content": lambda one: one.looks([SHA]),
@@ -108,6 +108,11 @@ def test_the_worst_are_read_one_by_one_from_an_index_that_tells_all(ledger: Expl
     worst = ledger.worst_first(1)
     assert next(worst).sample_id == NAMES[0]
     assert ledger.plans.steps == ["SEARCH score USING COVERING INDEX worst_first (run_id=?)"]
+
+
+def test_what_fits_no_longer_is_found_reading_images_and_scores_side_by_side(ledger: Explained) -> None:
+    ledger.unscored(1, NAMES)
+    assert ledger.plans.steps[0] == "MERGE (EXCEPT)"
 
 
 @pytest.mark.parametrize(
