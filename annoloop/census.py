@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from annoloop.config import DataConfig
-from annoloop.dataset import sources
+from annoloop.dataset import count_samples, sources
 from annoloop.project import Project
 from annoloop.schema import Census
 
@@ -38,8 +38,7 @@ def _of_split(project: Project, split: str, place: str) -> Census:
     if known is not None and all(_stamp(path) == stamp for path, stamp in known.stamps.items()):
         return known
     stamps = _stamps(sources(data, place))  # before the listing: what changes during it is seen the next time
-    samples = project.samples([split])
-    found = Census(stamps or {}, len(samples), sum(one.mask is not None for one in samples))
+    found = Census(stamps or {}, *count_samples(data, split, place))
     if stamps is not None:
         project.ledger.put_census(key, found)
     return found
