@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from annoloop.config import DataConfig
@@ -60,18 +60,28 @@ def _stamps(paths: Iterable[Path]) -> dict[str, str] | None:
         stamp = found[path] = _stamp(path)
         if stamp and int(stamp.partition(":")[0]) > latest_ns:
             return None
-        for entry in _entries(path):
-            if entry.is_symlink():
-                return None
-            if entry.is_dir():
-                waiting.append(entry.path)
+        below = _folders_in(path)
+        if below is None:
+            return None
+        waiting += below
     return found
 
 
-def _entries(path: str) -> Iterator[os.DirEntry[str]]:
-    if Path(path).is_dir():
+def _folders_in(path: str) -> list[str] | None:
+    """The folders in a folder, or in a file or in nothing, which have none; None if a name there is a link."""
+    if not Path(path).is_dir():
+        return []
+    found = []
+    try:
         with os.scandir(path) as entries:
-            yield from entries
+            for entry in entries:
+                if entry.is_symlink():
+                    return None
+                if entry.is_dir():
+                    found.append(entry.path)
+        return found
+    except OSError:  # it may be opened to us later, and its mtime would not tell
+        return None
 
 
 def _stamp(path: str) -> str:
