@@ -126,6 +126,11 @@ class Journal(Database):
             for r in rows
         ]
 
+    def tasks_with_settled_issues(self) -> set[int]:
+        """Tasks with issues that CVAT has not heard of yet that they are settled."""
+        rows = self._execute("SELECT task_id FROM issue WHERE state = 'settled'")
+        return {row["task_id"] for row in rows}
+
     def put_issues(self, task_id: int, issues: Iterable[IssueRow]) -> None:
         """Note the issues' numbers in CVAT and what became of them."""
         with self.transaction():

@@ -186,6 +186,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX frames_by_state ON frame (task_id, state, sample_id)",
         "CREATE INDEX corrected ON frame (sample_id, pushed_sha256, state) WHERE state IN ('changed', 'accepted')",
         "CREATE INDEX tasks_at_work ON task (id, state) WHERE state NOT IN ('done', 'lost')",
+        "CREATE INDEX settled ON issue (task_id, state) WHERE state = 'settled'",
         "CREATE INDEX changes_by_time ON change (made_at)",
         """
         CREATE TABLE census (           -- what the folders of a split held when they were last listed

@@ -22,7 +22,7 @@ TASK = {"name": "worst 3", "plan_digest": "p", "source": "prediction", "run_id":
         "server": "http://x", "shape": "mask", "tolerance_px": 0.0, "min_region_px": 0}  # fmt: skip
 
 
-PARTIAL = ("tasks_at_work", "corrected", "unwritten")
+PARTIAL = ("tasks_at_work", "corrected", "unwritten", "settled")
 """Indexes of few rows, which are all asked for."""
 
 
@@ -88,6 +88,7 @@ HOT: dict[str, Callable[[Ledger], object]] = {
     "masks changed since": lambda one: one.masks_changed_since("2026"),
     "who is corrected": lambda one: one.corrected(),
     "what was cut off": lambda one: one.unwritten(),
+    "what CVAT is to hear": lambda one: one.tasks_with_settled_issues(),
     "issues of a task": lambda one: one.issues(1),
     "who wrote a mask": lambda one: one.task_that_wrote(NAMES[0], SHA),
     "masks of a change": lambda one: one.mask_changes(1),
@@ -121,6 +122,7 @@ def test_what_fits_no_longer_is_found_reading_images_and_scores_side_by_side(led
         ("worst_first", "the worst"),
         ("corrected", "who is corrected"),
         ("unwritten", "what was cut off"),
+        ("settled", "what CVAT is to hear"),
         ("tasks_at_work", "who waits"),
         ("changes_by_time", "masks changed since"),
         ("changes_of_a_mask", "who wrote a mask"),
