@@ -70,9 +70,9 @@ def list_samples(data: DataConfig, *, strays: bool = True) -> Listing:
         stems = _stems(data, split, place)
         if not stems:
             faults.append(Fault("empty split", split, f"no {data.image_suffix} image"))
-        has_mask = _mask_finder(data, place)
+        folders, has_mask = _split_folders(data, place), _mask_finder(data, place)
         for stem in stems:
-            sample, fault = _pair(data, split, place, stem, has_mask(stem))
+            sample, fault = _pair(data, split, place, folders, stem, has_mask(stem))
             samples.append(sample)
             faults.extend(fault)
         if strays:
@@ -242,9 +242,11 @@ def _stems_of_files(folder: str, suffix: str, prefix: str = "") -> Iterator[str]
                 yield prefix + entry.name.removesuffix(suffix)
 
 
-def _pair(data: DataConfig, split: str, place: str, stem: str, has_mask: bool) -> tuple[Sample, list[Fault]]:
-    images, masks = _split_folders(data, place)
-    image, mask = images / f"{stem}{data.image_suffix}", masks / f"{stem}{data.mask_suffix}"
+def _pair(
+    data: DataConfig, split: str, place: str, folders: tuple[Path, Path], stem: str, has_mask: bool
+) -> tuple[Sample, list[Fault]]:
+    # Joined as text: for a million files / would take seconds more.
+    image, mask = Path(f"{folders[0]}/{stem}{data.image_suffix}"), Path(f"{folders[1]}/{stem}{data.mask_suffix}")
     faults = []
     if place.endswith(".txt") and not image.is_file():
         faults.append(Fault("missing image", str(image), f"listed in {place}, but there is no such file"))
