@@ -156,13 +156,12 @@ def timed(asked: str, action: Callable[[], object], repetitions: int) -> Row:
     return Row(asked, middle, middle > FAST_MS and max(taken) / min(taken) > NOISY)
 
 
-def choose(project: Project, run: int, names: list[str]) -> list[str]:
+def choose(project: Project, run: int, names: dict[str, None]) -> list[str]:
     """What ``push --worst 50`` asks, in its order; that all scores fit is looked up for every image."""
     ledger = project.ledger
     away = ledger.samples_in_open_tasks() | {name for name, _ in ledger.corrected()}
     stale = ledger.unscored(run, names)
-    splits = {name.partition("/")[0] for name in names}
-    worst = (one.sample_id for one in ledger.worst_first(run) if one.sample_id.partition("/")[0] in splits)
+    worst = (one.sample_id for one in ledger.worst_first(run) if one.sample_id in names)
     chosen = list(islice((name for name in worst if name not in away and name not in stale), WORST))
     rows = ledger.images(chosen)
     ledger.looks([row.image_sha256 for row in rows.values()])
@@ -173,7 +172,8 @@ def choose(project: Project, run: int, names: list[str]) -> list[str]:
 def pulled(project: Project, task: int) -> None:
     """What a pull of one task asks and records; every mask is noted by itself, as after its file was written."""
     ledger = project.ledger
-    ledger.tasks(), ledger.issues(task)
+    ledger.tasks()
+    ledger.tasks_with_settled_issues()
     rows = ledger.frames(task)
     for row in rows:
         ledger.task_that_wrote(row.sample_id, row.pushed_sha256)
@@ -188,7 +188,8 @@ def pulled(project: Project, task: int) -> None:
 
 
 def measure(project: Project, names: list[str], options: argparse.Namespace) -> tuple[Row, ...]:
-    train, run, ledger = [one for one in names if one.startswith("train/")], options.runs, project.ledger
+    train = dict.fromkeys(one for one in names if one.startswith("train/"))
+    run, ledger = options.runs, project.ledger
     repeat = options.repetitions
     files = f", {2 * options.images} files" if options.files else ", ledger only"
     rows = [] if not options.files else [listed(project)]
