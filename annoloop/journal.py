@@ -90,7 +90,7 @@ class Journal(Database):
     def corrected(self) -> set[tuple[str, str]]:
         """(sample id, mask) of every version that annotators left or accepted in a finished frame."""
         rows = self._execute("SELECT sample_id, pushed_sha256 FROM frame WHERE state IN ('changed', 'accepted')")
-        return {(row["sample_id"], row["pushed_sha256"]) for row in rows}
+        return {(sample_id, mask_sha256) for sample_id, mask_sha256 in rows}
 
     def place_frames(self, task_id: int, places: Iterable[tuple[str, int, int]]) -> None:
         """Note where frames are in CVAT: sample id, job, number of the frame in its task."""
