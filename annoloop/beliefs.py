@@ -52,7 +52,8 @@ def beliefs(
     Raises:
         DataError: a prediction or a mask cannot be read, or they differ in size.
     """
-    known = {_key(row): row for row in project.ledger.beliefs(run_id)}
+    asked = {row.image_sha256 for _, row in pairs}
+    known = {_key(row): row for row in project.ledger.beliefs(run_id, asked)}
     questions = {sample.id: _question(project, run_id, sample, row) for sample, row in pairs}
     new = list({q.key: q for q in questions.values() if q.key not in known}.values())
     answer = partial(_answer, data=project.config.data, classes=project.classes)

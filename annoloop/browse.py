@@ -185,7 +185,8 @@ def _judged(
     project: Project, run: RunRow, predicted: Sequence[tuple[Sample, ImageRow]], track: Track
 ) -> Callable[[Entry], Entry]:
     """Adds to an entry what a run says of it."""
-    rows, scores = {sample.id: row for sample, row in predicted}, project.ledger.scores(run.id)
+    rows = {sample.id: row for sample, row in predicted}
+    scores = project.ledger.scores(run.id, rows)
     believed = beliefs(project, run.id, predicted, track)
     looks = readings(believed)
 
@@ -253,5 +254,5 @@ def _take_over_marks(project: Project) -> None:
     """Into the ledger what people tagged in the App, and what they no longer want."""
     added, removed = marks_set_in_app(dataset_name(project))
     if added or removed:
-        known = project.ledger.images()
+        known = project.ledger.images(added)
         project.ledger.put_marks([name for name in sorted(added) if name in known], removed)

@@ -6,7 +6,8 @@ in an open task never goes twice, and one whose mask is as annotators left it on
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import heapq
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from annoloop.beliefs import beliefs, readings
 from annoloop.criteria import (
     CONTRADICTION,
+    DICE,
     LABEL_QUALITY,
     UNCERTAINTY,
     Subject,
@@ -28,8 +30,8 @@ from annoloop.planning import ChosenImage, PushRequest
 from annoloop.progress import Say, Track
 from annoloop.project import Project
 from annoloop.schema import ImageRow, RunRow
-from annoloop.scoring import Watch, predict, score
-from annoloop.selection import Candidate, choose
+from annoloop.scoring import Watch, keep_scores, predict
+from annoloop.selection import Candidate, choose, rank
 from annoloop.twins import looks_of
 
 
@@ -43,6 +45,18 @@ class Chosen:
     alike_left_out: tuple[str, ...]
 
 
+_Images = Mapping[str, tuple[Sample, ImageRow]]
+"""The images that may go, by sample id."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ranking:
+    """Who may go, worst first: those that people ask for, and the others, who are looked up when somebody asks."""
+
+    asked: Sequence[Candidate]
+    others: Iterable[Candidate]
+
+
 def choose_images(project: Project, run: RunRow, request: PushRequest, say: Say, track: Track, watch: Watch) -> Chosen:
     """Rate all images that may go and choose.
 
@@ -54,20 +68,23 @@ def choose_images(project: Project, run: RunRow, request: PushRequest, say: Say,
     samples, busy = _usable(project, request, say), project.ledger.samples_in_open_tasks()
     asked = frozenset(request.only) or _marked(project, samples, busy, say)
     idle = [sample for sample in samples if sample.id not in busy]
-    corrected = _corrected(project, project.scan(idle, track))
-    wanted = [one for one in idle if request.corrected or one.id in asked or one.id not in corrected]
-    subjects = {one.sample.id: one for one in _subjects(project, run, request, wanted, track, watch)}
-    if request.by in (CONTRADICTION, LABEL_QUALITY) and flattered(project, run.id, subjects.values()):
-        say("the model has seen these labels and may have learned their errors; retrain --folds 3 makes this sharper")
-    rated = _rated(project, run, request.by, subjects, track)
-    eligible = [one for one in rated if one.sample_id in asked or not np.isnan(one.score)]
-    looks = looks_of(project, {c.sample_id: subjects[c.sample_id].row for c in eligible}, track)
+    rows = project.scan(idle, track)
+    corrected = _corrected(project, rows)
+    wanted = {
+        one.id: (one, rows[one.id]) for one in idle if request.corrected or one.id in asked or one.id not in corrected
+    }
+    ranking = _ranking(project, run, request.by, wanted, asked, say, track, watch)
     choice = choose(
-        eligible, request.worst, first=asked, random_share=request.random_share, seed=run.id, alike=looks.any_alike
+        ranking.asked,
+        ranking.others,
+        request.worst,
+        random_share=request.random_share,
+        seed=run.id,
+        compare=lambda names: looks_of(project, {name: wanted[name][1] for name in names}, track).any_alike,
     )
     if not choice.chosen:
         raise _nothing_left(len(samples), len(samples) - len(idle), len(idle) - len(wanted))
-    images = _images(project, run, subjects, choice.chosen, corrected, track)
+    images = _images(project, run, wanted, choice.chosen, corrected, track)
     return Chosen(images, len(idle) - len(wanted), tuple(c.sample_id for c in choice.left_out))
 
 
@@ -110,7 +127,7 @@ def _marked(project: Project, samples: Iterable[Sample], busy: Collection[str], 
 def _corrected(project: Project, rows: Mapping[str, ImageRow]) -> frozenset[str]:
     """Ids of the samples whose present mask is one that annotators left or accepted."""
     known = project.ledger.corrected()
-    return frozenset(name for name, row in rows.items() if (name, row.mask_sha256) in known)
+    return frozenset(name for name, mask_sha256 in known if name in rows and rows[name].mask_sha256 == mask_sha256)
 
 
 def _usable(project: Project, request: PushRequest, say: Say) -> list[Sample]:
@@ -134,34 +151,77 @@ def _usable(project: Project, request: PushRequest, say: Say) -> list[Sample]:
     return labelled
 
 
+# ranking
+
+
+def _ranking(
+    project: Project,
+    run: RunRow,
+    by: str,
+    wanted: _Images,
+    asked: Collection[str],
+    say: Say,
+    track: Track,
+    watch: Watch,
+) -> _Ranking:
+    """All that may go, with their predictions made and, where labels are needed, compared with them."""
+    if by == DICE:
+        keep_scores(project, run, list(wanted.values()), track=track, watch=watch)
+        return _by_dice(project, run, wanted, asked, track)
+    subjects = _subjects(project, run, by, list(wanted.values()), track, watch)
+    if by in (CONTRADICTION, LABEL_QUALITY) and flattered(project, run.id, subjects):
+        say("the model has seen these labels and may have learned their errors; retrain --folds 3 makes this sharper")
+    ranked = sorted(_rated(project, run, by, subjects, track), key=rank)
+    others = [one for one in ranked if one.sample_id not in asked and not np.isnan(one.score)]
+    return _Ranking([one for one in ranked if one.sample_id in asked], others)
+
+
+def _by_dice(project: Project, run: RunRow, wanted: _Images, asked: Collection[str], track: Track) -> _Ranking:
+    """In the ledger's order, which knows nothing of what a model says that has not seen an image: that is put in."""
+    judged = project.out_of_fold_images(run.id)
+    unseen = {name: pair for name, pair in wanted.items() if pair[1].image_sha256 in judged} if judged else {}
+    scores = project.ledger.scores(run.id, unseen)
+    subjects = [Subject(*pair, scores[name].confusion) for name, pair in unseen.items()]
+    rated = sorted(_rated(project, run, DICE, subjects, track), key=rank)
+
+    def ranked(ids: Collection[str] | None) -> Iterator[Candidate]:
+        known = project.ledger.worst_first(run.id, ids)
+        own = (one for one in known if one.sample_id in wanted and one.sample_id not in unseen)
+        return heapq.merge(own, rated, key=rank)
+
+    return _Ranking(
+        [one for one in ranked(asked) if one.sample_id in asked],
+        (one for one in ranked(None) if one.sample_id not in asked),
+    )
+
+
 def _subjects(
-    project: Project, run: RunRow, request: PushRequest, samples: Sequence[Sample], track: Track, watch: Watch
+    project: Project, run: RunRow, by: str, pairs: Sequence[tuple[Sample, ImageRow]], track: Track, watch: Watch
 ) -> list[Subject]:
-    """Samples with their predictions made and, where labels are needed, compared with them."""
-    if samples and needs_labels(request.by):
-        scored = score(project, run, samples, track=track, watch=watch)
-        return [Subject(one.sample, one.row, one.score.confusion) for one in scored]
-    rows = project.scan(samples, track)
-    predict(project, run, [(sample, rows[sample.id]) for sample in samples], watch=watch)
-    return [Subject(sample, rows[sample.id], None) for sample in samples]
+    if not needs_labels(by):
+        predict(project, run, pairs, watch=watch)
+        return [Subject(sample, row, None) for sample, row in pairs]
+    keep_scores(project, run, pairs, track=track, watch=watch)
+    scores = project.ledger.scores(run.id, [sample.id for sample, _ in pairs])
+    return [Subject(sample, row, scores[sample.id].confusion) for sample, row in pairs]
 
 
-def _rated(project: Project, run: RunRow, by: str, subjects: Mapping[str, Subject], track: Track) -> list[Candidate]:
+def _rated(project: Project, run: RunRow, by: str, subjects: Sequence[Subject], track: Track) -> list[Candidate]:
     if not needs_beliefs(by):
-        return [rate(project, run.id, by, one) for one in track(subjects.values(), "rating", len(subjects))]
-    believed = beliefs(project, run.id, [(one.sample, one.row) for one in subjects.values()], track)
-    return [rate(project, run.id, by, one, believed[name].belief) for name, one in subjects.items()]
+        return [rate(project, run.id, by, one) for one in track(subjects, "rating", len(subjects))]
+    believed = beliefs(project, run.id, [(one.sample, one.row) for one in subjects], track)
+    return [rate(project, run.id, by, one, believed[one.sample.id].belief) for one in subjects]
 
 
 def _images(
     project: Project,
     run: RunRow,
-    subjects: Mapping[str, Subject],
+    wanted: _Images,
     chosen: Sequence[Candidate],
     corrected: Collection[str],
     track: Track,
 ) -> tuple[ChosenImage, ...]:
-    pairs = [(subjects[c.sample_id].sample, subjects[c.sample_id].row) for c in chosen]
+    pairs = [wanted[one.sample_id] for one in chosen]
     looks = readings(beliefs(project, run.id, [pair for pair in pairs if pair[0].mask is not None], track))
     looks |= dict.fromkeys(corrected, "already corrected")
     return tuple(

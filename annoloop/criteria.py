@@ -18,9 +18,9 @@ from annoloop.project import Project
 from annoloop.schema import ImageRow
 from annoloop.selection import Candidate
 
-UNCERTAINTY, LABEL_QUALITY, CONTRADICTION = "uncertainty", "label-quality", "contradiction"
+DICE, UNCERTAINTY, LABEL_QUALITY, CONTRADICTION = "dice", "uncertainty", "label-quality", "contradiction"
 
-_NAMED = ("dice", "missed", CONTRADICTION, LABEL_QUALITY, UNCERTAINTY)
+_NAMED = (DICE, "missed", CONTRADICTION, LABEL_QUALITY, UNCERTAINTY)
 _BELIEVED = (CONTRADICTION, LABEL_QUALITY, UNCERTAINTY)
 _CLASS = "class:"
 _TRAINED_ON = ("train", "pool")
@@ -106,7 +106,7 @@ def _believed(by: str, belief: Belief) -> float:
 
 
 def _agreement(by: str, counts: Confusion, classes: ClassTable) -> float:
-    if by == "dice":
+    if by == DICE:
         return image_dice(counts, classes.background_index)
     if by == "missed":
         return 1 - missed_share(counts, classes.background_index)

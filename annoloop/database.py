@@ -1,14 +1,16 @@
 """A SQLite file: opened, brought up to date, and changed in transactions; knows no table.
 
-Not here: what is stored (``schema.py``) and asked (``ledger.py``).  The fact to know: transactions may be
-nested, and a second process waits for the first rather than failing.
+Not here: what is stored (``schema.py``) and asked (``journal.py``, ``ledger.py``).  The fact to know: transactions may
+be nested, and a second process waits for the first rather than failing.
 """
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,11 +25,14 @@ _PATIENCE_S = 30
 class Database:
     """One connection. Every error is a ``LedgerError`` that names the file."""
 
-    def __init__(self, path: Path, migrations: Sequence[Sequence[str]]) -> None:
+    def __init__(
+        self, path: Path, migrations: Sequence[Sequence[str]], functions: Mapping[str, Callable[[bytes], int]]
+    ) -> None:
         """Open or create the file and bring its schema up to date.
 
         Args:
             migrations: statements per version; ``PRAGMA user_version`` counts those applied.
+            functions: of one BLOB, by the name under which the statements call them.
 
         Raises:
             LedgerError: not a database, a newer schema, or not writable.
@@ -38,6 +43,8 @@ class Database:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=_PATIENCE_S)
             self._db.row_factory = sqlite3.Row
+            for name, function in functions.items():
+                self._db.create_function(name, 1, function, deterministic=True)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._migrate(migrations)
             self._db.execute("PRAGMA foreign_keys = ON")  # only now: a migration may copy a table others refer to
@@ -93,6 +100,19 @@ class Database:
         except sqlite3.Error as error:
             raise self._failed(error) from error
 
+    def _select(
+        self, what: str, values: Sequence[object] = (), *, key: str, keys: Collection[str] | None, order: str = ""
+    ) -> sqlite3.Cursor:
+        """The rows of a query, ``columns FROM table WHERE condition``, or those whose ``key`` is one of ``keys``.
+
+        Keys, each given once, travel as one JSON text, because a statement takes so many values and no more.
+        """
+        if keys is None:
+            return self._execute(f"SELECT {what} {order}", values)
+        columns, _, rest = what.partition(" FROM ")
+        query = f"SELECT {columns} FROM json_each(?) AS asked CROSS JOIN {rest} AND {key} = asked.value {order}"  # noqa: S608 - of our own words
+        return self._execute(query, (json.dumps(list(keys)), *values))
+
     def _execute_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         try:
             self._db.executemany(sql, rows)
@@ -101,3 +121,8 @@ class Database:
 
     def _failed(self, error: sqlite3.Error) -> LedgerError:
         return LedgerError(f"{error}", where=self._path, hint="is the disk full or the file locked?")
+
+
+def now() -> str:
+    """This moment as it is stored: text that sorts by time."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

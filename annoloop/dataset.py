@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,13 +70,30 @@ def list_samples(data: DataConfig, *, strays: bool = True) -> Listing:
         stems = _stems(data, split, place)
         if not stems:
             faults.append(Fault("empty split", split, f"no {data.image_suffix} image"))
+        folders, has_mask = _split_folders(data, place), _mask_finder(data, place)
         for stem in stems:
-            sample, fault = _pair(data, split, place, stem)
+            sample, fault = _pair(data, split, place, folders, stem, has_mask(stem))
             samples.append(sample)
             faults.extend(fault)
         if strays:
             faults.extend(_strays(data, split, place, set(stems)))
     return Listing(tuple(samples), tuple(faults))
+
+
+def count_samples(data: DataConfig, split: str, place: str) -> tuple[int, int]:
+    """How many samples a split has, and how many of them a mask, as ``list_samples`` pairs them.
+
+    Raises:
+        DataError: its folder or list is missing.
+    """
+    stems = _stems(data, split, place)
+    return len(stems), sum(map(_mask_finder(data, place), stems))
+
+
+def sources(data: DataConfig, place: str) -> tuple[Path, Path]:
+    """Where it is written which samples a split has, its folder or its list, and the folder of their masks."""
+    images, masks = _split_folders(data, place)
+    return (data.root / place if place.endswith(".txt") else images), masks
 
 
 def read_label_map(mask: Path, data: DataConfig) -> LabelMap:
@@ -203,13 +221,35 @@ def _split_folders(data: DataConfig, place: str) -> tuple[Path, Path]:
     return data.root / data.image_dir / below, data.root / data.mask_dir / below
 
 
-def _pair(data: DataConfig, split: str, place: str, stem: str) -> tuple[Sample, list[Fault]]:
-    images, masks = _split_folders(data, place)
-    image, mask = images / f"{stem}{data.image_suffix}", masks / f"{stem}{data.mask_suffix}"
+def _mask_finder(data: DataConfig, place: str) -> Callable[[str], bool]:
+    """Whether there is a mask for a stem.
+
+    The names of a whole folder are read at once, many times faster than a look at each file; only what is not
+    among them, as in a folder that is a link, is looked for by itself.
+    """
+    _, masks = _split_folders(data, place)
+    found = set() if place.endswith(".txt") else set(_stems_of_files(str(masks), data.mask_suffix))
+    return lambda stem: stem in found or Path(f"{masks}/{stem}{data.mask_suffix}").is_file()
+
+
+def _stems_of_files(folder: str, suffix: str, prefix: str = "") -> Iterator[str]:
+    """Relative stems of the files below a folder that can be opened; of none if there is no such folder."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _stems_of_files(entry.path, suffix, f"{prefix}{entry.name}/")
+            elif entry.name.endswith(suffix) and entry.is_file():
+                yield prefix + entry.name.removesuffix(suffix)
+
+
+def _pair(
+    data: DataConfig, split: str, place: str, folders: tuple[Path, Path], stem: str, has_mask: bool
+) -> tuple[Sample, list[Fault]]:
+    # Joined as text: for a million files / would take seconds more.
+    image, mask = Path(f"{folders[0]}/{stem}{data.image_suffix}"), Path(f"{folders[1]}/{stem}{data.mask_suffix}")
     faults = []
     if place.endswith(".txt") and not image.is_file():
         faults.append(Fault("missing image", str(image), f"listed in {place}, but there is no such file"))
-    has_mask = mask.is_file()
     if not has_mask and split != UNLABELLED:
         faults.append(Fault("missing mask", str(image), f"no mask {mask}"))
     return Sample(f"{split}/{stem}", image, mask if has_mask else None, split), faults

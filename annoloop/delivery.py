@@ -172,7 +172,7 @@ def _upload(way: _Delivery, cvat_id: int) -> None:
 def _with_context(way: _Delivery, images: Sequence[tuple[str, Path]]) -> Iterator[Picture]:
     """Every image, and beside it its context pictures; those of a few frames at a time in memory."""
     assert way.task.run_id is not None
-    hashes = way.project.ledger.images()
+    hashes = way.project.ledger.images([frame.sample_id for frame in way.frames])
     pairs = [(frame, hashes[frame.sample_id].image_sha256) for frame in way.frames]
     context = partial(_context, files=way.project.files, run_id=way.task.run_id)
     drawn = spread(context, pairs, few=FEW_HEAVY)

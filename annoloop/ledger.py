@@ -1,44 +1,33 @@
-"""The loop's memory: images, CVAT tasks and their frames, runs, scores and every change of a mask.
+"""The loop's memory: images, runs, scores, beliefs and marks; with the journal's tasks and mask changes, all of it.
 
-All SQL of the package is here; rows leave as dataclasses.  Not here: mask bytes, which lie in the
-object store and are named by their sha256.  The fact to know: a mask change is recorded before the
-working tree is touched, and ``written`` only after, so an interrupted change can be finished.
+All SQL of the package is here and in ``journal.py``; rows leave as dataclasses.  Not here: mask bytes, which lie in
+the object store and are named by their sha256.
 """
 
 from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import astuple
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from annoloop.database import Database, Row
+from annoloop.database import Row, now
 from annoloop.errors import LedgerError
+from annoloop.journal import Journal
 from annoloop.label_quality import Belief
 from annoloop.looks import SIDE, Look
-from annoloop.metrics import Confusion
-from annoloop.schema import (
-    MIGRATIONS,
-    BeliefRow,
-    ChangeRow,
-    FramePlace,
-    FrameRow,
-    ImageRow,
-    IssueRow,
-    MaskChange,
-    MaskEvent,
-    RunRow,
-    ScoreRow,
-    TaskRow,
-)
+from annoloop.metrics import Confusion, wrong_px
+from annoloop.schema import MIGRATIONS, BeliefRow, Census, ImageRow, RunRow, ScoreRow
+from annoloop.selection import Candidate
+
+_FIRST_PAGE = 1000
+"""Rows; each page is twice as long as the one before."""
 
 
-class Ledger(Database):
+class Ledger(Journal):
     """The SQLite file. Every method is one transaction; ``transaction`` makes several into one."""
 
     def __init__(self, path: Path) -> None:
@@ -47,13 +36,13 @@ class Ledger(Database):
         Raises:
             LedgerError: not a database, a newer schema, or not writable.
         """
-        super().__init__(path, MIGRATIONS)
+        super().__init__(path, MIGRATIONS, {"wrong_px": lambda blob: wrong_px(_unpack(blob))})
 
     # images
 
-    def images(self) -> dict[str, ImageRow]:
-        """All samples ever seen, by id."""
-        rows = self._execute("SELECT * FROM image")
+    def images(self, ids: Collection[str] | None = None) -> dict[str, ImageRow]:
+        """Of all samples ever seen, or of these, what is known, by id."""
+        rows = self._select("image.* FROM image WHERE TRUE", key="sample_id", keys=ids)
         return {row["sample_id"]: ImageRow(*row) for row in rows}
 
     def put_images(self, rows: Iterable[ImageRow]) -> None:
@@ -66,9 +55,9 @@ class Ledger(Database):
                 [(r.sample_id, r.image_sha256, r.image_stamp, r.mask_sha256, r.mask_stamp) for r in rows],
             )
 
-    def looks(self) -> dict[str, Look]:
-        """How every image looks that was ever compared, by its sha256."""
-        rows = self._execute("SELECT image_sha256, bits, grey FROM look")
+    def looks(self, image_sha256s: Collection[str] | None = None) -> dict[str, Look]:
+        """How the images look that were ever compared, or these of them, by sha256."""
+        rows = self._select("look.* FROM look WHERE TRUE", key="image_sha256", keys=image_sha256s)
         return {
             sha256: Look(np.frombuffer(bits, np.uint8), np.frombuffer(grey, np.uint8).reshape(SIDE, SIDE))
             for sha256, bits, grey in rows
@@ -82,6 +71,19 @@ class Ledger(Database):
                 [(sha256, one.bits.tobytes(), one.grey.tobytes()) for sha256, one in looks.items()],
             )
 
+    def census(self, place: str) -> Census | None:
+        """What the folders of a place held when they were last listed."""
+        row = self._execute("SELECT stamps, images, labelled FROM census WHERE place = ?", (place,)).fetchone()
+        return None if row is None else Census(json.loads(row["stamps"]), row["images"], row["labelled"])
+
+    def put_census(self, place: str, census: Census) -> None:
+        """Remember what the folders of a place hold."""
+        with self.transaction():
+            self._execute(
+                "INSERT OR REPLACE INTO census VALUES (?, ?, ?, ?)",
+                (place, json.dumps(census.stamps), census.images, census.labelled),
+            )
+
     # runs
 
     def add_run(self, *, kind_digest: str, recipe: str, parent_id: int | None, class_digest: str) -> int:
@@ -90,14 +92,14 @@ class Ledger(Database):
             cursor = self._execute(
                 "INSERT INTO run (kind_digest, state, recipe, parent_id, class_digest, started_at)"
                 " VALUES (?, 'running', ?, ?, ?, ?)",
-                (kind_digest, recipe, parent_id, class_digest, _now()),
+                (kind_digest, recipe, parent_id, class_digest, now()),
             )
             return int(cursor.lastrowid or 0)
 
     def end_run(self, run_id: int, state: str) -> None:
         """Note that a run finished, failed or was stopped."""
         with self.transaction():
-            self._execute("UPDATE run SET state = ?, finished_at = ? WHERE id = ?", (state, _now(), run_id))
+            self._execute("UPDATE run SET state = ?, finished_at = ? WHERE id = ?", (state, now(), run_id))
 
     def judge_run(self, run_id: int, *, val_dice: float, promoted: bool, verdict: str) -> None:
         """Note the verdict on a finished run."""
@@ -105,7 +107,7 @@ class Ledger(Database):
             self._execute(
                 "UPDATE run SET state = 'finished', finished_at = ?, val_dice = ?, promoted = ?, verdict = ?"
                 " WHERE id = ?",
-                (_now(), val_dice, int(promoted), verdict, run_id),
+                (now(), val_dice, int(promoted), verdict, run_id),
             )
 
     def runs(self) -> list[RunRow]:
@@ -141,13 +143,24 @@ class Ledger(Database):
         """Insert or replace the scores of a run."""
         with self.transaction():
             self._execute_many(
-                "INSERT OR REPLACE INTO score VALUES (?, ?, ?, ?, ?, ?)",
-                [(run_id, r.sample_id, r.image_sha256, r.mask_sha256, r.dice, _pack(r.confusion)) for r in rows],
+                "INSERT OR REPLACE INTO score VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        run_id,
+                        r.sample_id,
+                        r.image_sha256,
+                        r.mask_sha256,
+                        r.dice,
+                        _pack(r.confusion),
+                        wrong_px(r.confusion),
+                    )
+                    for r in rows
+                ],
             )
 
-    def scores(self, run_id: int) -> dict[str, ScoreRow]:
-        """All scores of a run, by sample id."""
-        rows = self._execute("SELECT * FROM score WHERE run_id = ?", (run_id,))
+    def scores(self, run_id: int, ids: Collection[str] | None = None) -> dict[str, ScoreRow]:
+        """The scores of a run on all samples, or on these, by sample id."""
+        rows = self._select("score.* FROM score WHERE run_id = ?", (run_id,), key="sample_id", keys=ids)
         return {
             row["sample_id"]: ScoreRow(
                 row["sample_id"],
@@ -159,12 +172,44 @@ class Ledger(Database):
             for row in rows
         }
 
-    def beliefs(self, run_id: int) -> list[BeliefRow]:
-        """How far a run believes the labels that it was asked about."""
+    def unscored(self, run_id: int, ids: Collection[str]) -> set[str]:
+        """Those of some samples whose image or mask is another than a run was scored on, or that it was never."""
+        if not ids:
+            return set()
+        # Sorted alike, both are read once side by side, which takes half the time of looking up each.
+        between = "sample_id BETWEEN :first AND :last"
         rows = self._execute(
-            "SELECT image_sha256, mask_sha256, out_of_fold, quality, certainty, contradiction FROM belief"
-            " WHERE run_id = ?",
+            f"SELECT sample_id, image_sha256, mask_sha256 FROM image WHERE {between}"  # noqa: S608 - of our own words
+            " EXCEPT"
+            f" SELECT sample_id, image_sha256, mask_sha256 FROM score WHERE run_id = :run AND {between}"
+            " ORDER BY sample_id, image_sha256, mask_sha256",
+            {"run": run_id, "first": min(ids), "last": max(ids)},
+        )
+        return {row["sample_id"] for row in rows}.intersection(ids)
+
+    def worst_first(self, run_id: int, ids: Collection[str] | None = None) -> Iterator[Candidate]:
+        """All samples that a run was scored on, or these of them, by Dice.
+
+        They are read in pages, and only as far as somebody asks for more.  A query left open instead would refuse
+        our next change as soon as another process has made one.
+        """
+        what = "sample_id, dice, wrong_px FROM score WHERE run_id = ?"
+        start, size = 0, _FIRST_PAGE
+        while True:
+            order = f"ORDER BY dice, wrong_px DESC, sample_id LIMIT {size} OFFSET {start}"
+            page = self._select(what, (run_id,), key="sample_id", keys=ids, order=order).fetchall()
+            yield from (Candidate(*row) for row in page)
+            if len(page) < size:
+                return
+            start, size = start + size, 2 * size
+
+    def beliefs(self, run_id: int, image_sha256s: Collection[str] | None = None) -> list[BeliefRow]:
+        """How far a run believes the labels that it was asked about, of all images or of these."""
+        rows = self._select(
+            "image_sha256, mask_sha256, out_of_fold, quality, certainty, contradiction FROM belief WHERE run_id = ?",
             (run_id,),
+            key="image_sha256",
+            keys=image_sha256s,
         )
         return [BeliefRow(r[0], r[1], bool(r[2]), Belief(*map(_or_nan, r[3:]))) for r in map(tuple, rows)]
 
@@ -185,184 +230,8 @@ class Ledger(Database):
     def put_marks(self, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
         """Mark samples for the next push, or no longer."""
         with self.transaction():
-            self._execute_many("INSERT OR IGNORE INTO mark VALUES (?, ?)", [(name, _now()) for name in add])
+            self._execute_many("INSERT OR IGNORE INTO mark VALUES (?, ?)", [(name, now()) for name in add])
             self._execute_many("DELETE FROM mark WHERE sample_id = ?", [(name,) for name in remove])
-
-    # tasks
-
-    def plan_task(self, task: Mapping[str, Any], frames: Sequence[FrameRow], issues: Sequence[IssueRow] = ()) -> int:
-        """Write down a task before anything is sent; keys as in ``TaskRow``, state 'planned'."""
-        with self.transaction():
-            cursor = self._execute(
-                "INSERT INTO task (name, plan_digest, state, source, run_id, class_digest, server, created_at,"
-                " shape, tolerance_px, min_region_px) VALUES (:name, :plan_digest, 'planned', :source, :run_id,"
-                " :class_digest, :server, :created_at, :shape, :tolerance_px, :min_region_px)",
-                {**task, "created_at": _now()},
-            )
-            task_id = int(cursor.lastrowid or 0)
-            self._execute_many(
-                "INSERT INTO frame (task_id, sample_id, name, score, base_sha256, pushed_sha256, sent_sha256, shapes,"
-                " reading) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (task_id, f.sample_id, f.name, f.score, f.base_sha256, f.pushed_sha256, f.sent_sha256,
-                     json.dumps(f.shapes), f.reading)
-                    for f in frames
-                ],
-            )  # fmt: skip
-            self._execute_many(
-                "INSERT INTO issue (task_id, sample_id, number, message, runs) VALUES (?, ?, ?, ?, ?)",
-                [(task_id, i.sample_id, i.number, i.message, json.dumps(i.runs)) for i in issues],
-            )
-            return task_id
-
-    def set_task(self, task_id: int, state: str, cvat_id: int | None) -> None:
-        """Note how far a task has come, and its number in CVAT."""
-        with self.transaction():
-            self._execute("UPDATE task SET state = ?, cvat_id = ? WHERE id = ?", (state, cvat_id, task_id))
-
-    def tasks(self) -> list[TaskRow]:
-        """All tasks, oldest first."""
-        return [TaskRow(*row) for row in self._execute("SELECT * FROM task ORDER BY id")]
-
-    def half_pushed_tasks(self) -> list[TaskRow]:
-        """Tasks whose push was cut off, oldest first."""
-        return [task for task in self.tasks() if task.state not in ("open", "done", "lost")]
-
-    def frames(self, task_id: int) -> list[FrameRow]:
-        """The images of a task, in the order of the plan's names."""
-        rows = self._execute("SELECT * FROM frame WHERE task_id = ? ORDER BY name", (task_id,))
-        return [
-            FrameRow(
-                row["sample_id"], row["name"], row["score"], row["base_sha256"], row["pushed_sha256"],
-                row["sent_sha256"], tuple(json.loads(row["shapes"])), row["state"], row["reading"],
-            )
-            for row in rows
-        ]  # fmt: skip
-
-    def samples_in_open_tasks(self, *, other_than: int | None = None) -> set[str]:
-        """Ids of samples that wait for correction somewhere."""
-        rows = self._execute(
-            "SELECT DISTINCT sample_id FROM frame JOIN task ON task.id = task_id"
-            " WHERE task.state NOT IN ('done', 'lost') AND frame.state = 'open' AND task.id IS NOT ?",
-            (other_than,),
-        )
-        return {row["sample_id"] for row in rows}
-
-    def corrected(self) -> set[tuple[str, str]]:
-        """(sample id, mask) of every version that annotators left or accepted in a finished frame."""
-        rows = self._execute("SELECT sample_id, pushed_sha256 FROM frame WHERE state IN ('changed', 'accepted')")
-        return {(row["sample_id"], row["pushed_sha256"]) for row in rows}
-
-    def place_frames(self, task_id: int, places: Iterable[tuple[str, int, int]]) -> None:
-        """Note where frames are in CVAT: sample id, job, number of the frame in its task."""
-        with self.transaction():
-            self._execute_many(
-                "UPDATE frame SET job = ?, number = ? WHERE task_id = ? AND sample_id = ?",
-                [(job, number, task_id, sample_id) for sample_id, job, number in places],
-            )
-
-    def open_places(self) -> dict[str, FramePlace]:
-        """Where every sample is that waits for correction in a task of CVAT, by its id; the newest task counts."""
-        rows = self._execute(
-            "SELECT sample_id, server, cvat_id, job, number FROM frame JOIN task ON task.id = task_id"
-            " WHERE task.state NOT IN ('done', 'lost') AND frame.state = 'open' AND cvat_id IS NOT NULL"
-            " ORDER BY task.id"
-        )
-        return {row["sample_id"]: FramePlace(*row) for row in rows}
-
-    def put_frames(self, task_id: int, frames: Iterable[FrameRow]) -> None:
-        """Bring frames up to date: what was last in step with CVAT, and what became of them."""
-        with self.transaction():
-            self._execute_many(
-                "UPDATE frame SET base_sha256 = ?, pushed_sha256 = ?, shapes = ?, state = ?"
-                " WHERE task_id = ? AND sample_id = ?",
-                [(f.base_sha256, f.pushed_sha256, json.dumps(f.shapes), f.state, task_id, f.sample_id) for f in frames],
-            )
-
-    def issues(self, task_id: int) -> list[IssueRow]:
-        """The issues of a task, frame by frame."""
-        rows = self._execute("SELECT * FROM issue WHERE task_id = ? ORDER BY sample_id, number", (task_id,))
-        return [
-            IssueRow(r["sample_id"], r["number"], r["message"], tuple(json.loads(r["runs"])), r["cvat_id"], r["state"])
-            for r in rows
-        ]
-
-    def put_issues(self, task_id: int, issues: Iterable[IssueRow]) -> None:
-        """Note the issues' numbers in CVAT and what became of them."""
-        with self.transaction():
-            self._execute_many(
-                "UPDATE issue SET cvat_id = ?, state = ? WHERE task_id = ? AND sample_id = ? AND number = ?",
-                [(i.cvat_id, i.state, task_id, i.sample_id, i.number) for i in issues],
-            )
-
-    # mask changes
-
-    def add_change(self, kind: str, task_id: int | None, changes: Sequence[MaskChange]) -> int:
-        """Record masks that are about to be replaced or removed; returns the change's number."""
-        with self.transaction():
-            cursor = self._execute(
-                "INSERT INTO change (kind, task_id, made_at) VALUES (?, ?, ?)", (kind, task_id, _now())
-            )
-            change_id = int(cursor.lastrowid or 0)
-            self._execute_many(
-                "INSERT INTO mask_change (change_id, sample_id, old_sha256, new_sha256) VALUES (?, ?, ?, ?)",
-                [(change_id, c.sample_id, c.old_sha256, c.new_sha256) for c in changes],
-            )
-            return change_id
-
-    def unwritten(self) -> list[tuple[int, MaskChange]]:
-        """Changes that were recorded but whose file may not have been replaced yet."""
-        rows = self._execute(
-            "SELECT change_id, sample_id, old_sha256, new_sha256 FROM mask_change WHERE written = 0"
-            " ORDER BY change_id, sample_id"
-        )
-        return [(row["change_id"], MaskChange(*row[1:])) for row in rows]
-
-    def mark_written(self, change_id: int, sample_id: str) -> None:
-        """Note that a mask file has been replaced or removed."""
-        with self.transaction():
-            self._execute(
-                "UPDATE mask_change SET written = 1 WHERE change_id = ? AND sample_id = ?",
-                (change_id, sample_id),
-            )
-
-    def changes(self) -> list[ChangeRow]:
-        """All pulls and undos, oldest first."""
-        rows = self._execute(
-            "SELECT change.*, (SELECT count(*) FROM mask_change WHERE change_id = change.id) AS masks"
-            " FROM change ORDER BY id"
-        )
-        return [ChangeRow(*row) for row in rows]
-
-    def mask_events(self) -> list[MaskEvent]:
-        """Every change of every mask, oldest first."""
-        rows = self._execute(
-            "SELECT sample_id, change_id, kind, made_at, cvat_id, old_sha256, new_sha256 FROM mask_change"
-            " JOIN change ON change.id = change_id LEFT JOIN task ON task.id = task_id ORDER BY change_id, sample_id"
-        )
-        return [MaskEvent(*row) for row in rows]
-
-    def task_that_wrote(self, sample_id: str, mask_sha256: str) -> int | None:
-        """The task, by its number in CVAT, whose pull made this version of a mask."""
-        row = self._execute(
-            "SELECT task.cvat_id FROM mask_change JOIN change ON change.id = change_id JOIN task ON task.id = task_id"
-            " WHERE kind = 'pull' AND sample_id = ? AND new_sha256 = ? ORDER BY change_id DESC LIMIT 1",
-            (sample_id, mask_sha256),
-        ).fetchone()
-        return None if row is None else row["cvat_id"]
-
-    def mask_changes(self, change_id: int) -> list[MaskChange]:
-        """The masks of one change."""
-        rows = self._execute(
-            "SELECT sample_id, old_sha256, new_sha256 FROM mask_change WHERE change_id = ? ORDER BY sample_id",
-            (change_id,),
-        )
-        return [MaskChange(*row) for row in rows]
-
-    def mark_undone(self, change_id: int, by: int) -> None:
-        """Note that a pull was undone."""
-        with self.transaction():
-            self._execute("UPDATE change SET undone_by = ? WHERE id = ?", (by, change_id))
 
 
 def _run(row: Row) -> RunRow:
@@ -382,7 +251,3 @@ def _unpack(blob: bytes) -> Confusion:
 
 def _or_nan(value: float | None) -> float:
     return float("nan") if value is None else value
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

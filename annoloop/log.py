@@ -38,7 +38,9 @@ def log(project: Project) -> list[LogEntry]:
         for r in ledger.runs()
     ]
     entries += [
-        LogEntry(t.created_at, "push", run=t.run_id, task=t.cvat_id, masks=len(ledger.frames(t.id)), note=t.name)
+        LogEntry(
+            t.created_at, "push", run=t.run_id, task=t.cvat_id, masks=ledger.frame_states(t.id).total(), note=t.name
+        )
         for t in tasks
     ]
     entries += [

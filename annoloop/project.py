@@ -139,7 +139,7 @@ class Project(ProjectFiles):
         Raises:
             DataError: a file cannot be read.
         """
-        known = self.ledger.images()
+        known = self.ledger.images([sample.id for sample in samples])
         rows = {}
         for sample in track(samples, "looking at files", len(samples)):
             rows[sample.id] = scan_one(sample, known.get(sample.id))

@@ -76,6 +76,11 @@ class ProjectFiles:
         """Whether there is an out-of-fold prediction of an image; the index PNG is the last to be written."""
         return self.out_of_fold_paths(run_id, image_sha256)[0].is_file()
 
+    def out_of_fold_images(self, run_id: int) -> frozenset[str]:
+        """The sha256 of every image that has an out-of-fold prediction: one look at the folder answers for all."""
+        files = Path(f"{self._prediction_dir(run_id)}/out-of-fold").glob("*/*.png")
+        return frozenset(file.stem for file in files if not file.name.endswith(".confidence.png"))
+
     # masks and predictions
 
     def keep_object(self, data: bytes) -> str:

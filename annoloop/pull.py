@@ -129,7 +129,8 @@ def pull(
 def _wanted(project: Project, server: CvatServer, task: int | None) -> list[TaskRow]:
     here = [t for t in project.ledger.tasks() if t.cvat_id is not None and t.server == server.url]
     if task is None:
-        return [t for t in here if t.state == "open" or _owes_resolutions(project, t)]
+        owing = project.ledger.tasks_with_settled_issues()
+        return [t for t in here if t.state == "open" or (t.state == "done" and t.id in owing)]
     pushed = [t for t in here if t.state in ("open", "done", "lost")]
     found = [t for t in pushed if t.cvat_id == task]
     if not found:
@@ -140,10 +141,6 @@ def _wanted(project: Project, server: CvatServer, task: int | None) -> list[Task
             hint=f"tasks pushed from here: {known}",
         )
     return found
-
-
-def _owes_resolutions(project: Project, task: TaskRow) -> bool:
-    return task.state == "done" and any(issue.state == "settled" for issue in project.ledger.issues(task.id))
 
 
 # checks
@@ -276,7 +273,8 @@ def _report(
     reopened = [r for r in rest if r.sample_id in came_before]
     unopened = [r for r in rest if r not in reopened and reading.job_of(r).state == "new"]
     waiting = [r for r in rest if r not in reopened and r not in unopened]
-    elsewhere = project.ledger.samples_in_open_tasks(other_than=reading.task.id)
+    ours = [row.sample_id for row in reading.rows]
+    elsewhere = project.ledger.samples_in_open_tasks(other_than=reading.task.id, among=ours)
     return PullReport(
         task=cvat_id,
         name=reading.task.name,

@@ -5,6 +5,7 @@ The schema is one text with a version and a history; rows are what ``ledger.py``
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -176,6 +177,25 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE frame ADD COLUMN number INTEGER",  # of the frame in its task
         "CREATE INDEX changes_of_a_mask ON mask_change (sample_id)",
     ),
+    # 5, 2026-11: a million images; an index that holds all of an answer needs no look at the wide rows
+    (
+        "ALTER TABLE score ADD COLUMN wrong_px INTEGER NOT NULL DEFAULT 0",  # of confusion, see metrics.wrong_px
+        "UPDATE score SET wrong_px = wrong_px(confusion)",
+        "DROP INDEX worst_first",
+        "CREATE INDEX worst_first ON score (run_id, dice, wrong_px DESC, sample_id)",
+        "CREATE INDEX frames_by_state ON frame (task_id, state, sample_id)",
+        "CREATE INDEX corrected ON frame (sample_id, pushed_sha256, state) WHERE state IN ('changed', 'accepted')",
+        "CREATE INDEX tasks_at_work ON task (id, state) WHERE state NOT IN ('done', 'lost')",
+        "CREATE INDEX settled ON issue (task_id, state) WHERE state = 'settled'",
+        "CREATE INDEX changes_by_time ON change (made_at)",
+        """
+        CREATE TABLE census (           -- what the folders of a split held when they were last listed
+            place TEXT PRIMARY KEY,     -- which folders, and which names in them: JSON
+            stamps TEXT NOT NULL,       -- JSON object: of each folder and list, by its path; another, list again
+            images INTEGER NOT NULL,
+            labelled INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID""",
+    ),
 )
 
 
@@ -186,6 +206,15 @@ class ImageRow:
     image_stamp: str
     mask_sha256: str | None
     mask_stamp: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """How many images and masks some folders hold as long as their ``stamps`` are these, by path."""
+
+    stamps: Mapping[str, str]
+    images: int
+    labelled: int
 
 
 @dataclass(frozen=True, slots=True)

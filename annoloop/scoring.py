@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,9 @@ from annoloop.training import Event, run_job
 from annoloop.workers import spread
 
 Watch = Callable[[Event], None]
+
+_AT_ONCE = 500
+"""So many are written to the ledger at a time: what was counted before ^C is not lost."""
 
 
 def unwatched(_: Event) -> None:
@@ -71,14 +75,27 @@ def score(
     if not labelled:
         raise DataError("no image with a mask to score on", where=_splits_of(samples), hint="see data.splits")
     rows = project.scan(labelled, track)
-    predict(project, run, [(s, rows[s.id]) for s in labelled], watch=watch)
-    known = project.ledger.scores(run.id)
-    stale = [_comparison(project, run, s, rows[s.id]) for s in labelled if not _fits(known.get(s.id), rows[s.id])]
+    keep_scores(project, run, [(s, rows[s.id]) for s in labelled], track=track, watch=watch)
+    known = project.ledger.scores(run.id, rows)
+    return [Scored(s, rows[s.id], known[s.id]) for s in labelled]
+
+
+def keep_scores(
+    project: Project, run: RunRow, samples: Sequence[tuple[Sample, ImageRow]], *, track: Track, watch: Watch
+) -> None:
+    """Bring the ledger's scores of a run up to date, of samples that have a mask, as ``Project.scan`` found them.
+
+    Raises:
+        DataError: a file cannot be used.
+        TrainingError: the predicting process failed.
+    """
+    predict(project, run, samples, watch=watch)
+    stale = project.ledger.unscored(run.id, [sample.id for sample, _ in samples])
+    new = [_comparison(project, run, sample, row) for sample, row in samples if sample.id in stale]
     count = partial(_count, data=project.config.data, classes=project.classes)
-    counted = track(spread(count, stale), "comparing with labels", len(stale))
-    fresh = {score.sample_id: score for score in counted}
-    project.ledger.put_scores(run.id, fresh.values())
-    return [Scored(s, rows[s.id], fresh.get(s.id) or known[s.id]) for s in labelled]
+    counted = track(spread(count, new), "comparing with labels", len(new))
+    while some := list(islice(counted, _AT_ONCE)):
+        project.ledger.put_scores(run.id, some)
 
 
 def predict(project: Project, run: RunRow, samples: Iterable[tuple[Sample, ImageRow]], *, watch: Watch) -> None:
@@ -126,13 +143,6 @@ def by_split(scored: Sequence[Scored]) -> Mapping[str, list[Scored]]:
     for one in scored:
         found.setdefault(one.sample.split, []).append(one)
     return found
-
-
-def _fits(known: ScoreRow | None, row: ImageRow) -> bool:
-    return known is not None and (known.image_sha256, known.mask_sha256) == (
-        row.image_sha256,
-        row.mask_sha256,
-    )
 
 
 def _comparison(project: Project, run: RunRow, sample: Sample, row: ImageRow) -> _Comparison:

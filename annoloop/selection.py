@@ -1,13 +1,15 @@
-"""Which images next: ranks candidates from worst to best and mixes in a random share.
+"""Which images next: the worst of those ranked from worst to best, and a random share.
 
-Knows numbers only; what a score means is the caller's business.
+Knows numbers only; what a score means is the caller's business.  The fact to know: of a million candidates only
+those are looked at that go, or would but for a twin.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from math import isnan
 
 
@@ -24,9 +26,18 @@ Alike = Callable[[str, Sequence[str]], bool]
 """Whether an image, by its sample id, is nearly the same as one of others."""
 
 
-def never_alike(_: str, __: Sequence[str]) -> bool:
+Compare = Callable[[Sequence[str]], Alike]
+"""Makes ready to compare some images, by their sample ids, and no others."""
+
+
+def never_alike(_: Sequence[str]) -> Alike:
     """No two images are the same."""
-    return False
+    return lambda _, __: False
+
+
+def rank(one: Candidate) -> tuple[bool, float, int, str]:
+    """Sorts candidates, worst first; those without a number come last."""
+    return isnan(one.score), one.score, -one.wrong_px, one.sample_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,39 +49,50 @@ class Choice:
 
 
 def choose(
-    candidates: Sequence[Candidate],
+    first: Sequence[Candidate],
+    others: Iterable[Candidate],
     count: int,
     *,
-    first: Collection[str] = (),
     random_share: float = 0.0,
     seed: int = 0,
-    alike: Alike = never_alike,
+    compare: Compare = never_alike,
 ) -> Choice:
-    """The candidates named in ``first``, the worst of the rest, then a random share: ``count`` in all.
+    """Those who are asked for ``first``, the worst of the others, then a random share: ``count`` in all.
 
     ``random_share`` (0 ... 1) of the places that nobody asked for goes to images drawn without regard to their
     score: only they tell honestly how good the labels are, because the worst are bad by choice.  Of images that
-    are ``alike`` one goes, the worst: correcting one mask twice teaches nothing.
+    are alike one goes, the worst: correcting one mask twice teaches nothing.
+
+    Args:
+        first: sorted by ``rank``, as ``others``, who without a random share are read only as far as they are needed.
     """
-    count = min(count, len(candidates))
-    ranked = sorted(candidates, key=lambda c: (isnan(c.score), c.score, -c.wrong_px, c.sample_id))
-    asked = tuple(c for c in ranked if c.sample_id in first)[:count]
-    others = [c for c in ranked if c.sample_id not in first]
+    if random_share:
+        return _with_chance(first, list(others), count, random_share, seed, compare)
+    asked = tuple(first[:count])
+    worst = _take(iter(others), count - len(asked), asked, compare)
+    return Choice(asked + worst.chosen, worst.left_out)
+
+
+def _with_chance(
+    first: Sequence[Candidate], others: Sequence[Candidate], count: int, share: float, seed: int, compare: Compare
+) -> Choice:
+    count = min(count, len(first) + len(others))
+    asked = tuple(first[:count])
     free = count - len(asked)
-    worst = _take(others, free - round(free * random_share), asked, alike)
+    worst = _take(iter(others), free - round(free * share), asked, compare)
     rest = sorted(others[len(worst.chosen) + len(worst.left_out) :], key=lambda c: c.sample_id)
     shuffled = random.Random(seed).sample(rest, len(rest))  # noqa: S311 - not for secrets
-    drawn = _take(shuffled, free - len(worst.chosen), asked + worst.chosen, alike)
+    drawn = _take(iter(shuffled), free - len(worst.chosen), asked + worst.chosen, compare)
     return Choice(asked + worst.chosen + drawn.chosen, worst.left_out + drawn.left_out)
 
 
-def _take(candidates: Sequence[Candidate], count: int, beside: Sequence[Candidate], alike: Alike) -> Choice:
+def _take(candidates: Iterator[Candidate], count: int, beside: Sequence[Candidate], compare: Compare) -> Choice:
     """The first ``count`` candidates that look like none before them and none of ``beside``."""
     chosen: list[Candidate] = []
     left_out: list[Candidate] = []
-    for candidate in candidates:
-        if len(chosen) == count:
-            break
-        twin = alike(candidate.sample_id, [other.sample_id for other in (*beside, *chosen)])
-        (left_out if twin else chosen).append(candidate)
+    while some := list(islice(candidates, count - len(chosen))):  # no more than have a place if none is a twin
+        alike = compare([one.sample_id for one in (*beside, *chosen, *some)])
+        for candidate in some:
+            twin = alike(candidate.sample_id, [other.sample_id for other in (*beside, *chosen)])
+            (left_out if twin else chosen).append(candidate)
     return Choice(tuple(chosen), tuple(left_out))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from annoloop.census import census
 from annoloop.project import Project
 from annoloop.schema import RunRow, TaskRow
 
@@ -38,7 +38,7 @@ class StatusReport:
 
 def status(project: Project) -> StatusReport:
     """Look at folders and ledger; opens no image and asks no server."""
-    samples = project.samples()
+    counted = census(project)
     current = project.current_run()
     runs, tasks = project.ledger.runs(), project.ledger.tasks()
     open_tasks = [t for t in tasks if t.state not in ("done", "lost")]
@@ -46,8 +46,8 @@ def status(project: Project) -> StatusReport:
     command, because = _next(runs, current, open_tasks, changed)
     return StatusReport(
         project.config.project,
-        Counter(s.split for s in samples),
-        Counter(s.split for s in samples if s.mask is not None),
+        {split: one.images for split, one in counted.items() if one.images},
+        {split: one.labelled for split, one in counted.items() if one.labelled},
         None if current is None else current.id,
         None if current is None else current.val_dice,
         len(runs),
@@ -59,7 +59,7 @@ def status(project: Project) -> StatusReport:
 
 
 def _task_state(project: Project, task: TaskRow) -> TaskState:
-    return TaskState(task.name, task.cvat_id, task.state, Counter(f.state for f in project.ledger.frames(task.id)))
+    return TaskState(task.name, task.cvat_id, task.state, project.ledger.frame_states(task.id))
 
 
 def _changed_since(project: Project, runs: list[RunRow], current: RunRow | None) -> int:
@@ -67,8 +67,7 @@ def _changed_since(project: Project, runs: list[RunRow], current: RunRow | None)
     finished = [r for r in runs if r.state == "finished"]
     if current is None or not finished:
         return 0
-    since = finished[-1].started_at
-    return sum(change.masks for change in project.ledger.changes() if change.made_at > since)
+    return project.ledger.masks_changed_since(finished[-1].started_at)
 
 
 def _next(runs: list[RunRow], current: RunRow | None, open_tasks: list[TaskRow], changed: int) -> tuple[str, str]:

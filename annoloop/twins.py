@@ -31,7 +31,7 @@ def looks_of(project: Project, rows: Mapping[str, ImageRow], track: Track = sile
     Args:
         rows: what ``Project.scan`` says of them.
     """
-    known = project.ledger.looks()
+    known = project.ledger.looks({row.image_sha256 for row in rows.values()})
     missing = {row.image_sha256: name for name, row in rows.items() if row.image_sha256 not in known}
     paths = {digest: project.image_path(name) for digest, name in missing.items()}
     fresh = track(_looked_at(paths), "comparing images", len(paths))

@@ -36,27 +36,28 @@ LEVELS = {
         "examination", "findings",
     ),  # one kind of thing on disk or on the wire
     4: (
-        "ledger", "coco_file", "cvat", "fiftyone_app", "context", "training_view", "mmseg_parts", "mmseg_data",
+        "journal", "coco_file", "cvat", "fiftyone_app", "context", "training_view", "mmseg_parts", "mmseg_data",
         "mmseg_device", "diagnosis", "project_files", "sample_facts", "scan",
     ),  # one outside system each, or many files
-    5: (
+    5: ("ledger",),  # the other half of what the journal begins
+    6: (
         "project", "mmseg_recipe", "mmseg_keeping", "fiftyone_dataset", "error_charts", "error_galleries",
         "error_verdict", "tally",
     ),  # opened together: a project here, a training there
-    6: (
+    7: (
         "scoring", "twins", "delivery", "corrections", "mmseg_budget", "mmseg_predict", "criteria", "planning",
-        "folds", "beliefs", "app_masks", "error_report", "oddities",
+        "folds", "beliefs", "census", "app_masks", "error_report", "oddities",
     ),  # what several operations need, or half of one
-    7: ("choosing", "static_gallery"),  # the larger half of an operation
-    8: (
+    8: ("choosing", "static_gallery"),  # the larger half of an operation
+    9: (
         "push", "pull", "retrain", "evaluate", "convert", "init", "browse", "doctor", "status", "log", "undo",
         "annotate", "tasks", "login", "mmseg_worker", "eda",
     ),  # one operation each
-    9: ("demo", "data_view", "eda_page"),  # all operations, run; or what becomes of a report
-    10: ("console",),  # all reports, shown
-    11: ("options",),  # what every command begins with: its options, a screen, an open project
-    12: ("cli_cvat",),  # the commands that talk to CVAT
-    13: ("cli",),  # the only one that knows everything
+    10: ("demo", "data_view", "eda_page"),  # all operations, run; or what becomes of a report
+    11: ("console",),  # all reports, shown
+    12: ("options",),  # what every command begins with: its options, a screen, an open project
+    13: ("cli_cvat",),  # the commands that talk to CVAT
+    14: ("cli",),  # the only one that knows everything
 }  # fmt: skip
 
 LEVEL_OF = {module: level for level, modules in LEVELS.items() for module in modules}

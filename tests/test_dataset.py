@@ -18,6 +18,7 @@ from annoloop.dataset import (
     Sample,
     check_label_map,
     check_samples,
+    count_samples,
     list_samples,
     read_label_map,
     to_label_map,
@@ -60,6 +61,31 @@ def root(tmp_path: Path) -> Path:
 
 
 # pairing
+
+
+def test_a_mask_is_found_through_links_and_a_broken_link_or_a_folder_is_none(root: Path, tmp_path: Path) -> None:
+    (root / "ann_dir/train/sub").rename(tmp_path / "elsewhere")
+    (root / "ann_dir/train/sub").symlink_to(tmp_path / "elsewhere")
+    for name in ("broken", "folder", "link", "none"):
+        _image(root, f"train/{name}.png")
+    (root / "ann_dir/train/broken.png").symlink_to(tmp_path / "nowhere.png")
+    (root / "ann_dir/train/folder.png").mkdir()
+    (root / "ann_dir/train/link.png").symlink_to(root / "ann_dir/train/a.png")
+    found = {one.id: one.mask is not None for one in list_samples(_data(root), strays=False).samples}
+    assert found == {"train/a": True, "train/broken": False, "train/folder": False, "train/link": True,
+                     "train/none": False, "train/sub/b": True}  # fmt: skip
+    assert count_samples(_data(root), "train", "train") == (6, 3)
+
+
+def test_samples_are_counted_as_they_are_listed(root: Path) -> None:
+    _image(root, "train/c.png")
+    (root / "some.txt").write_text("train/c\ntrain/sub/b\ntrain/gone\n")
+    for place, expected in (("train", (3, 2)), ("some.txt", (3, 1)), ("train/sub", (1, 1))):
+        samples = list_samples(_data(root, splits={"train": place})).samples
+        assert count_samples(_data(root), "train", place) == expected
+        assert (len(samples), sum(one.mask is not None for one in samples)) == expected
+    with pytest.raises(DataError, match="no such folder"):
+        count_samples(_data(root), "val", "val")
 
 
 def test_samples_are_paired_by_stem_and_sorted(root: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from annoloop.schema import (
     MaskChange,
     ScoreRow,
 )
+from annoloop.selection import Candidate
 
 IMAGES = [ImageRow(f"train/{name}", "1" * 64, "10:20:30", "2" * 64, "1:2:3") for name in "abc"]
 FRAMES = [FrameRow("train/a", "a.png", 0.25, "2" * 64, "3" * 64, "3" * 64, ("car:12", "tree:34")),
@@ -65,6 +67,7 @@ def test_a_new_file_gets_every_migration(path: Path) -> None:
     tables = dict(db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall())
     assert set(tables) == {
         "image", "run", "score", "task", "frame", "issue", "change", "mask_change", "look", "belief", "mark",
+        "census",
     }  # fmt: skip
     assert all("STRICT" in sql for sql in tables.values())
 
@@ -297,6 +300,9 @@ def test_issues_are_planned_pinned_and_resolved(ledger: Ledger) -> None:
     pinned = [replace(issue, cvat_id=number, state="settled") for number, issue in enumerate(ISSUES, 7)]
     ledger.put_issues(task, pinned)
     assert ledger.issues(task) == pinned
+    assert ledger.tasks_with_settled_issues() == {task}
+    ledger.put_issues(task, [replace(issue, state="resolved") for issue in pinned])
+    assert ledger.tasks_with_settled_issues() == set()
     with pytest.raises(LedgerError, match="CHECK constraint failed"):
         ledger.put_issues(task, [replace(ISSUES[0], state="forgotten")])
 
@@ -374,6 +380,90 @@ def test_a_ledger_of_the_third_schema_keeps_its_frames_and_learns_where_they_are
         ledger.place_frames(3, [("train/a", 40, 7)])
         assert ledger.open_places() == {"train/a": FramePlace("train/a", "http://x", 12, 40, 7)}
         assert ledger.marks() == {}
+
+
+def test_a_ledger_of_the_fourth_schema_keeps_its_scores_and_learns_their_wrong_pixels(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    old = sqlite3.connect(path, isolation_level=None)
+    for statement in (one for version in MIGRATIONS[:4] for one in version):
+        old.execute(statement)
+    old.execute("PRAGMA user_version = 4")
+    old.executemany("INSERT INTO image VALUES (?, 'i', 's', 'm', 't')", [("train/a",), ("train/b",)])
+    old.execute("INSERT INTO run (id, kind_digest, state, recipe, class_digest, started_at)"
+                " VALUES (1, 'k', 'finished', 'unet', 'c', '2026')")  # fmt: skip
+    counts = {"train/a": np.array([[7, 1], [0, 2]]), "train/b": np.array([[5, 3], [0, 2]])}
+    packed = {name: zlib.compress(one.astype("<i8").tobytes()) for name, one in counts.items()}
+    old.executemany("INSERT INTO score VALUES (1, ?, 'i', 'm', 0.5, ?)", packed.items())
+    old.close()
+    with Ledger(path) as ledger:
+        assert list(ledger.worst_first(1)) == [Candidate("train/b", 0.5, 3), Candidate("train/a", 0.5, 1)]
+        assert {name: one.confusion.tolist() for name, one in ledger.scores(1).items()} == {
+            name: one.tolist() for name, one in counts.items()
+        }
+        assert ledger.census("x") is None
+
+
+def test_a_sample_is_scored_anew_when_its_image_or_its_mask_is_another(ledger: Ledger) -> None:
+    run, counts = _run(ledger), np.eye(2, dtype=np.int64)
+    ledger.put_scores(run, [ScoreRow("train/a", "1" * 64, "2" * 64, 0.5, counts),
+                            ScoreRow("train/b", "1" * 64, "3" * 64, 0.5, counts)])  # fmt: skip
+    names = ["train/a", "train/b", "train/c"]
+    assert ledger.unscored(run, names) == {"train/b", "train/c"}
+    assert ledger.unscored(run, names[:1]) == set()
+    assert ledger.unscored(run + 1, names) == set(names)
+    ledger.put_images([replace(IMAGES[0], image_sha256="9" * 64)])
+    assert ledger.unscored(run, names) == set(names)
+
+
+def test_only_what_was_asked_for_comes(ledger: Ledger) -> None:
+    run = _run(ledger)
+    ledger.put_scores(run, [ScoreRow(one.sample_id, "1", "2", 0.5, np.eye(2, dtype=np.int64)) for one in IMAGES])
+    ledger.put_looks({digit * 64: look(np.zeros((SIDE, SIDE))) for digit in "12"})
+    task = ledger.plan_task(TASK, FRAMES)
+    assert ledger.images(["train/b", "train/x"]).keys() == {"train/b"}
+    assert ledger.scores(run, ["train/c"]).keys() == {"train/c"}
+    assert ledger.looks(["2" * 64, "3" * 64]).keys() == {"2" * 64}
+    assert ledger.samples_in_open_tasks(among=["train/b", "train/c"]) == {"train/b"}
+    assert ledger.samples_in_open_tasks(among=["train/b"], other_than=task) == set()
+    assert ledger.images([]) == {}
+
+
+def test_the_worst_come_first_and_no_run_has_anothers_scores(ledger: Ledger) -> None:
+    first, second = _run(ledger), _run(ledger)
+    wrong = [np.array([[0, px], [0, 9]]) for px in (1, 4, 4)]
+    rows = [ScoreRow(name, "1", "2", 0.5, counts) for name, counts in zip("cba", wrong, strict=True)]
+    rows = [replace(one, sample_id=f"train/{one.sample_id}") for one in rows]
+    ledger.put_scores(first, rows)
+    ledger.put_scores(second, [replace(rows[0], dice=0.25)])
+    assert [one.sample_id for one in ledger.worst_first(first)] == ["train/a", "train/b", "train/c"]
+    assert [one.sample_id for one in ledger.worst_first(first, ["train/c", "train/b"])] == ["train/b", "train/c"]
+    assert list(ledger.worst_first(second)) == [Candidate("train/c", 0.25, 1)]
+
+
+def test_reading_the_worst_in_pages_leaves_none_out_and_stands_in_nobodys_way(ledger: Ledger, path: Path) -> None:
+    run, counts = _run(ledger), np.eye(2, dtype=np.int64)
+    names = [f"train/{number:04d}" for number in range(3500)]
+    ledger.put_images(replace(IMAGES[0], sample_id=name) for name in names)
+    ledger.put_scores(run, [ScoreRow(name, "1", "2", 1 - i / 3500, counts) for i, name in enumerate(names)])
+    worst = ledger.worst_first(run)
+    found = [next(worst).sample_id]
+    with Ledger(path) as other:
+        other.put_marks(add=["train/0001"])
+    ledger.put_marks(add=["train/0002"])
+    found += [one.sample_id for one in worst]
+    assert found == names[::-1]
+
+
+def test_frames_and_changed_masks_are_counted(ledger: Ledger) -> None:
+    task = ledger.plan_task(TASK, FRAMES)
+    ledger.put_frames(task, [replace(FRAMES[0], state="changed")])
+    assert ledger.frame_states(task) == {"changed": 1, "open": 1}
+    assert ledger.frame_states(task + 1) == {}
+    number = ledger.add_change("pull", task, [MaskChange("train/a", None, "4" * 64), MaskChange("train/b", None, "4")])
+    (change,) = ledger.changes()
+    assert ledger.masks_changed_since("2026") == change.masks == 2
+    assert ledger.masks_changed_since(change.made_at) == 0
+    assert number == change.id
 
 
 def test_a_belief_belongs_to_a_run_an_image_a_mask_and_an_opinion(ledger: Ledger) -> None:

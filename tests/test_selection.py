@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annoloop.selection import Candidate, choose
+from annoloop import selection
+from annoloop.selection import Alike, Candidate, Choice, rank
 
 TEN = [Candidate(f"train/{i}", i / 10, 0) for i in range(10)]
 
@@ -17,6 +18,18 @@ candidates = st.lists(
     unique_by=lambda c: c.sample_id,
     max_size=30,
 )
+
+
+def choose(
+    given_: Sequence[Candidate], count: int, first: Collection[str] = (), alike: Alike | None = None, **details: float
+) -> Choice:
+    """Of candidates in any order; ``first`` by name."""
+    ranked = sorted(given_, key=rank)
+    asked = [one for one in ranked if one.sample_id in first]
+    others = [one for one in ranked if one.sample_id not in first]
+    if alike is not None:
+        details |= {"compare": lambda _: alike}  # type: ignore[dict-item]
+    return selection.choose(asked, others, count, **details)  # type: ignore[arg-type]
 
 
 def _ids(chosen: Sequence[Candidate]) -> list[str]:
@@ -29,6 +42,24 @@ def _same_last_digit(one: str, others: Sequence[str]) -> bool:
 
 def test_worst_first() -> None:
     assert _ids(choose(TEN[::-1], 3).chosen) == ["train/0", "train/1", "train/2"]
+
+
+def test_no_more_are_looked_at_than_have_a_place_or_a_twin_before_them() -> None:
+    compared: list[list[str]] = []
+
+    def compare(names: Sequence[str]) -> Alike:
+        compared.append(list(names))
+        return _same_last_digit
+
+    def endless() -> Iterator[Candidate]:
+        for number in (10, 20, 11, 22):
+            yield Candidate(str(number), number, 0)
+        raise AssertionError("nobody needs to know the next one")
+
+    choice = selection.choose([TEN[7]], endless(), 4, compare=compare)
+    assert _ids(choice.chosen) == ["train/7", "10", "11", "22"]
+    assert _ids(choice.left_out) == ["20"]
+    assert compared == [["train/7", "10", "20", "11"], ["train/7", "10", "11", "22"]]
 
 
 def test_ties_go_to_more_wrong_pixels_then_to_the_name() -> None:

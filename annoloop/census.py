@@ -1,0 +1,93 @@
+"""How many images and masks each split holds, without listing folders that are as they were.
+
+For those who count and need no names.  The fact to know: the mtime of a folder moves when a name in it comes or
+goes, so a folder costs one look, however many files are in it; a name that is a link says nothing of its file, and
+folders with links are listed every time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from annoloop.config import DataConfig
+from annoloop.dataset import count_samples, sources
+from annoloop.project import Project
+from annoloop.schema import Census
+
+_SETTLED_S = 2
+"""A folder that changed so lately may change again without its mtime: file systems count in steps of up to this."""
+
+
+def census(project: Project) -> dict[str, Census]:
+    """What each split holds now, in the order of annoloop.yaml.
+
+    Raises:
+        DataError: a split's folder or list is missing.
+    """
+    return {str(split): _of_split(project, split, place) for split, place in project.config.data.splits.items()}
+
+
+def _of_split(project: Project, split: str, place: str) -> Census:
+    data = project.config.data
+    key = _key(data, place)
+    known = project.ledger.census(key)
+    if known is not None and all(_stamp(path) == stamp for path, stamp in known.stamps.items()):
+        return known
+    stamps = _stamps(sources(data, place))  # before the listing: what changes during it is seen the next time
+    found = Census(stamps or {}, *count_samples(data, split, place))
+    if stamps is not None:
+        project.ledger.put_census(key, found)
+    return found
+
+
+def _key(data: DataConfig, place: str) -> str:
+    """Names the folders, and what is looked for in them."""
+    names = (data.image_dir, data.mask_dir, data.image_suffix, data.mask_suffix, place)
+    return json.dumps([str(data.root), *names])
+
+
+def _stamps(paths: Iterable[Path]) -> dict[str, str] | None:
+    """The stamps of folders with all below them, and of files; None if they do not tell what is there."""
+    found: dict[str, str] = {}
+    latest_ns = time.time_ns() - _SETTLED_S * 10**9
+    waiting = [str(path) for path in paths]
+    while waiting:
+        path = waiting.pop()
+        stamp = found[path] = _stamp(path)
+        if stamp and int(stamp.partition(":")[0]) > latest_ns:
+            return None
+        below = _folders_in(path)
+        if below is None:
+            return None
+        waiting += below
+    return found
+
+
+def _folders_in(path: str) -> list[str] | None:
+    """The folders in a folder, or in a file or in nothing, which have none; None if a name there is a link."""
+    if not Path(path).is_dir():
+        return []
+    found = []
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    return None
+                if entry.is_dir():
+                    found.append(entry.path)
+        return found
+    except OSError:  # it may be opened to us later, and its mtime would not tell
+        return None
+
+
+def _stamp(path: str) -> str:
+    """Mtime and inode of a file or folder; empty where there is none."""
+    try:
+        stat = Path(path).stat()
+    except OSError:
+        return ""
+    return f"{stat.st_mtime_ns}:{stat.st_ino}"
