@@ -31,6 +31,9 @@ Image.MAX_IMAGE_PIXELS = 1 << 30
 
 _TRANSPOSED_ORIENTATIONS = range(5, 9)
 _EXIF_ORIENTATION = 0x0112
+_PNG_END = b"IEND"
+_PNG_TURNS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
+"""What stands in a PNG before an orientation: EXIF, as old writers put it into text, and XMP."""
 _INDEX_MODES = ("L", "P", "1")
 _UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 """What Pillow raises for files that are damaged; a damaged header may claim any size."""
@@ -89,14 +92,15 @@ def read_bytes(path: Path) -> bytes:
 
 
 def image_size_hw(path: Path) -> tuple[int, int]:
-    """Height and width of an image as it is shown; reads the header, of a PNG everything.
+    """Height and width of an image as it is shown; decodes nothing but a PNG that says how it is to be turned.
 
     Raises:
         DataError: missing, not an image, or a truncated PNG.
     """
     with _opened(path) as image:
         try:
-            return _shown_size_hw(image)
+            plain = image.format == "PNG" and _is_plain_png(read_bytes(path))
+            return image.size[::-1] if plain else _shown_size_hw(image)
         except _UNREADABLE as error:
             raise unreadable(path, error) from error
 
@@ -265,8 +269,14 @@ def _opened(path: Path) -> Image.Image:
         raise unreadable(path, error) from error
 
 
+def _is_plain_png(data: bytes) -> bool:
+    """Whether it is a whole PNG that cannot hold an orientation, for which Pillow would decode all of it."""
+    return _PNG_END in data and not any(mark in data for mark in _PNG_TURNS)
+
+
 def _shown_size_hw(image: Image.Image) -> tuple[int, int]:
-    turned = image.getexif().get(_EXIF_ORIENTATION) in _TRANSPOSED_ORIENTATIONS
+    # Pillow gives the size of a TIFF, and only of a TIFF, as it is shown.
+    turned = image.format != "TIFF" and image.getexif().get(_EXIF_ORIENTATION) in _TRANSPOSED_ORIENTATIONS
     return image.size if turned else image.size[::-1]
 
 

@@ -27,6 +27,7 @@ from annoloop.launch import usable_cores
 from annoloop.masks import LabelMap
 from annoloop.project import Project
 from annoloop.runs import coco_masks
+from annoloop.workers import processes
 
 EIGHT = np.ones((3, 3))
 """Neighbours across corners belong to one object."""
@@ -48,7 +49,12 @@ def our_masks_to_coco(plan: Plan) -> Callable[[], object]:
     with Project(Path(plan.project) / FILE_NAME) as project:
         samples = chosen(project, plan)
         data, classes = project.config.data, project.classes
-    return lambda: to_coco(samples, data, classes, _fresh(plan), workers=plan.workers)
+
+    def run() -> None:
+        with processes(plan.workers):
+            to_coco(samples, data, classes, _fresh(plan))
+
+    return run
 
 
 def our_coco_to_masks(plan: Plan) -> Callable[[], object]:

@@ -24,8 +24,8 @@ ROOT = PACKAGE.parent
 LEVELS = {
     0: ("__init__", "errors", "progress", "plain"),  # words for what happens, everyone's
     1: (
-        "classes", "coco_counts", "credentials", "masks", "metrics", "selection", "durations", "looks", "launch", "mmseg_losses",
-        "mmseg_pretrained", "mmseg_ranks", "neighbourhood",
+        "classes", "coco_counts", "credentials", "masks", "metrics", "selection", "durations", "looks", "launch",
+        "mmseg_losses", "mmseg_pretrained", "mmseg_ranks", "neighbourhood",
     ),  # values and numbers, no files of ours
     2: (
         "images", "runs", "config", "cvat_wire", "polygons", "mistakes", "guide", "archive", "damage",

@@ -120,8 +120,9 @@ def test_an_unusable_file_is_named(tmp_path: Path, read: object, content: str) -
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_sizes_and_pixels_are_those_of_the_upright_picture(tmp_path: Path, orientation: int) -> None:
-    path = tmp_path / "turned.jpg"
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+def test_sizes_and_pixels_are_those_of_the_upright_picture(tmp_path: Path, suffix: str, orientation: int) -> None:
+    path = tmp_path / f"turned.{suffix}"
     picture = Image.new("RGB", (30, 20))
     exif = picture.getexif()
     exif[0x0112] = orientation
@@ -129,6 +130,20 @@ def test_sizes_and_pixels_are_those_of_the_upright_picture(tmp_path: Path, orien
     expected = (30, 20) if orientation >= 5 else (20, 30)
     assert image_size_hw(path) == expected
     assert read_image(path).shape == (*expected, 3)
+
+
+def test_an_orientation_behind_the_pixels_of_a_png_counts_too(tmp_path: Path) -> None:
+    path = tmp_path / "turned.png"
+    picture = Image.new("RGB", (30, 20))
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    picture.save(path, exif=exif)
+    png = path.read_bytes()
+    start = png.index(b"eXIf") - 4
+    stop = start + 12 + int.from_bytes(png[start : start + 4], "big")
+    end = png.index(b"IEND") - 4
+    path.write_bytes(png[:start] + png[stop:end] + png[start:stop] + png[end:])
+    assert image_size_hw(path) == read_image(path).shape[:2] == (30, 20)
 
 
 def test_16_bit_grey_is_scaled_to_its_range(tmp_path: Path) -> None:
