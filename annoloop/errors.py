@@ -93,6 +93,7 @@ class OutOfMemoryError(TrainingError):
 
     def __init__(self, message: str, batch_size: int, *, where: object = None, hint: str | None = None) -> None:
         super().__init__(message, where=where, hint=hint)
+        self.args = (message, batch_size)  # of which it is made anew behind a process border
         self.batch_size = batch_size
 
 
@@ -103,6 +104,7 @@ class MissingExtraError(AnnoloopError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed", hint=f"pip install 'annoloop[{extra}]'")
+        self.args = (package, extra)  # as above
         self.extra = extra
 
 

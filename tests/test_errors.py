@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from annoloop import errors
-from annoloop.errors import AnnoloopError, CvatError, DataError, MissingExtraError
+from annoloop.errors import AnnoloopError, CvatError, DataError, MissingExtraError, OutOfMemoryError
 from annoloop.progress import silent
 
 EXIT_CODES = {
@@ -65,8 +65,18 @@ def test_a_cvat_error_carries_the_http_status() -> None:
     assert CvatError("no").status is None
 
 
-def test_an_error_survives_a_process_border_with_its_message() -> None:
-    assert pickle.loads(pickle.dumps(DataError("it broke", where="a.png"))).message == "it broke"
+@pytest.mark.parametrize("kind", _tree().values())
+def test_an_error_survives_a_process_border_whole(kind: type[AnnoloopError]) -> None:
+    error: AnnoloopError
+    if kind is MissingExtraError:
+        error = MissingExtraError("fiftyone", "app")
+    elif kind is OutOfMemoryError:
+        error = OutOfMemoryError("it broke", 4, where="a.png", hint="mend it")
+    else:
+        error = kind("it broke", where="a.png", hint="mend it")
+    found = pickle.loads(pickle.dumps(error))
+    assert type(found) is kind
+    assert (str(found), vars(found)) == (str(error), vars(error))
 
 
 def test_silent_progress_is_iter() -> None:
