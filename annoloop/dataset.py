@@ -182,10 +182,12 @@ _UNREDUCE[255] = 0
 
 
 def _unknown_indices(label_map: LabelMap, classes: ClassTable) -> list[tuple[int, int]]:
-    counts = np.bincount(label_map.ravel(), minlength=256)
-    counts[: len(classes)] = 0
-    counts[classes.ignore_index] = 0
-    return [(int(index), int(counts[index])) for index in np.flatnonzero(counts)]
+    # To compare takes half the time that counting takes, and mostly there is nothing to count.
+    unknown = (label_map >= len(classes)) & (label_map != classes.ignore_index)
+    if not unknown.any():
+        return []
+    indices, counts = np.unique(label_map[unknown], return_counts=True)
+    return list(zip(indices.tolist(), counts.tolist(), strict=True))
 
 
 def _stems(data: DataConfig, split: str, place: str) -> list[str]:
