@@ -16,7 +16,17 @@ import click
 from annoloop import __version__
 from annoloop.cli_cvat import login_command, pull_command, push_command, sandbox_group, tasks_command
 from annoloop.errors import AnnoloopError, Interrupted
-from annoloop.options import FILE, FOLDER, common, example, listed, on_all_cores, open_screen, opened_project
+from annoloop.options import (
+    FILE,
+    FOLDER,
+    common,
+    example,
+    listed,
+    on_all_cores,
+    on_cluster,
+    open_screen,
+    opened_project,
+)
 
 EXIT_USAGE, EXIT_BUG = 2, 70
 
@@ -167,7 +177,9 @@ def from_coco_command(file: Path, out: Path, images: Path | None, own_classes: b
 
     screen = open_screen(options)
     if own_classes:
-        screen.result(from_coco(file, out, images_dir=images, track=screen.track))
+        folder = next(above for above in out.absolute().parents if above.is_dir())
+        with on_cluster(options, screen, folder):
+            screen.result(from_coco(file, out, images_dir=images, track=screen.track))
         return
     with opened_project(options, screen) as project:
         report = from_coco(

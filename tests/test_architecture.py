@@ -25,7 +25,7 @@ LEVELS = {
     0: ("__init__", "errors", "progress", "plain"),  # words for what happens, everyone's
     1: (
         "classes", "coco_counts", "credentials", "masks", "metrics", "selection", "durations", "looks", "launch",
-        "mmseg_losses", "mmseg_pretrained", "mmseg_ranks", "neighbourhood",
+        "mmseg_losses", "mmseg_pretrained", "mmseg_ranks", "neighbourhood", "ray_cluster",
     ),  # values and numbers, no files of ours
     2: (
         "images", "runs", "config", "cvat_wire", "polygons", "mistakes", "guide", "archive", "damage",
@@ -74,6 +74,7 @@ HOMES = {
     "mmengine": MMSEG,
     "mmcv": MMSEG,
     "fiftyone": {"fiftyone_app"},
+    "ray": {"ray_cluster"},
     "cvat_sdk": {"cvat_session"},
     "matplotlib": {"plots"},
     "jinja2": {"page"},
@@ -89,7 +90,9 @@ HOMES = {
     "hypercorn": {"sandbox"},
 }
 
-HEAVY = ("torch", "mmseg", "mmengine", "mmcv", "fiftyone", "cvat_sdk", "matplotlib", "pycocotools", "shapely")
+HEAVY = (
+    "torch", "mmseg", "mmengine", "mmcv", "fiftyone", "ray", "cvat_sdk", "matplotlib", "pycocotools", "shapely",
+)  # fmt: skip
 
 MOST_MODULE_LINES = 400
 MOST_FUNCTION_LINES = 60
