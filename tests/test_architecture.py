@@ -37,7 +37,7 @@ LEVELS = {
     ),  # one kind of thing on disk or on the wire
     4: (
         "journal", "coco_file", "cvat", "fiftyone_app", "context", "training_view", "mmseg_parts", "mmseg_data",
-        "mmseg_device", "diagnosis", "project_files", "sample_facts", "scan",
+        "mmseg_device", "diagnosis", "project_files", "sample_facts", "scan", "shards",
     ),  # one outside system each, or many files
     5: ("ledger",),  # the other half of what the journal begins
     6: (
