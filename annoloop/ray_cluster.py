@@ -34,6 +34,7 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the future default; Ray warns until one chooses
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # its remarks on lost processes would go to stdout, among our results
     "RAY_NUM_REDIS_GET_RETRIES": "4",  # tries of a second each to be let in
     "RAY_gcs_server_request_timeout_seconds": "10",  # to find the part of the cluster on this machine
 }
@@ -136,7 +137,7 @@ class Begun:
             raise error.cause from error
         except ray.exceptions.RayError as error:
             raise AnnoloopError(
-                f"the Ray cluster lost a part of the work again and again ({_first_line(error)})",
+                f"the Ray cluster lost a part of the work again and again ({str(error).splitlines()[0]})",
                 where=self.cluster.pulse.place,
                 hint="most often memory ran out there: ray start --num-cpus makes fewer processes",
             ) from error
@@ -167,21 +168,30 @@ def connected(address: str, folder: Path) -> Iterator[RayCluster]:
     if host in _LOOPBACK and ray.util.get_node_ip_address() not in _LOOPBACK:
         hint = "set RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 before that, or take the machine's own address"
         raise ConfigError("Ray was imported before, and knows no loopback address", where=address, hint=hint)
-    try:
-        ray.init(address=_joined(host, port), log_to_driver=False, configure_logging=False)
-    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        raise ConfigError(
-            f"the Ray cluster does not let us in ({_first_line(error.__cause__ or error)})",
-            where=_joined(host, port),
-            hint="this machine must be part of it (ray start --address=…), with the same versions of Ray and Python;"
-            " if it asks for a token, set RAY_AUTH_MODE=token",
-        ) from error
+    _join(ray, _joined(host, port))
     try:
         nodes = [node for node in ray.nodes() if node["Alive"]]
         _ask_all(ray, nodes, folder)
-        yield RayCluster(ray, tuple(map(_machine, nodes)), ray.remote(_call), Pulse(host, port))
+        cluster = RayCluster(ray, tuple(map(_machine, nodes)), ray.remote(_call), Pulse(host, port))
+        if cluster.cores == 0:
+            raise ConfigError(
+                "no machine of the Ray cluster lends a core", where=address, hint="ray start --num-cpus=4"
+            )
+        yield cluster
     finally:
         ray.shutdown()
+
+
+def _join(ray: Any, place: str) -> None:
+    try:
+        ray.init(address=place, log_to_driver=False, configure_logging=False)
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        raise ConfigError(
+            f"the Ray cluster does not let us in ({_said(error.__cause__ or error)})",
+            where=place,
+            hint="this machine must be part of it (ray start --address=…), with the same versions of Ray and Python;"
+            " if it asks for a token, set RAY_AUTH_MODE=token",
+        ) from error
 
 
 def _call(work: bytes) -> bytes:
@@ -300,5 +310,7 @@ def _has_token() -> bool:
     return given or Path("~/.ray/auth_token").expanduser().is_file()
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0]
+def _said(error: BaseException) -> str:
+    """A message on one line; of a traceback that Ray has put into it, what the traceback ends with."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if "Traceback" in str(error) else " ".join(lines)

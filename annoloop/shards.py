@@ -37,7 +37,7 @@ def predict_job(job: Job, on_event: Callable[[Event], None]) -> None:
         AnnoloopError: as ``run_job``; also a cluster that was lost.
     """
     cluster = joined_cluster()
-    share = None if cluster is None else _share(cluster.machines, job.device)
+    share = None if cluster is None else Share.of(cluster.machines, job.device)
     if cluster is None or share is None or (share.gpus == 0 and len(job.predictions) <= _FEWEST):
         run_job(job, on_event)
         return
@@ -47,28 +47,28 @@ def predict_job(job: Job, on_event: Callable[[Event], None]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Share:
+class Share:
     """What each shard gets of a machine, and how many shards the cluster has room for at once."""
 
     cores: int
     gpus: int
     places: int
 
+    @classmethod
+    def of(cls, machines: Sequence[Machine], device: Device) -> Share | None:
+        """One GPU for each shard where there are any and they are wanted, else a few cores; None where neither is."""
+        with_gpu = [machine for machine in machines if machine.gpus and device != "cpu"]
+        if with_gpu:
+            cores = min(_MOST_CORES, *(machine.cores // machine.gpus for machine in with_gpu))
+            return cls(cores, 1, sum(machine.gpus for machine in with_gpu))
+        counts = [machine.cores for machine in machines if machine.cores]
+        if not counts:
+            return None
+        cores = min(_MOST_CORES, *counts)
+        return cls(cores, 0, sum(count // cores for count in counts))
 
-def _share(machines: Sequence[Machine], device: Device) -> _Share | None:
-    """One GPU for each shard where there are any and they are wanted, else a few cores; None where there are none."""
-    with_gpu = [machine for machine in machines if machine.gpus and device != "cpu"]
-    if with_gpu:
-        cores = min(_MOST_CORES, *(machine.cores // machine.gpus for machine in with_gpu))
-        return _Share(cores, 1, sum(machine.gpus for machine in with_gpu))
-    counts = [machine.cores for machine in machines if machine.cores]
-    if not counts:
-        return None
-    cores = min(_MOST_CORES, *counts)
-    return _Share(cores, 0, sum(count // cores for count in counts))
 
-
-def _shards(job: Job, share: _Share) -> Iterator[Job]:
+def _shards(job: Job, share: Share) -> Iterator[Job]:
     """The job's images in as many parts as there are places, but none of them tiny."""
     total = len(job.predictions)
     size = max(_FEWEST, -(-total // share.places))
@@ -78,7 +78,7 @@ def _shards(job: Job, share: _Share) -> Iterator[Job]:
             job,
             run_dir=job.run_dir / "shards" / f"{number:03d}",
             predictions=job.predictions[start : start + size],
-            threads=share.cores,
+            threads=max(1, share.cores),
         )
 
 
@@ -89,7 +89,7 @@ def _predict_shard(shard: Job) -> None:
         run_job(replace(shard, predictions=lacking), lambda _: None)
 
 
-def _finish(cluster: RayCluster, share: _Share, shards: Sequence[Job], story: _Story) -> None:
+def _finish(cluster: RayCluster, share: Share, shards: Sequence[Job], story: _Story) -> None:
     records = [_Record(shard.run_dir) for shard in shards]
     waiting = [cluster.submit(_predict_shard, shard, cores=share.cores, gpus=share.gpus) for shard in shards]
     try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -30,11 +29,8 @@ needs_ray = pytest.mark.skipif(bool(RAY_IS_MISSING), reason=RAY_IS_MISSING)
 @contextmanager
 def ray_head(*python_path: Path) -> Iterator[tuple[str, int]]:
     """A cluster whose processes find modules at ``python_path``: its address, and the pid of its head."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     folder = tempfile.mkdtemp(prefix="ray-")  # the paths of sockets below it must be short
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}"]
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--port=0"]
     command += ["--node-ip-address=127.0.0.1", f"--num-cpus={CORES}", "--include-dashboard=false"]
     command += ["--disable-usage-stats", f"--object-store-memory={1 << 27}", f"--temp-dir={folder}"]
     alone = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "PYTHONPATH": os.pathsep.join(map(str, python_path))}
@@ -49,7 +45,7 @@ def ray_head(*python_path: Path) -> Iterator[tuple[str, int]]:
             if head.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"Ray did not start:\n{log.read_text()}")
             time.sleep(0.1)
-        yield f"127.0.0.1:{port}", head.pid
+        yield (Path(folder) / "ray_current_cluster").read_text().strip(), head.pid
     finally:
         os.killpg(head.pid, signal.SIGKILL)
         head.wait()

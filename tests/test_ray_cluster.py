@@ -97,9 +97,13 @@ def test_what_is_not_taken_is_not_computed_far_ahead(cluster: None, tmp_path: Pa
     assert len(list(tmp_path.iterdir())) < 1000
 
 
-def test_a_lost_process_is_replaced(cluster: None, tmp_path: Path) -> None:
+def test_a_lost_process_is_replaced_without_a_word_among_the_results(
+    cluster: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert list(spread(partial(die_once, folder=tmp_path), range(200))) == list(range(200))
     assert (tmp_path / "died").exists()
+    time.sleep(1)  # Ray speaks from a thread of its own
+    assert capsys.readouterr().out == ""
 
 
 def test_a_process_that_is_lost_again_and_again_is_an_error(cluster: None) -> None:
@@ -190,6 +194,16 @@ def test_auto_is_the_cluster_of_this_machine(ray_address: str, tmp_path: Path, m
     (tmp_path / "ray" / "ray_current_cluster").write_text(ray_address)
     with on_ray("auto", tmp_path) as cluster:
         assert cluster.cores == CORES
+
+
+def test_a_cluster_that_does_not_let_us_in_is_an_error_within_seconds(ray_address: str, tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from annoloop.workers import on_ray\n"
+    code += "with on_ray(sys.argv[1], Path(sys.argv[2])): pass"
+    stranger = {**os.environ, "RAY_AUTH_TOKEN": "0" * 64}
+    command = [sys.executable, "-c", code, ray_address, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20, env=stranger)
+    assert "does not let us in" in done.stderr
+    assert "Authentication token is missing or incorrect" in done.stderr
 
 
 def test_a_machine_that_does_not_see_the_folder_is_named(

@@ -12,11 +12,29 @@ import pytest
 from small_job import make_job, of, pairs
 
 from annoloop.errors import Interrupted, TrainingError
-from annoloop.shards import predict_job
-from annoloop.training import Event, Job, run_job
+from annoloop.ray_cluster import Machine
+from annoloop.shards import Share, predict_job
+from annoloop.training import Device, Event, Job, run_job
 from annoloop.workers import on_ray
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.slow]
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.mark.parametrize(
+    ("machines", "device", "share"),
+    [
+        ([(64, 0), (8, 0)], "auto", Share(cores=2, gpus=0, places=36)),
+        ([(5, 0), (1, 0)], "cpu", Share(cores=1, gpus=0, places=6)),
+        ([(16, 2), (64, 0)], "auto", Share(cores=2, gpus=1, places=2)),
+        ([(4, 4), (16, 2)], "cuda", Share(cores=1, gpus=1, places=6)),
+        ([(16, 2), (3, 0)], "cpu", Share(cores=2, gpus=0, places=9)),
+        ([(0, 0)], "auto", None),
+    ],
+)
+def test_every_gpu_or_pair_of_cores_gets_a_shard(
+    machines: list[tuple[int, int]], device: Device, share: Share | None
+) -> None:
+    assert Share.of([Machine("one", cores, gpus) for cores, gpus in machines], device) == share
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +52,7 @@ def _to(job: Job, folder: Path, images: list[Path]) -> Job:
     return replace(job, run_dir=folder / "predict", predictions=targets)
 
 
+@pytest.mark.slow
 def test_predictions_are_the_same_files_in_two_shards(predicting: Job, ray_address: str, tmp_path: Path) -> None:
     run_job(predicting, lambda _: None)
     there = _to(predicting, tmp_path, [image for image, _, _ in predicting.predictions])
@@ -48,6 +67,7 @@ def test_predictions_are_the_same_files_in_two_shards(predicting: Job, ray_addre
     assert sorted(path.name for path in (there.run_dir / "shards").iterdir()) == ["000", "001"]
 
 
+@pytest.mark.slow
 def test_a_failing_shard_fails_as_it_would_here(predicting: Job, ray_address: str, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no image")
@@ -58,6 +78,7 @@ def test_a_failing_shard_fails_as_it_would_here(predicting: Job, ray_address: st
     assert of(events, "error")
 
 
+@pytest.mark.slow
 def test_interrupted_predictions_are_kept_and_their_processes_end(
     predicting: Job, ray_address: str, tmp_path: Path
 ) -> None:
