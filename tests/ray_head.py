@@ -45,8 +45,18 @@ def ray_head(*python_path: Path) -> Iterator[tuple[str, int]]:
             if head.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"Ray did not start:\n{log.read_text()}")
             time.sleep(0.1)
+        assert _listening(head.pid) <= {"127.0.0.1", "::ffff:127.0.0.1"}
         yield (Path(folder) / "ray_current_cluster").read_text().strip(), head.pid
     finally:
         os.killpg(head.pid, signal.SIGKILL)
         head.wait()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _listening(pid: int) -> set[str]:
+    """The interfaces on which a process and its children listen."""
+    import psutil
+
+    head = psutil.Process(pid)
+    sockets = (one for process in (head, *head.children(recursive=True)) for one in process.net_connections("tcp"))
+    return {one.laddr.ip for one in sockets if one.status == psutil.CONN_LISTEN}
