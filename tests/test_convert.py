@@ -21,7 +21,7 @@ from annoloop.errors import ConfigError, DataError
 from annoloop.images import IndexImage, encode_index_png, read_index_png, write_atomic
 from annoloop.made_data import COLORS, NAMES, MadeData
 from annoloop.project import Project
-from annoloop.workers import FEW, processes
+from annoloop.workers import processes
 
 CLASSES = class_table(["road", "car"], ["#101010", "#ff0000"])
 MADE_CLASSES = class_table(NAMES, COLORS, background="background")
@@ -52,9 +52,10 @@ def test_made_masks_come_back_byte_by_byte(made: MadeData, tmp_path: Path) -> No
         assert (tmp_path / "masks" / f"{sample.id}.png").read_bytes() == sample.mask.read_bytes()
 
 
+@pytest.mark.usefixtures("spread_early")
 def test_several_processes_write_the_same_file_as_one_and_name_a_broken_mask(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    for number in range(FEW + 6):
+    for number in range(70):
         _write(tmp_path, f"{number:03d}", rng.integers(0, 2, (8, 9), np.uint8))
     data = _data(tmp_path)
     samples = list_samples(data).samples
@@ -65,7 +66,7 @@ def test_several_processes_write_the_same_file_as_one_and_name_a_broken_mask(tmp
     for workers in (1, 2):
         with processes(workers):
             read = from_coco(tmp_path / "1.json", tmp_path / f"masks{workers}", data)
-        assert read.written == FEW + 6
+        assert read.written == 70
         for sample in samples:
             assert sample.mask is not None
             back = tmp_path / f"masks{workers}" / f"{sample.id}.png"
