@@ -234,6 +234,21 @@ def test_help_loads_nothing_heavy() -> None:
     assert not loaded & {*HEAVY, "numpy", "pydantic", "yaml", "rich", "sqlite3", "PIL", "starlette", "jinja2"}
 
 
+def test_the_screen_knows_every_report_of_an_operation_by_its_name() -> None:
+    def snake(name: str) -> str:
+        return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
+
+    reports = {
+        returned.id
+        for name in LEVELS[9]
+        for function in _functions(_tree(PACKAGE / f"{name}.py"))
+        if isinstance(returned := function.returns, ast.Name) and returned.id.endswith("Report")
+        if function.name in (name, "to_coco", "from_coco")
+    }
+    assert len(reports) > 10
+    assert not {snake(name) for name in reports} - {one.name for one in _functions(_tree(PACKAGE / "console.py"))}
+
+
 def test_help_answers_at_once() -> None:
     command = [sys.executable, "-c", "from annoloop.cli import main; main(['--help'])"]
     times = []
