@@ -48,17 +48,15 @@ def category_id(class_index: int) -> int:
     return class_index + 1
 
 
-def header(classes: ClassTable) -> Json:
+def header(classes: ClassTable, how: Mapping[str, object] | None = None) -> Json:
     """Everything of the file but its images and annotations.
 
-    ``info.annoloop`` keeps what COCO has no place for, so that the way back needs no other file.
+    ``info.annoloop`` keeps what COCO has no place for, so that the way back needs no other file; and ``how`` the
+    annotations were made.
     """
+    ours = {"background": classes.background, "ignore_index": classes.ignore_index, **(how or {})}
     return {
-        "info": {
-            "description": "made by annoloop",
-            "version": "1.0",
-            "annoloop": {"background": classes.background, "ignore_index": classes.ignore_index},
-        },
+        "info": {"description": "made by annoloop", "version": "1.0", "annoloop": ours},
         "licenses": [],
         "categories": [
             {

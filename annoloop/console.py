@@ -144,8 +144,9 @@ class Screen:
         self._next("annoloop retrain", "trains on these masks" if not report.faults else "once the faults are mended")
 
     def _to_coco_report(self, report: ToCocoReport) -> None:
+        kept = f", {report.kept} of them as they were" if report.kept else ""
         self._out.print(
-            f"wrote [bold]{escape(str(report.file))}[/]: {report.images} images, {report.annotations} annotations"
+            f"wrote [bold]{escape(str(report.file))}[/]: {report.images} images{kept}, {report.annotations} annotations"
         )
         if report.without_mask:
             self._out.print(f"[yellow]left out:[/] {len(report.without_mask)} images without a mask")
