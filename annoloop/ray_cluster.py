@@ -174,9 +174,9 @@ def connected(address: str, folder: Path) -> Iterator[RayCluster]:
         _ask_all(ray, nodes, folder)
         cluster = RayCluster(ray, tuple(map(_machine, nodes)), ray.remote(_call), Pulse(host, port))
         if cluster.cores == 0:
-            raise ConfigError(
-                "no machine of the Ray cluster lends a core", where=address, hint="ray start --num-cpus=4"
-            )
+            raise ConfigError("the Ray cluster lends no cores", where=address, hint="ray start --num-cpus=4")
+        # Ray makes a function known with its first call, and would wait for ever for a head that was lost before.
+        cluster.submit(int, cores=0).result()
         yield cluster
     finally:
         ray.shutdown()

@@ -22,14 +22,14 @@ from annoloop.config import FILE_NAME
 from annoloop.errors import AnnoloopError, ConfigError, DataError
 from annoloop.project import Project
 from annoloop.scoring import score
-from annoloop.workers import FEW, on_ray, processes, spread
+from annoloop.workers import on_ray, processes, spread
 
 pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture
-def cluster(ray_address: str, tmp_path: Path) -> Iterator[None]:
-    """Work goes to the cluster."""
+def cluster(ray_address: str, tmp_path: Path, spread_early: None) -> Iterator[None]:
+    """Work goes to the cluster, after two items."""
     with on_ray(ray_address, tmp_path):
         yield
 
@@ -61,31 +61,32 @@ def die_once(number: int, folder: Path) -> int:
 
 
 def die(number: int) -> None:
-    if number == 0:
+    if number == 2:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_results_come_in_order_from_the_cluster_and_errors_as_they_were_raised(cluster: None) -> None:
     results = list(spread(square_and_pid, range(400)))
     assert [square for square, _ in results] == [n * n for n in range(400)]
-    assert os.getpid() not in {pid for _, pid in results}
+    assert os.getpid() not in {pid for _, pid in results[2:]}
     with pytest.raises(DataError, match=r"masks/450.png: is odd\n  hint: mend it"):
         list(spread(square_and_pid, range(500)))
 
 
-def test_few_items_stay_here(cluster: None) -> None:
-    assert {pid for _, pid in spread(square_and_pid, range(FEW - 1))} == {os.getpid()}
+def test_what_is_soon_done_stays_here(ray_address: str, tmp_path: Path) -> None:
+    with on_ray(ray_address, tmp_path):
+        assert {pid for _, pid in spread(square_and_pid, range(400))} == {os.getpid()}
 
 
-def test_a_cluster_is_left_at_the_end(ray_address: str, tmp_path: Path) -> None:
+def test_a_cluster_is_left_at_the_end(ray_address: str, tmp_path: Path, spread_early: None) -> None:
     with on_ray(ray_address, tmp_path):
         pass
     with processes(1):
-        assert {pid for _, pid in spread(square_and_pid, range(FEW))} == {os.getpid()}
+        assert {pid for _, pid in spread(square_and_pid, range(400))} == {os.getpid()}
 
 
 def test_arrays_can_be_written_to_as_those_of_a_process_here(cluster: None) -> None:
-    for side, array in zip([300] * FEW, spread(ones, [300] * FEW), strict=True):
+    for side, array in zip([300] * 40, spread(ones, [300] * 40), strict=True):
         array += 1
         assert array.sum() == 2 * side * side
 
@@ -108,7 +109,7 @@ def test_a_lost_process_is_replaced_without_a_word_among_the_results(
 
 def test_a_process_that_is_lost_again_and_again_is_an_error(cluster: None) -> None:
     with pytest.raises(AnnoloopError, match="lost a part of the work again and again"):
-        list(spread(die, range(FEW)))
+        list(spread(die, range(40)))
 
 
 def test_an_interrupt_ends_the_work_on_the_cluster(cluster: None, tmp_path: Path) -> None:
@@ -127,9 +128,9 @@ def test_an_interrupt_ends_the_work_on_the_cluster(cluster: None, tmp_path: Path
 
 
 def test_commands_on_a_cluster_write_what_they_write_here(
-    ray_address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ray_address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], spread_early: None
 ) -> None:
-    make_project(tmp_path, "http://127.0.0.1:9", name="clustered", counts={**COUNTS, "train": FEW})
+    make_project(tmp_path, "http://127.0.0.1:9", name="clustered", counts={**COUNTS, "train": 70})
     given, told = ["--project", str(tmp_path)], []
     for where in ([], ["--ray", ray_address]):
         out = tmp_path / ("there" if where else "here")
@@ -141,13 +142,13 @@ def test_commands_on_a_cluster_write_what_they_write_here(
     assert told[0] == told[1]
     assert (tmp_path / "here.json").read_bytes() == (tmp_path / "there.json").read_bytes()
     names = sorted(path.relative_to(tmp_path / "here") for path in (tmp_path / "here").rglob("*.png"))
-    assert len(names) == FEW + COUNTS["val"]
+    assert len(names) == 70 + COUNTS["val"]
     for name in names:
         assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
 
 
-def test_scores_are_those_of_this_machine(ray_address: str, tmp_path: Path) -> None:
-    made = make_project(tmp_path, "http://127.0.0.1:9", name="scored", counts={"train": FEW, "val": 1})
+def test_scores_are_those_of_this_machine(ray_address: str, tmp_path: Path, spread_early: None) -> None:
+    made = make_project(tmp_path, "http://127.0.0.1:9", name="scored", counts={"train": 70, "val": 1})
     with Project(tmp_path / FILE_NAME) as project:
         runs = [project.ledger.run(add_model(project, made.truth)) for _ in range(2)]
         here = score(project, runs[0], project.samples())
@@ -238,19 +239,23 @@ from pathlib import Path
 from test_ray_cluster import trace
 from functools import partial
 from annoloop.workers import on_ray, spread
-address, head, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+address, head, folder, early = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4] == "before"
 with on_ray(address, folder):
     results = spread(partial(trace, folder=folder, seconds=0.02), range(2000))
-    next(results)
+    for _ in range(1 if early else 100):
+        next(results)
     os.killpg(head, signal.SIGKILL)
     list(results)
 """
 
 
 @needs_ray
-def test_a_cluster_that_is_lost_is_an_error(tmp_path: Path, ray_token: None) -> None:
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_cluster_that_is_lost_before_or_after_it_has_work_is_an_error(
+    when: str, tmp_path: Path, ray_token: None
+) -> None:
     with ray_head(HERE, HERE.parent) as (address, head):
-        command = [sys.executable, "-c", LOSE, address, str(head), str(tmp_path)]
+        command = [sys.executable, "-c", LOSE, address, str(head), str(tmp_path), when]
         path = os.pathsep.join([str(HERE), str(HERE.parent)])
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=60, env={**os.environ, "PYTHONPATH": path}
