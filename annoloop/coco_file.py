@@ -17,6 +17,7 @@ from typing import IO
 from annoloop import coco
 from annoloop.classes import ClassTable
 from annoloop.images import open_atomic
+from annoloop.storage import Location
 
 _KEPT_IN_MEMORY = 1 << 24
 
@@ -43,15 +44,16 @@ class CocoWriter:
 
 
 @contextmanager
-def coco_writer(out: Path, classes: ClassTable) -> Iterator[CocoWriter]:
+def coco_writer(out: Location, classes: ClassTable) -> Iterator[CocoWriter]:
     """Write the file whole or, if anything is raised, not at all.
 
     Raises:
         DataError: disk full, no permission.
     """
+    beside = str(out.parent) if isinstance(out, Path) else None
     with (
         open_atomic(out) as stream,
-        tempfile.SpooledTemporaryFile(max_size=_KEPT_IN_MEMORY, dir=str(out.parent)) as images,
+        tempfile.SpooledTemporaryFile(max_size=_KEPT_IN_MEMORY, dir=beside) as images,
     ):
         stream.write(json.dumps(coco.header(classes))[:-1].encode() + b', "annotations": [')
         yield CocoWriter(stream, images)

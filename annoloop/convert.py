@@ -17,8 +17,10 @@ from annoloop.coco_file import coco_writer
 from annoloop.config import DataConfig
 from annoloop.dataset import Sample, check_label_map, read_label_map, to_stored
 from annoloop.errors import DataError
+from annoloop.folders import folder
 from annoloop.images import IndexImage, encode_index_png, image_size_hw, read_index_png, write_atomic
 from annoloop.progress import Track, silent
+from annoloop.storage import Location
 from annoloop.workers import spread
 
 
@@ -26,7 +28,7 @@ from annoloop.workers import spread
 class ToCocoReport:
     """What was written; ``annotations`` counts regions."""
 
-    file: Path
+    file: Location
     images: int
     annotations: int
     without_mask: tuple[str, ...]
@@ -36,7 +38,7 @@ class ToCocoReport:
 class FromCocoReport:
     """What was read; ``notes`` says what was ambiguous or missing, image by image."""
 
-    folder: Path
+    folder: Location
     images: int
     annotations: int
     written: int
@@ -49,7 +51,7 @@ def to_coco(
     samples: Iterable[Sample],
     data: DataConfig,
     classes: ClassTable,
-    out: Path,
+    out: Location,
     *,
     min_region_px: int = 0,
     track: Track = silent,
@@ -72,12 +74,12 @@ def to_coco(
 
 
 def from_coco(
-    file: Path,
-    out: Path,
+    file: Location,
+    out: Location,
     data: DataConfig | None = None,
     classes: ClassTable | None = None,
     *,
-    images_dir: Path | None = None,
+    images_dir: Location | None = None,
     track: Track = silent,
 ) -> FromCocoReport:
     """Write one index PNG per image of a COCO file below ``out``; classes default to the file's own.
@@ -124,11 +126,11 @@ class _Painted:
 
 
 def _paint(
-    item: tuple[coco.CocoImage, Path],
+    item: tuple[coco.CocoImage, Location],
     data: DataConfig | None,
     classes: ClassTable,
     index_of: Mapping[int, int],
-    where: Path,
+    where: Location,
 ) -> _Painted:
     image, target = item
     read = coco.read_label_map(image, classes, index_of, where)
@@ -139,7 +141,7 @@ def _without_mask(samples: Iterable[Sample]) -> tuple[str, ...]:
     return tuple(sample.id for sample in samples if sample.mask is None)
 
 
-def _load(file: Path) -> dict[str, Any]:
+def _load(file: Location) -> dict[str, Any]:
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -151,13 +153,14 @@ def _load(file: Path) -> dict[str, Any]:
     return document
 
 
-def _missing_images(images: Iterable[coco.CocoImage], images_dir: Path | None) -> list[str]:
+def _missing_images(images: Iterable[coco.CocoImage], images_dir: Location | None) -> list[str]:
     if images_dir is None:
         return []
-    return [f"{i.file_name}: no such image in {images_dir}" for i in images if not (images_dir / i.file_name).is_file()]
+    files = folder(images_dir)
+    return [f"{i.file_name}: no such image in {images_dir}" for i in images if not files.has(i.file_name)]
 
 
-def _target(out: Path, file_name: str, data: DataConfig | None, where: Path) -> Path:
+def _target(out: Location, file_name: str, data: DataConfig | None, where: Location) -> Location:
     """Where an image's mask goes; a name that would leave the folder is refused."""
     if not Path(file_name).name:
         raise DataError(f"file_name {file_name!r} names no file", where=where)
@@ -166,12 +169,18 @@ def _target(out: Path, file_name: str, data: DataConfig | None, where: Path) -> 
     if data is not None and file_name.endswith(data.image_suffix):
         stem = file_name.removesuffix(data.image_suffix)
     target = out / f"{stem}{suffix}"
-    if not target.resolve().is_relative_to(out.resolve()):
+    if not _is_below(target, out):
         raise DataError(f"file_name {file_name!r} points outside the folder", where=where)
     return target
 
 
-def _write(target: Path, read: coco.ReadImage, data: DataConfig | None) -> bool:
+def _is_below(target: Location, out: Location) -> bool:
+    if isinstance(target, Path) and isinstance(out, Path):
+        return target.resolve().is_relative_to(out.resolve())
+    return ".." not in str(target).split("/")
+
+
+def _write(target: Location, read: coco.ReadImage, data: DataConfig | None) -> bool:
     """True if the file was written, False if it was there with the same pixels."""
     stored = _stored(read, data)
     if target.exists():

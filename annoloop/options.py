@@ -16,8 +16,20 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+
+class _Place(click.Path):
+    """A path, or the URL of a file or folder in a store."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        from annoloop.storage import is_url, location
+
+        return location(value) if is_url(str(value)) else super().convert(value, parameter, context)
+
+
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
+FOLDER_OR_URL = _Place(file_okay=False, path_type=Path)
+FILE_OR_URL = _Place(dir_okay=False, path_type=Path)
 
 
 def common(command: F) -> F:

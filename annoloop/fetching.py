@@ -1,0 +1,74 @@
+"""Local copies of objects, for those who need files: the training process, FiftyOne's App, an upload to CVAT.
+
+Not here: who needs them.  The fact to know: beside each copy stands the stamp of what it is a copy of, written last;
+a copy without it, or with another, is fetched again, and the whole folder may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from annoloop.images import file_sha256, read_bytes, remove, unreadable, write_atomic
+from annoloop.progress import Track, silent
+from annoloop.storage import Location, RemotePath, side_by_side
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """Copies of what lies below ``root``, under the same names below ``folder``; none if it is a local one."""
+
+    root: Location
+    folder: Path
+
+    def fetched(self, places: Sequence[Location], track: Track = silent) -> list[Path]:
+        """A local file for every place: itself, or its copy, which is brought up to date.
+
+        Raises:
+            DataError: there is no such object, the store cannot be reached, or the disk is full.
+        """
+        remote = [place for place in places if isinstance(place, RemotePath)]
+        if remote:
+            for _ in track(side_by_side(self._fetch, remote), "fetching files", len(remote)):
+                pass
+        return [self._copy(place) if isinstance(place, RemotePath) else place for place in places]
+
+    def file_sha256(self, place: Location) -> str:
+        """SHA-256 of a file's bytes, of its copy where that is up to date.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        return file_sha256((self._fresh(place) if isinstance(place, RemotePath) else None) or place)
+
+    def _copy(self, place: RemotePath) -> Path:
+        return self.folder / place.url.removeprefix(f"{self.root}/")
+
+    def _fresh(self, place: RemotePath) -> Path | None:
+        """The copy of an object if it is up to date."""
+        copy = self._copy(place)
+        try:
+            up_to_date = _stamp_file(copy).read_text(encoding="utf-8") == place.stamp() and copy.is_file()
+        except OSError:
+            return None
+        return copy if up_to_date else None
+
+    def _fetch(self, place: RemotePath) -> None:
+        copy, stamp = self._copy(place), _stamp(place)
+        if self._fresh(RemotePath(place.url, stamp)) is None:
+            remove(_stamp_file(copy))
+            write_atomic(copy, read_bytes(place))
+            write_atomic(_stamp_file(copy), stamp.encode(), durable=False)
+
+
+def _stamp(place: RemotePath) -> str:
+    """Asked before the object is read: one that changes meanwhile has another the next time."""
+    try:
+        return place.stamp()
+    except FileNotFoundError as error:
+        raise unreadable(place, error) from error
+
+
+def _stamp_file(copy: Path) -> Path:
+    return copy.with_name(f"{copy.name}.stamp")
