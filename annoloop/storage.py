@@ -39,6 +39,9 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = {"s3": _ONE_GET, "s3a": _ONE_GET}
 _MARKS = ("ETag", "etag", "md5Hash", "content_md5", "LastModified", "last_modified", "updated", "mtime", "created")
 """What stores say of an object that changes with it, the surest first."""
 
+_NO_BUCKET = "The specified bucket does not exist"
+"""In S3's own words, which MinIO and others repeat."""
+
 _AT_ONCE = 32
 _LONGEST_REASON = 300
 
@@ -249,7 +252,7 @@ def _talking_of(place: RemotePath) -> Iterator[None]:
     except AnnoloopError:
         raise
     except FileNotFoundError as error:
-        if "bucket" not in str(error):
+        if not str(error).startswith(_NO_BUCKET):
             raise
         raise DataError("no such bucket", where=place, hint="is its name right, and this its region?") from error
     except PermissionError as error:
