@@ -17,11 +17,11 @@ import numpy.typing as npt
 
 from annoloop.classes import ClassTable
 from annoloop.config import DataConfig
-from annoloop.errors import AnnoloopError, DataError
+from annoloop.errors import DataError
 from annoloop.folders import Folder, folder, stems
 from annoloop.images import IndexImage, decode_index_png, image_size_hw, read_index_png
 from annoloop.masks import LabelMap
-from annoloop.storage import Location
+from annoloop.storage import Location, each
 
 UNLABELLED = "pool"
 
@@ -169,13 +169,17 @@ def out_of_range(unknown: Sequence[tuple[int, int]], classes: ClassTable) -> str
 
 def check_samples(samples: Iterable[Sample], data: DataConfig, classes: ClassTable) -> Iterator[Fault]:
     """Open every image and mask and tell what is wrong with them, one fault per file at most."""
-    for sample in samples:
+
+    def check(sample: Sample) -> Fault | None:
         try:
             size_hw = image_size_hw(sample.image)
             if sample.mask is not None:
                 check_label_map(read_label_map(sample.mask, data), size_hw, classes, sample.mask)
-        except AnnoloopError as error:
-            yield Fault("unusable", error.where or str(sample.image), error.message)
+        except DataError as error:
+            return Fault("unusable", error.where or str(sample.image), error.message)
+        return None
+
+    yield from filter(None, each(data.root, check, samples))
 
 
 _REDUCE: LabelMap = np.roll(np.arange(256, dtype=np.uint8), 1)

@@ -26,7 +26,8 @@ class Copies:
         """A local file for every place: itself, or its copy, which is brought up to date.
 
         Raises:
-            DataError: there is no such object, the store cannot be reached, or the disk is full.
+            DataError: there is no such object, or the disk is full.
+            StoreError: the store refuses, or cannot be reached.
         """
         remote = [place for place in places if isinstance(place, RemotePath)]
         if remote:
@@ -49,25 +50,25 @@ class Copies:
         """The copy of an object if it is up to date."""
         copy = self._copy(place)
         try:
-            up_to_date = _stamp_file(copy).read_text(encoding="utf-8") == place.stamp() and copy.is_file()
+            up_to_date = _stamp_file(copy).read_text(encoding="utf-8") == _version(place) and copy.is_file()
         except OSError:
             return None
         return copy if up_to_date else None
 
     def _fetch(self, place: RemotePath) -> None:
-        copy, stamp = self._copy(place), _stamp(place)
-        if self._fresh(RemotePath(place.url, stamp)) is None:
+        copy = self._copy(place)
+        try:
+            stamped = RemotePath(place.url, place.stamp())  # before it is read: if it changes, that is seen next time
+        except FileNotFoundError as error:
+            raise unreadable(place, error) from error
+        if self._fresh(stamped) is None:
             remove(_stamp_file(copy))
             write_atomic(copy, read_bytes(place))
-            write_atomic(_stamp_file(copy), stamp.encode(), durable=False)
+            write_atomic(_stamp_file(copy), _version(stamped).encode(), durable=False)
 
 
-def _stamp(place: RemotePath) -> str:
-    """Asked before the object is read: one that changes meanwhile has another the next time."""
-    try:
-        return place.stamp()
-    except FileNotFoundError as error:
-        raise unreadable(place, error) from error
+def _version(place: RemotePath) -> str:
+    return f"{place}\n{place.stamp()}"
 
 
 def _stamp_file(copy: Path) -> Path:

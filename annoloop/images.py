@@ -1,7 +1,7 @@
 """Reading and writing images and index PNGs, content hashes, and files that are never half-written.
 
-Not here: what an index means.  The fact to know: sizes are those of the picture as it is shown, with
-its EXIF orientation applied, because mmcv and CVAT both apply it.
+Not here: what an index means, nor how a store is talked to (``storage.py``), whose errors pass.  The fact to know:
+sizes are those of the picture as it is shown, with its EXIF orientation applied, because mmcv and CVAT both apply it.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ _EXIF_ORIENTATION = 0x0112
 _PNG_END = b"IEND"
 _PNG_TURNS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 """What stands in a PNG before an orientation: EXIF, as old writers put it into text, and XMP."""
+_JPEG_SUFFIXES = (".jpg", ".jpeg")
+_HEADER_BYTES = 1 << 17
 _INDEX_MODES = ("L", "P", "1")
 _UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 """What Pillow raises for files that are damaged; a damaged header may claim any size."""
@@ -100,6 +102,10 @@ def image_size_hw(path: Location) -> tuple[int, int]:
     Raises:
         DataError: missing, not an image, or a truncated PNG.
     """
+    if isinstance(path, RemotePath) and path.name.lower().endswith(_JPEG_SUFFIXES):
+        size_hw = _size_hw_of_header(path)
+        if size_hw is not None:
+            return size_hw
     with _opened(path) as image:
         try:
             plain = image.format == "PNG" and _is_plain_png(read_bytes(path))
@@ -210,7 +216,8 @@ def open_atomic(path: Location, *, durable: bool = True) -> Iterator[IO[bytes]]:
         durable: False for what can be made again: not flushed, which takes longer than all the rest.
 
     Raises:
-        DataError: disk full, no permission, a store that refuses or cannot be reached.
+        DataError: disk full, no permission.
+        StoreError: the store refuses, or cannot be reached.
     """
     if isinstance(path, RemotePath):
         with _sent(path) as stream:
@@ -239,7 +246,8 @@ def remove(path: Location) -> bool:
     """Remove a file; False where there is none.
 
     Raises:
-        DataError: no permission, or a store that cannot be reached.
+        DataError: no permission.
+        StoreError: the store refuses, or cannot be reached.
     """
     try:
         path.unlink()
@@ -289,6 +297,17 @@ def _opened(path: Location) -> Image.Image:
         return Image.open(path if isinstance(path, Path) else io.BytesIO(path.read_bytes()))
     except _UNREADABLE as error:
         raise unreadable(path, error) from error
+
+
+def _size_hw_of_header(path: RemotePath) -> tuple[int, int] | None:
+    """The size of a JPEG in a store, whose pixels need not come over the line; None where its header is longer."""
+    try:
+        with Image.open(io.BytesIO(path.read_bytes(first=_HEADER_BYTES))) as image:
+            return _shown_size_hw(image) if image.format == "JPEG" else None
+    except _UNREADABLE as error:
+        if isinstance(error, FileNotFoundError):
+            raise unreadable(path, error) from error
+        return None
 
 
 def _is_plain_png(data: bytes) -> bool:

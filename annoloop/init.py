@@ -11,15 +11,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from annoloop.classes import default_color
 from annoloop.config import FILE_NAME, ClassConfig, Config, DataConfig, render
 from annoloop.dataset import Fault, Sample, list_samples
-from annoloop.errors import AnnoloopError, ConfigError, DataError
+from annoloop.errors import ConfigError, DataError
 from annoloop.folders import Folder, folder, stems
 from annoloop.images import IMAGE_SUFFIXES, read_index_png, write_atomic
 from annoloop.progress import Track, silent
-from annoloop.storage import Location
+from annoloop.storage import Location, each
 
 _LAYOUTS = (
     ("img_dir", "ann_dir"),
@@ -76,7 +77,7 @@ def init(
     data = _find_layout(files)
     listing = list_samples(data)
     odd = [str(f) for f in _brief(listing.faults)]
-    values, unreadable = _values(listing.samples, track)
+    values, unreadable = _values(data_root, listing.samples, track)
     odd += unreadable
     meta = _read_meta(files)
     names = list(classes) or [str(n) for n in meta.get("classes", ())] or _invented_names(values)
@@ -164,19 +165,27 @@ def _brief(faults: Sequence[Fault]) -> list[Fault]:
     return shown
 
 
-def _values(samples: Sequence[Sample], track: Track) -> tuple[Counter[int], list[str]]:
+def _values(root: Location, samples: Sequence[Sample], track: Track) -> tuple[Counter[int], list[str]]:
     """Pixels per stored value over the masks (a sample of them if there are many), and unreadable files."""
     masks = [s.mask for s in samples if s.mask is not None]
     step = max(1, len(masks) // _MAX_MASKS_READ)
     counts = np.zeros(256, np.int64)
     odd = []
     chosen = masks[::step]
-    for mask in track(chosen, "looking at masks", len(chosen)):
-        try:
-            counts += np.bincount(read_index_png(mask).values.ravel(), minlength=256)
-        except AnnoloopError as error:
-            odd.append(f"{error.where}: {error.message}")
+    for found in track(each(root, _values_of, chosen), "looking at masks", len(chosen)):
+        if isinstance(found, str):
+            odd.append(found)
+        else:
+            counts += found
     return Counter({int(v): int(counts[v]) for v in np.flatnonzero(counts)}), odd
+
+
+def _values_of(mask: Location) -> npt.NDArray[np.int64] | str:
+    """Pixels per stored value (256,), or why there are none."""
+    try:
+        return np.bincount(read_index_png(mask).values.ravel(), minlength=256).astype(np.int64)
+    except DataError as error:
+        return f"{error.where}: {error.message}"
 
 
 def _invented_names(values: Counter[int]) -> list[str]:

@@ -27,7 +27,7 @@ from annoloop.progress import Track, silent
 from annoloop.project_files import ProjectFiles
 from annoloop.scan import scan_one
 from annoloop.schema import ImageRow, MaskChange, RunRow
-from annoloop.storage import RemotePath, side_by_side
+from annoloop.storage import each
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +143,7 @@ class Project(ProjectFiles):
         def look(sample: Sample) -> ImageRow:
             return scan_one(sample, known.get(sample.id), self.copies.file_sha256)
 
-        remote = isinstance(self.config.data.root, RemotePath)
-        seen = side_by_side(look, samples) if remote else map(look, samples)
+        seen = each(self.config.data.root, look, samples)
         rows = {row.sample_id: row for row in track(seen, "looking at files", len(samples))}
         self.ledger.put_images(row for row in rows.values() if known.get(row.sample_id) != row)
         return rows

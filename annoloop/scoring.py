@@ -18,7 +18,7 @@ import numpy as np
 from annoloop.classes import ClassTable
 from annoloop.config import DataConfig
 from annoloop.dataset import Sample, read_label_map
-from annoloop.errors import AnnoloopError, DataError
+from annoloop.errors import DataError
 from annoloop.images import read_index_png
 from annoloop.metrics import Confusion, confusion, image_dice
 from annoloop.progress import Track, silent
@@ -160,7 +160,7 @@ def _count(one: _Comparison, data: DataConfig, classes: ClassTable) -> ScoreRow:
     try:
         truth, prediction = read_label_map(one.mask, data), read_index_png(one.prediction).values
         counts = confusion(truth, prediction, len(classes), classes.ignore_index)
-    except AnnoloopError as error:
+    except DataError as error:
         raise DataError(error.message, where=error.where or one.mask, hint=error.hint) from error
     dice = image_dice(counts, classes.background_index)
     return ScoreRow(one.sample_id, one.image_sha256, one.mask_sha256, dice, counts)

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from annoloop.errors import AnnoloopError, ConfigError, DataError, MissingExtraError
+from annoloop.errors import AnnoloopError, ConfigError, MissingExtraError, StoreError
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -73,15 +73,16 @@ class RemotePath:
         """The last part of the URL."""
         return self.url.rstrip("/").rpartition("/")[2]
 
-    def read_bytes(self) -> bytes:
-        """The whole object.
+    def read_bytes(self, first: int | None = None) -> bytes:
+        """The whole object, or its ``first`` so many bytes, of which an empty one has none to give.
 
         Raises:
             FileNotFoundError: there is none.
-            DataError: the store refuses, or cannot be reached.
+            StoreError: the store refuses, or cannot be reached.
         """
+        limits = {} if first is None else {"start": 0, "end": first}
         with _talking_of(self):
-            content: bytes = self._store().cat_file(self._key())
+            content: bytes = self._store().cat_file(self._key(), **limits)
             return content
 
     def read_text(self, encoding: str = "utf-8") -> str:
@@ -92,10 +93,10 @@ class RemotePath:
         """Make the object a copy of a local file, at once: it is never half there.
 
         Raises:
-            DataError: the store refuses, cannot be reached, or has no writing at once.
+            StoreError: the store refuses, cannot be reached, or has no writing at once.
         """
         if self.protocol not in _ATOMIC:
-            raise DataError(
+            raise StoreError(
                 f"{self.protocol}:// is read, not written: a file there could be left half-written",
                 where=self,
                 hint=f"written are {', '.join(_ATOMIC[:-1])}, and the local disk",
@@ -108,7 +109,7 @@ class RemotePath:
 
         Raises:
             FileNotFoundError: there is none.
-            DataError: the store refuses, or cannot be reached.
+            StoreError: the store refuses, or cannot be reached.
         """
         self._ask()  # S3 says nothing of an object that was not there
         with _talking_of(self):
@@ -130,7 +131,7 @@ class RemotePath:
 
         Raises:
             FileNotFoundError: there is none.
-            DataError: the store refuses, or cannot be reached.
+            StoreError: the store refuses, or cannot be reached.
         """
         return self.seen or self._ask()
 
@@ -138,7 +139,7 @@ class RemotePath:
         """The objects below, by their names relative to this one: one request for a thousand of them.
 
         Raises:
-            DataError: no such bucket, the store refuses, or cannot be reached.
+            StoreError: no such bucket, the store refuses, or cannot be reached.
         """
         with _talking_of(self):
             store, key = self._store(), self._key()
@@ -198,8 +199,13 @@ def is_url(text: str) -> bool:
     return _URL.match(text) is not None
 
 
+def each(root: Location, function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
+    """As ``map``; side by side where the data lie in a store, and every item waits for it."""
+    return side_by_side(function, items) if isinstance(root, RemotePath) else map(function, items)
+
+
 def side_by_side(function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
-    """``function(item)`` for every item, in their order, in threads: for what mostly waits for a store."""
+    """``function(item)`` for every item, in their order, in threads."""
     waiting_items = iter(items)
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="store") as pool:
         waiting: deque[Future[T]] = deque(pool.submit(function, one) for one in islice(waiting_items, 2 * _AT_ONCE))
@@ -254,15 +260,15 @@ def _talking_of(place: RemotePath) -> Iterator[None]:
     except FileNotFoundError as error:
         if not str(error).startswith(_NO_BUCKET):
             raise
-        raise DataError("no such bucket", where=place, hint="is its name right, and this its region?") from error
+        raise StoreError("no such bucket", where=place, hint="is its name right, and this its region?") from error
     except PermissionError as error:
-        raise DataError(
+        raise StoreError(
             f"the store refuses access ({_reason(error)})",
             where=place,
             hint="has the account in use (AWS_PROFILE, ~/.aws, …) the right to list, read and write there?",
         ) from error
     except Exception as error:  # botocore, aiohttp, gcsfs and others: their errors have nothing in common
-        raise DataError(
+        raise StoreError(
             f"the store does not answer as it should ({_reason(error)})", where=place, hint=_hint(error)
         ) from error
 

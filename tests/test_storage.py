@@ -15,8 +15,9 @@ import fsspec
 import pytest
 from store import ACCOUNT, Store
 
-from annoloop.errors import ConfigError, DataError, MissingExtraError
+from annoloop.errors import ConfigError, DataError, MissingExtraError, StoreError
 from annoloop.images import open_atomic, read_bytes, remove, write_atomic
+from annoloop.project import Project
 from annoloop.storage import RemotePath, location, side_by_side
 
 
@@ -104,7 +105,7 @@ def test_threads_give_results_in_order_and_stop_at_the_first_error() -> None:
 
 
 def test_where_a_file_could_be_left_half_written_nothing_is_written() -> None:
-    with pytest.raises(DataError, match="ftp:// is read, not written"):
+    with pytest.raises(StoreError, match="ftp:// is read, not written"):
         write_atomic(RemotePath("ftp://127.0.0.1/a.png"), b"x")
 
 
@@ -130,10 +131,16 @@ def test_a_package_that_is_missing_is_named(url: str, blocked: str, said: str) -
     assert said in shown
 
 
+def test_local_data_are_read_without_fsspec(project: Project, tmp_path: Path) -> None:
+    code = "import sys\nfrom annoloop.cli import run\nassert run(['status']) == run(['eda']) == 0\n"
+    code += "assert run(['convert', 'to-coco', '--out', 'x.json']) == 0\nassert 'fsspec' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=project.path.parent, check=True, capture_output=True)
+
+
 def test_a_bucket_that_does_not_exist_is_named(store: Store) -> None:
     place = RemotePath("s3://no-such-bucket/x.png")
     for act in (place.found, place.read_bytes, lambda: write_atomic(place, b"x")):
-        with pytest.raises(DataError, match=r"s3://no-such-bucket/x\.png: no such bucket"):
+        with pytest.raises(StoreError, match=r"s3://no-such-bucket/x\.png: no such bucket"):
             act()
 
 
@@ -179,8 +186,8 @@ def test_what_goes_wrong_on_the_way_is_said_without_secrets(
     refusing: str, name: str, changed: dict[str, str], said: str
 ) -> None:
     place = f"s3://bucket/{name}"
-    code = "import sys\nfrom annoloop.storage import RemotePath\nfrom annoloop.errors import DataError\n"
-    code += "try: RemotePath(sys.argv[1]).read_bytes()\nexcept DataError as error: print(error)"
+    code = "import sys\nfrom annoloop.storage import RemotePath\nfrom annoloop.errors import StoreError\n"
+    code += "try: RemotePath(sys.argv[1]).read_bytes()\nexcept StoreError as error: print(error)"
     environment = {**os.environ, **ACCOUNT, "AWS_ENDPOINT_URL": refusing, **changed}
     command = [sys.executable, "-c", code, place]
     shown = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
