@@ -13,7 +13,7 @@ import io
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -102,10 +102,8 @@ def image_size_hw(path: Location) -> tuple[int, int]:
     Raises:
         DataError: missing, not an image, or a truncated PNG.
     """
-    if isinstance(path, RemotePath) and path.name.lower().endswith(_JPEG_SUFFIXES):
-        size_hw = _size_hw_of_header(path)
-        if size_hw is not None:
-            return size_hw
+    if isinstance(path, RemotePath):
+        return _size_hw_in_store(path)
     with _opened(path) as image:
         try:
             plain = image.format == "PNG" and _is_plain_png(read_bytes(path))
@@ -299,15 +297,21 @@ def _opened(path: Location) -> Image.Image:
         raise unreadable(path, error) from error
 
 
-def _size_hw_of_header(path: RemotePath) -> tuple[int, int] | None:
-    """The size of a JPEG in a store, whose pixels need not come over the line; None where its header is longer."""
+def _size_hw_in_store(path: RemotePath) -> tuple[int, int]:
+    """Of a JPEG only the first bytes come over the line, unless its header is longer."""
+    if path.name.lower().endswith(_JPEG_SUFFIXES):
+        with suppress(DataError, FileNotFoundError):  # which the whole file will tell
+            return _encoded_size_hw(path.read_bytes(first=_HEADER_BYTES), path)
+    return _encoded_size_hw(read_bytes(path), path)
+
+
+def _encoded_size_hw(data: bytes, where: object) -> tuple[int, int]:
     try:
-        with Image.open(io.BytesIO(path.read_bytes(first=_HEADER_BYTES))) as image:
-            return _shown_size_hw(image) if image.format == "JPEG" else None
+        with Image.open(io.BytesIO(data)) as image:
+            plain = image.format == "PNG" and _is_plain_png(data)
+            return image.size[::-1] if plain else _shown_size_hw(image)
     except _UNREADABLE as error:
-        if isinstance(error, FileNotFoundError):
-            raise unreadable(path, error) from error
-        return None
+        raise unreadable(where, error) from error
 
 
 def _is_plain_png(data: bytes) -> bool:

@@ -7,6 +7,7 @@ its own, with the credentials that the store's own library finds, never with our
 
 from __future__ import annotations
 
+import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -162,7 +163,7 @@ class RemotePath:
         return _stamp(about)
 
     def _store(self) -> Any:
-        return _store(self.protocol, urlsplit(self.url).netloc)
+        return _store(self.protocol, urlsplit(self.url).netloc, os.getpid())
 
     def _key(self) -> str:
         key: str = self._store()._strip_protocol(self.url)  # documented by fsspec, for all its underscore
@@ -220,8 +221,8 @@ def side_by_side(function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
 
 
 @lru_cache(maxsize=16)
-def _store(protocol: str, netloc: str) -> Any:
-    """The connection of this process to a store; fsspec makes one for each thread where we do not keep it."""
+def _store(protocol: str, netloc: str, _pid: int) -> Any:
+    """The connection of one process to a store; fsspec by itself would make one for each thread."""
     try:
         import fsspec
     except ImportError as error:

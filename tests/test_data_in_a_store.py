@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+import fsspec
 import numpy as np
 import pytest
 from loop import Loop, add_model, make_project, mask_bytes, opened
@@ -21,7 +23,7 @@ from annoloop.config import FILE_NAME, load, render
 from annoloop.convert import from_coco, to_coco
 from annoloop.demo import Server
 from annoloop.eda import eda
-from annoloop.errors import DataError
+from annoloop.errors import DataError, StoreError
 from annoloop.images import IndexImage, encode_index_png, remove, write_atomic
 from annoloop.init import init
 from annoloop.made_data import COLORS, NAMES, MadeData
@@ -147,6 +149,18 @@ def test_eda_finds_the_same(pair: tuple[Project, Project]) -> None:
         reports.append(str(to_plain(eda(project))).replace(str(root), "ROOT"))
     assert reports[0] == reports[1]
     assert "unreadable mask" in reports[0]
+
+
+def test_a_store_that_goes_away_is_one_error_and_not_a_finding_for_every_file(pair: tuple[Project, Project]) -> None:
+    there = pair[1]
+    bucket = str(there.config.data.root).removeprefix("s3://").partition("/")[0]
+
+    def deleted(items: Iterable[Any], title: str, total: int | None = None) -> Iterator[Any]:
+        fsspec.filesystem("s3").rm(bucket, recursive=True)
+        return iter(items)
+
+    with pytest.raises(StoreError, match="no such bucket"):
+        eda(there, track=deleted)
 
 
 def test_scores_are_the_same_and_only_what_changed_is_read_again(

@@ -12,11 +12,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pytest
+from PIL import Image
 from store import ACCOUNT, Store
 
 from annoloop.errors import ConfigError, DataError, MissingExtraError, StoreError
-from annoloop.images import open_atomic, read_bytes, remove, write_atomic
+from annoloop.images import image_size_hw, open_atomic, read_bytes, read_image, remove, write_atomic
 from annoloop.project import Project
 from annoloop.storage import RemotePath, location, side_by_side
 
@@ -88,6 +90,29 @@ def _write_half(place: RemotePath) -> None:
     with open_atomic(place) as stream:
         stream.write(b"ne")
         raise RuntimeError("midway")
+
+
+@pytest.mark.parametrize("comment_bytes", [0, 300_000], ids=["plain", "long-header"])
+def test_sizes_in_a_store_are_those_on_disk(
+    store: Store, tmp_path: Path, comment_bytes: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="werkzeug")
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (900, 700, 3), np.uint8))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for name, options in (("a.jpg", {"icc_profile": b"x" * comment_bytes or None}), ("a.png", {}), ("a.tif", {})):
+        picture.save(tmp_path / name, exif=turned, **options)
+        place = RemotePath(f"{store.url}/{name}")
+        write_atomic(place, (tmp_path / name).read_bytes())
+        caplog.clear()
+        assert image_size_hw(place) == image_size_hw(tmp_path / name)
+        assert np.array_equal(read_image(place), read_image(tmp_path / name))
+        replies = [record.getMessage().split('" ')[1][:3] for record in caplog.records if record.name == "werkzeug"]
+        expected = {"plain": ["206", "200"], "long-header": ["206", "200", "200"]}
+        wanted = expected["long-header" if comment_bytes else "plain"] if name == "a.jpg" else ["200", "200"]
+        assert replies == wanted, "of a JPEG only the beginning is read"
+    with pytest.raises(DataError, match=r"none\.jpg: file is missing"):
+        image_size_hw(RemotePath(f"{store.url}/none.jpg"))
 
 
 def test_a_pickled_place_holds_nothing_open_and_is_read_by_another_process(store: Store) -> None:
