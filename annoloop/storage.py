@@ -177,7 +177,7 @@ def location(text: str | Path | RemotePath) -> Location:
     """A place from how people write it: a path, ``file://`` with one, or the URL of a store.
 
     Raises:
-        ConfigError: there are credentials in it.
+        ConfigError: there are credentials in it, or no bucket.
     """
     if not isinstance(text, str):
         return text
@@ -192,12 +192,10 @@ def location(text: str | Path | RemotePath) -> Location:
             hint="take them out, and change them if others saw them; the store's own library finds them in the"
             " environment or in its own files, such as ~/.aws",
         )
-    return RemotePath(text.rstrip("/"))
-
-
-def is_url(text: str) -> bool:
-    """Whether a place is written as a URL."""
-    return _URL.match(text) is not None
+    below = text[found.end() :].strip("/")
+    if not below:
+        raise ConfigError(f"{text} names no bucket", hint=f"{found[1]}://bucket/folder")
+    return RemotePath(f"{found[1].lower()}://{below}")
 
 
 def each(root: Location, function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:

@@ -5,6 +5,7 @@ moto's server is a stand-in for S3 as others wrote it; what talks to it is the r
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,6 +59,13 @@ def contents(root: Path | RemotePath) -> dict[str, bytes]:
     if isinstance(root, RemotePath):
         return {name: file.read_bytes() for name, file in root.found().items()}
     return {str(file.relative_to(root)): file.read_bytes() for file in sorted(root.rglob("*")) if file.is_file()}
+
+
+def gets(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The objects that were read since the last time, without their bucket; the caller sets the level to INFO."""
+    lines = [record.getMessage() for record in caplog.records if record.name == "werkzeug"]
+    caplog.clear()
+    return [found[1] for line in lines if (found := re.search(r"GET /[^/? ]+/(\S+)", line))]
 
 
 @contextmanager

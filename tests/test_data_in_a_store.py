@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,7 +12,7 @@ import fsspec
 import numpy as np
 import pytest
 from loop import Loop, add_model, make_project, mask_bytes, opened
-from store import Store, contents
+from store import Store, contents, gets
 
 from annoloop.annotate import annotate
 from annoloop.browse import export
@@ -58,13 +56,6 @@ def far_loop(tmp_path: Path, sandbox: Server, store: Store) -> Iterator[Loop]:
     with opened(tmp_path, sandbox) as (project, cvat):
         add_model(project, made.truth)
         yield Loop(tmp_path, made.truth, sandbox, project, cvat)
-
-
-def _gets(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """The objects that were read since the last time."""
-    lines = [record.getMessage() for record in caplog.records if record.name == "werkzeug"]
-    caplog.clear()
-    return [found[1] for line in lines if (found := re.search(r"GET /[^/? ]+/(\S+)", line))]
 
 
 def test_init_finds_in_a_store_what_it_finds_on_disk(made: MadeData, tmp_path: Path, store: Store) -> None:
@@ -178,13 +169,13 @@ def test_scores_are_the_same_and_only_what_changed_is_read_again(
         (s.row.image_sha256, s.row.mask_sha256) for s in scored[1]
     ]
     there = pair[1]
-    _gets(caplog)
+    gets(caplog)
     before = there.scan(there.samples())
-    assert _gets(caplog) == []
+    assert gets(caplog) == []
     write_atomic(there.mask_path("val/0001"), contents(there.config.data.root)["ann_dir/val/0002.png"])
-    _gets(caplog)
+    gets(caplog)
     after = there.scan(there.samples())
-    assert [name.rpartition("/ann_dir/")[2] for name in _gets(caplog)] == ["val/0001.png"]
+    assert [name.rpartition("/ann_dir/")[2] for name in gets(caplog)] == ["val/0001.png"]
     assert {name for name in after if after[name] != before[name]} == {"val/0001"}
 
 
@@ -232,30 +223,6 @@ def test_what_was_cut_off_between_the_ledger_and_the_store_is_finished(pair: tup
     assert place.read_bytes() == there.object_bytes(new)
 
 
-def test_copies_are_fetched_once_and_again_when_the_object_changed(
-    pair: tuple[Project, Project], caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO", logger="werkzeug")
-    here, there = pair
-    assert here.on_disk(here.samples()) == here.samples(), "what is local stays where it is"
-    there.on_disk(there.samples())
-    copies = contents(there.copies.folder)
-    assert {n: b for n, b in copies.items() if not n.endswith(".stamp")} == contents(here.config.data.root)
-    assert len(_gets(caplog)) == 22
-    there.on_disk(there.samples())
-    there.scan(there.samples())
-    assert _gets(caplog) == [], "a scan reads the copies"
-    (there.copies.folder / "img_dir" / "val" / "0000.png.stamp").unlink()
-    write_atomic(there.mask_path("val/0001"), b"new")
-    got = there.on_disk(there.samples())
-    assert sorted(name.partition("/")[2] for name in _gets(caplog)) == ["ann_dir/val/0001.png", "img_dir/val/0000.png"]
-    assert all(isinstance(sample.image, Path) for sample in got)
-    assert (there.copies.folder / "ann_dir" / "val" / "0001.png").read_bytes() == b"new"
-    gone = replace(got[0], image=there.config.data.root / "img_dir" / "gone.png")
-    with pytest.raises(DataError, match=r"gone\.png: file is missing"):
-        there.on_disk([gone])
-
-
 @pytest.mark.slow
 def test_a_model_is_trained_on_data_in_a_store_and_its_folds_too(pair: tuple[Project, Project], tmp_path: Path) -> None:
     file = tmp_path / "there" / FILE_NAME
@@ -280,10 +247,12 @@ def test_the_command_line_takes_urls(
     assert contents(root / "again") == contents(made.root / "ann_dir")
     assert run(["status", "--json", *project]) == 0
     assert '"train": 3' in capsys.readouterr().out
+    assert run(["eda", "--out", f"{root}/page.html", *project]) == 2
     assert run(["init", "s3://me:hidden@bucket/x", *project, "--force"]) == 3
     assert run(["init", "s3://no-such-bucket/x", *project, "--force"]) == 10
     shown = capsys.readouterr().err
     assert "with credentials in it" in shown
     assert "no such bucket" in shown
+    assert "here a path on the local disk is meant" in shown
     assert "hidden" not in shown
     shutil.rmtree(tmp_path / ".annoloop")

@@ -30,6 +30,7 @@ from annoloop.storage import RemotePath, location, side_by_side
         ("/data/s3://odd", Path("/data/s3://odd")),
         ("file:///data/steel", Path("/data/steel")),
         ("s3://bucket/steel/", RemotePath("s3://bucket/steel")),
+        ("S3://Bucket/steel", RemotePath("s3://Bucket/steel")),
         ("abfs://container@account.dfs.core.windows.net/x", RemotePath("abfs://container@account.dfs.core.windows.net/x")),
         ("s3://bucket/a?b#c", RemotePath("s3://bucket/a?b#c")),
     ],
@@ -46,6 +47,11 @@ def test_credentials_in_a_url_are_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(ConfigError, match="with credentials in it") as caught:
         location(text)
     assert "hidden" not in str(caught.value)
+
+
+def test_a_store_without_a_bucket_is_refused() -> None:
+    with pytest.raises(ConfigError, match="s3:// names no bucket"):
+        location("s3://")
 
 
 def test_places_are_joined_like_paths() -> None:
