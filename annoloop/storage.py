@@ -33,17 +33,18 @@ _LOCAL = ("file", "local")
 _ATOMIC = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "memory")
 """Where an object is replaced whole or not at all; on other stores a file could be left half-written."""
 
-_ONE_GET = {"max_concurrency": 1, "use_listings_cache": False}
-"""One request reads an object; s3fs would ask for its size first, and put together parts of two versions."""
-_OPTIONS: Mapping[str, Mapping[str, Any]] = {"s3": _ONE_GET, "s3a": _ONE_GET}
+_AT_ONCE = 32
+_OPTIONS_OF_S3 = {
+    # One request reads an object; else s3fs asks for its size first, and may put together parts of two versions.
+    "max_concurrency": 1,
+    "use_listings_cache": False,
+    "config_kwargs": {"max_pool_connections": _AT_ONCE},
+}
+_OPTIONS: Mapping[str, Mapping[str, Any]] = {"s3": _OPTIONS_OF_S3, "s3a": _OPTIONS_OF_S3}
 
 _MARKS = ("ETag", "etag", "md5Hash", "content_md5", "LastModified", "last_modified", "updated", "mtime", "created")
 """What stores say of an object that changes with it, the surest first."""
 
-_NO_BUCKET = "The specified bucket does not exist"
-"""In S3's own words, which MinIO and others repeat."""
-
-_AT_ONCE = 32
 _LONGEST_REASON = 300
 
 
@@ -75,7 +76,7 @@ class RemotePath:
         return self.url.rstrip("/").rpartition("/")[2]
 
     def read_bytes(self, first: int | None = None) -> bytes:
-        """The whole object, or its ``first`` so many bytes, of which an empty one has none to give.
+        """The whole object, or so many of its ``first`` bytes.
 
         Raises:
             FileNotFoundError: there is none.
@@ -145,7 +146,12 @@ class RemotePath:
         with _talking_of(self):
             store, key = self._store(), self._key()
             store.invalidate_cache()
-            listed: dict[str, Any] = store.find(key, detail=True)
+            try:
+                listed: dict[str, Any] = store.find(key, detail=True)
+            except FileNotFoundError as error:
+                if _is_no_bucket(error):
+                    raise
+                return {}
         start = len(key.rstrip("/")) + 1
         return {
             name[start:]: RemotePath(f"{self.url.rstrip('/')}/{name[start:]}", _stamp(about))
@@ -257,7 +263,7 @@ def _talking_of(place: RemotePath) -> Iterator[None]:
     except AnnoloopError:
         raise
     except FileNotFoundError as error:
-        if not str(error).startswith(_NO_BUCKET):
+        if not _is_no_bucket(error):
             raise
         raise StoreError("no such bucket", where=place, hint="is its name right, and this its region?") from error
     except PermissionError as error:
@@ -270,6 +276,11 @@ def _talking_of(place: RemotePath) -> Iterator[None]:
         raise StoreError(
             f"the store does not answer as it should ({_reason(error)})", where=place, hint=_hint(error)
         ) from error
+
+
+def _is_no_bucket(error: FileNotFoundError) -> bool:
+    """In S3's own words, which MinIO and others repeat."""
+    return str(error).startswith("The specified bucket does not exist")
 
 
 def _hint(error: Exception) -> str:

@@ -20,7 +20,7 @@ from store import ACCOUNT, Store
 from annoloop.errors import ConfigError, DataError, MissingExtraError, StoreError
 from annoloop.images import image_size_hw, open_atomic, read_bytes, read_image, remove, write_atomic
 from annoloop.project import Project
-from annoloop.storage import RemotePath, location, side_by_side
+from annoloop.storage import RemotePath, _reason, location, side_by_side
 
 
 @pytest.mark.parametrize(
@@ -173,6 +173,10 @@ def test_a_bucket_that_does_not_exist_is_named(store: Store) -> None:
     for act in (place.found, place.read_bytes, lambda: write_atomic(place, b"x")):
         with pytest.raises(StoreError, match=r"s3://no-such-bucket/x\.png: no such bucket"):
             act()
+
+
+def test_a_password_in_an_address_is_not_repeated() -> None:
+    assert _reason(OSError("no answer from http://me:hidden@host/x\nmore")) == "no answer from http://…@host/x"
 
 
 class _Refusing(BaseHTTPRequestHandler):
