@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -247,6 +248,8 @@ def _store(protocol: str, netloc: str, _pid: int) -> Any:
 def _stamp(about: Mapping[str, Any]) -> str:
     """Of what a store says of an object; where it says nothing that changes with it, never the same twice."""
     mark = next((about[name] for name in _MARKS if about.get(name)), None) or uuid4().hex
+    if isinstance(mark, datetime):
+        mark = mark.timestamp()  # some give the one in a listing and the other when asked
     return f"{about.get('size')}:{str(mark).strip(chr(34))}"
 
 

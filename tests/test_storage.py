@@ -121,6 +121,19 @@ def test_sizes_in_a_store_are_those_on_disk(
         image_size_hw(RemotePath(f"{store.url}/none.jpg"))
 
 
+def test_another_store_of_fsspec_is_one_too() -> None:
+    root = RemotePath("memory://steel/data")
+    assert root.found() == {}
+    write_atomic(root / "sub" / "a.png", b"a mask")
+    assert {name: file.read_bytes() for name, file in root.found().items()} == {"sub/a.png": b"a mask"}
+    stamp = root.found()["sub/a.png"].stamp()
+    assert (root / "sub" / "a.png").stamp() == stamp
+    write_atomic(root / "sub" / "a.png", b"b mask")
+    assert (root / "sub" / "a.png").stamp() != stamp
+    assert remove(root / "sub" / "a.png")
+    assert not (root / "sub" / "a.png").exists()
+
+
 def test_a_pickled_place_holds_nothing_open_and_is_read_by_another_process(store: Store) -> None:
     place = RemotePath(f"{store.url}/a.png")
     write_atomic(place, b"seen from there")
