@@ -20,7 +20,7 @@ from annoloop.classes import ClassTable, class_table
 from annoloop.coco_counts import Ints, paint_coco_counts, unpack_coco_counts
 from annoloop.errors import AnnoloopError, DataError
 from annoloop.masks import LabelMap, polygon_counts
-from annoloop.runs import CocoMask, coco_masks
+from annoloop.runs import coco_masks
 
 Json = dict[str, Any]
 
@@ -48,17 +48,15 @@ def category_id(class_index: int) -> int:
     return class_index + 1
 
 
-def header(classes: ClassTable) -> Json:
+def header(classes: ClassTable, how: Mapping[str, object] | None = None) -> Json:
     """Everything of the file but its images and annotations.
 
-    ``info.annoloop`` keeps what COCO has no place for, so that the way back needs no other file.
+    ``info.annoloop`` keeps what COCO has no place for, so that the way back needs no other file; and ``how`` the
+    annotations were made.
     """
+    ours = {"background": classes.background, "ignore_index": classes.ignore_index, **(how or {})}
     return {
-        "info": {
-            "description": "made by annoloop",
-            "version": "1.0",
-            "annoloop": {"background": classes.background, "ignore_index": classes.ignore_index},
-        },
+        "info": {"description": "made by annoloop", "version": "1.0", "annoloop": ours},
         "licenses": [],
         "categories": [
             {
@@ -88,8 +86,17 @@ def encode(
 def annotation_texts(label_map: LabelMap, classes: ClassTable, *, min_region_px: int = 0) -> list[str]:
     """The same as JSON without ``id`` and ``image_id``, which ``numbered`` puts before."""
     found = coco_masks(label_map, skip=(classes.fill_index,), min_region_px=min_region_px)
-    height, width = label_map.shape
-    return [_text(mask, height, width, classes.ignore_index) for mask in found]
+    regions, (left, top, right, bottom) = found.regions, found.regions.boxes_ltrb.T
+    is_crowd = (regions.parts > 1) | (regions.class_of == classes.ignore_index)
+    numbers = (regions.sizes_px, left, top, right - left, bottom - top, is_crowd)
+    categories = map(category_id, regions.class_of.tolist())
+    # Written by hand: json.dumps takes as long as everything before it.
+    counts = (text.replace("\\", "\\\\") for text in found.counts)  # of its 64 characters the only one JSON escapes
+    template = (
+        '"category_id": %d, "area": %d, "bbox": [%d, %d, %d, %d], "iscrowd": %d, '
+        f'"segmentation": {{"size": {list(label_map.shape)}, "counts": "%s"}}'
+    )
+    return [template % row for row in zip(categories, *(one.tolist() for one in numbers), counts, strict=True)]
 
 
 def numbered(text: str, number: int, image_id: int) -> str:
@@ -194,18 +201,6 @@ def _unpacked(counts: Sequence[str | Ints], places: Sequence[str]) -> tuple[Ints
     unpacked = iter(np.split(numbers, stops[:-1]))
     plain = [next(unpacked) if isinstance(one, str) else one for one in counts]
     return np.concatenate(plain), np.cumsum([one.size for one in plain])
-
-
-def _text(mask: CocoMask, height: int, width: int, ignore_index: int) -> str:
-    """Written by hand: ``json.dumps`` takes as long as everything before it."""
-    left, top, right, bottom = mask.box_ltrb
-    counts = mask.counts.replace("\\", "\\\\")  # of its 64 characters the only one that JSON escapes
-    return (
-        f'"category_id": {category_id(mask.class_index)}, '
-        f'"segmentation": {{"size": [{height}, {width}], "counts": "{counts}"}}, '
-        f'"area": {mask.area_px}, "bbox": [{left}, {top}, {right - left}, {bottom - top}], '
-        f'"iscrowd": {int(mask.parts > 1 or mask.class_index == ignore_index)}'
-    )
 
 
 def _read_segmentation(annotation: Json, size_hw: tuple[int, int], where: str) -> str | Ints:

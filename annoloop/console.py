@@ -7,35 +7,36 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from functools import singledispatchmethod
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from annoloop.annotate import AnnotateReport
-from annoloop.browse import BrowseReport, ExportReport
-from annoloop.convert import FromCocoReport, ToCocoReport
-from annoloop.data_view import eda_parts
-from annoloop.doctor import DoctorReport
-from annoloop.eda import EdaReport
 from annoloop.errors import AnnoloopError
-from annoloop.evaluate import EvaluateReport
-from annoloop.init import InitReport
-from annoloop.log import LogEntry
-from annoloop.login import LoginReport
-from annoloop.metrics import Scores
 from annoloop.plain import to_plain
-from annoloop.pull import PullReport
-from annoloop.push import PushReport
-from annoloop.retrain import RetrainReport
-from annoloop.status import StatusReport
-from annoloop.tasks import TaskProgress, TasksReport
-from annoloop.training_view import TrainingView
-from annoloop.undo import UndoReport
+
+if TYPE_CHECKING:  # to import them all would take longer than most commands
+    from annoloop.annotate import AnnotateReport
+    from annoloop.browse import BrowseReport, ExportReport
+    from annoloop.convert import FromCocoReport, ToCocoReport
+    from annoloop.doctor import DoctorReport
+    from annoloop.eda import EdaReport
+    from annoloop.evaluate import EvaluateReport
+    from annoloop.init import InitReport
+    from annoloop.log import LogEntry
+    from annoloop.login import LoginReport
+    from annoloop.metrics import Scores
+    from annoloop.pull import PullReport
+    from annoloop.push import PushReport
+    from annoloop.retrain import RetrainReport
+    from annoloop.status import StatusReport
+    from annoloop.tasks import TaskProgress, TasksReport
+    from annoloop.training_view import TrainingView
+    from annoloop.undo import UndoReport
 
 T = TypeVar("T")
 
@@ -100,23 +101,25 @@ class Screen:
 
     def watch(self) -> TrainingView:
         """A view of a training process."""
+        from annoloop.training_view import TrainingView
+
         return TrainingView(self._err, quiet=self.quiet, verbose=self.verbose)
 
-    @singledispatchmethod
     def show(self, report: Any) -> None:
-        """Print a report for people."""
-        raise TypeError(f"nothing knows how to show a {type(report).__name__}")
+        """Print a report for people, by the method that has the name of its class."""
+        name = "_" + re.sub(r"(?<!^)(?=[A-Z])", "_", type(report).__name__).lower()
+        getattr(self, name)(report)
 
-    @show.register
-    def _(self, report: list) -> None:  # type: ignore[type-arg]
+    def _list(self, report: list) -> None:  # type: ignore[type-arg]
+        from annoloop.log import LogEntry
+
         if report and isinstance(report[0], LogEntry):
             self._log(report)
             return
         for one in report:
             self.show(one)
 
-    @show.register
-    def _(self, report: InitReport) -> None:
+    def _init_report(self, report: InitReport) -> None:
         images = ", ".join(f"{split} {count}" for split, count in report.images.items())
         self._out.print(
             f"wrote [bold]{escape(str(report.file))}[/]: {images} images, {len(report.config.classes)} classes"
@@ -125,8 +128,7 @@ class Screen:
             self._out.print(f"[yellow]odd:[/] {escape(odd)}")
         self._next("annoloop doctor", "looks at machine, server and data")
 
-    @show.register
-    def _(self, report: DoctorReport) -> None:
+    def _doctor_report(self, report: DoctorReport) -> None:
         table = Table("", "check", "found", box=None, pad_edge=False)
         for check in report.checks:
             table.add_row(_MARKS[check.state], escape(check.name), escape(check.found))
@@ -134,22 +136,22 @@ class Screen:
                 table.add_row("", "", f"[cyan]{escape(check.hint)}[/]")
         self._out.print(table)
 
-    @show.register
-    def _(self, report: EdaReport) -> None:
+    def _eda_report(self, report: EdaReport) -> None:
+        from annoloop.data_view import eda_parts
+
         for part in eda_parts(report):
             self._out.print(part)
         self._next("annoloop retrain", "trains on these masks" if not report.faults else "once the faults are mended")
 
-    @show.register
-    def _(self, report: ToCocoReport) -> None:
+    def _to_coco_report(self, report: ToCocoReport) -> None:
+        kept = f", {report.kept} of them as they were" if report.kept else ""
         self._out.print(
-            f"wrote [bold]{escape(str(report.file))}[/]: {report.images} images, {report.annotations} annotations"
+            f"wrote [bold]{escape(str(report.file))}[/]: {report.images} images{kept}, {report.annotations} annotations"
         )
         if report.without_mask:
             self._out.print(f"[yellow]left out:[/] {len(report.without_mask)} images without a mask")
 
-    @show.register
-    def _(self, report: FromCocoReport) -> None:
+    def _from_coco_report(self, report: FromCocoReport) -> None:
         self._out.print(
             f"{report.written} masks written to [bold]{escape(str(report.folder))}[/], {report.unchanged} were there;"
             f" {report.annotations} annotations, classes: {escape(', '.join(report.classes))}"
@@ -159,8 +161,7 @@ class Screen:
         if len(report.notes) > 20:
             self._out.print(f"… and {len(report.notes) - 20} more notes (--json has all)")
 
-    @show.register
-    def _(self, report: RetrainReport) -> None:
+    def _retrain_report(self, report: RetrainReport) -> None:
         before = "" if report.current_mean_dice is None else f" (current model {report.current_mean_dice:.3f})"
         self._out.print(
             f"run {report.run}: mDice [bold]{report.mean_dice:.3f}[/]{before}, mIoU {report.mean_iou:.3f} on"
@@ -174,8 +175,7 @@ class Screen:
             self._next("annoloop push --worst 50 --by contradiction", "uses these predictions")
         self._next("annoloop evaluate", "shows its best and worst images")
 
-    @show.register
-    def _(self, report: EvaluateReport) -> None:
+    def _evaluate_report(self, report: EvaluateReport) -> None:
         for split in report.splits.values():
             self._out.print(_score_table(report, split.split, split.images, split.scores))
             worst = ", ".join(f"{escape(i.sample_id)} {i.dice:.3f}" for i in split.worst)
@@ -188,8 +188,7 @@ class Screen:
             self._out.print(f"error report: [bold]{escape(str(report.page))}[/]")
         self._next("annoloop push --worst 50", "sends the worst images of the training split to CVAT")
 
-    @show.register
-    def _(self, report: PushReport) -> None:
+    def _push_report(self, report: PushReport) -> None:
         table = Table("image", "score", "looks like", "shapes", "pinned as issues", box=None, pad_edge=False)
         for frame in report.frames:
             shapes = ", ".join(f"{label} {count}" for label, count in frame.shapes.items())
@@ -213,8 +212,7 @@ class Screen:
         )
         self._next(f"annoloop pull --task {report.task}", "when its jobs are completed; annoloop tasks shows how far")
 
-    @show.register
-    def _(self, report: PullReport) -> None:
+    def _pull_report(self, report: PullReport) -> None:
         if report.lost:
             self._out.print(f"[yellow]task {report.task} was deleted in CVAT[/]; its images can be pushed again")
             return
@@ -245,8 +243,7 @@ class Screen:
         elif report.waiting or report.unopened or report.reopened:
             self._next("annoloop tasks", "shows whose job is how far")
 
-    @show.register
-    def _(self, report: TasksReport) -> None:
+    def _tasks_report(self, report: TasksReport) -> None:
         for task in report.tasks:
             self._out.print(
                 f"[bold]task {task.task}[/] {escape(task.state)}: {task.finished} of {task.frames} frames in completed"
@@ -262,8 +259,7 @@ class Screen:
         elif not report.tasks:
             self._next("annoloop push --worst 50", "there is no open task")
 
-    @show.register
-    def _(self, report: LoginReport) -> None:
+    def _login_report(self, report: LoginReport) -> None:
         if report.username is None:
             self._out.print(f"forgot the credentials of {escape(report.url)}")
         else:
@@ -274,14 +270,12 @@ class Screen:
         if report.overruled:
             self._out.print("[yellow]CVAT_ACCESS_TOKEN or CVAT_USERNAME is set and goes before what is stored[/]")
 
-    @show.register
-    def _(self, report: UndoReport) -> None:
+    def _undo_report(self, report: UndoReport) -> None:
         self._out.print(f"undid the pull of {report.pulled_at}: {len(report.restored)} masks restored")
         if report.removed:
             self._out.print(f"{len(report.removed)} first masks removed; their bytes stay in the history")
 
-    @show.register
-    def _(self, report: StatusReport) -> None:
+    def _status_report(self, report: StatusReport) -> None:
         splits = ", ".join(f"{s} {n} ({report.labelled.get(s, 0)} labelled)" for s, n in report.images.items())
         self._out.print(f"[bold]{escape(report.project)}[/]: {splits}")
         model = "none yet" if report.current_run is None else f"run {report.current_run}"
@@ -294,16 +288,14 @@ class Screen:
             self._out.print(f"task {task.task or '-'} {task.state}: {frames}  {escape(task.name)}")
         self._next(report.next_command, report.because)
 
-    @show.register
-    def _(self, report: AnnotateReport) -> None:
+    def _annotate_report(self, report: AnnotateReport) -> None:
         self._out.print(
             f"task {report.task}: {report.frames_changed} of {report.frames} frames corrected,"
             f" {report.drawn} shapes drawn, {report.deleted} deleted, {report.jobs_completed} jobs completed"
         )
         self._next(f"annoloop pull --task {report.task}", "brings the corrections back")
 
-    @show.register
-    def _(self, report: BrowseReport) -> None:
+    def _browse_report(self, report: BrowseReport) -> None:
         self._out.print(
             f"{report.samples} samples, {report.updated} of them new or changed,"
             f" in FiftyOne dataset {escape(report.dataset)}"
@@ -315,8 +307,7 @@ class Screen:
         if report.marked:
             self._next("annoloop push --worst 50", f"takes the {report.marked} marked images first")
 
-    @show.register
-    def _(self, report: ExportReport) -> None:
+    def _export_report(self, report: ExportReport) -> None:
         self._out.print(f"{report.samples} samples, {report.scored} with Dice: [bold]{escape(str(report.page))}[/]")
 
     def _log(self, entries: Sequence[LogEntry]) -> None:

@@ -13,12 +13,21 @@ import numpy as np
 
 from annoloop import coco
 from annoloop.classes import ClassTable
-from annoloop.coco_file import coco_writer
+from annoloop.coco_file import Written, coco_writer, kept_texts, written_before
 from annoloop.config import DataConfig
-from annoloop.dataset import Sample, check_label_map, read_label_map, to_stored
+from annoloop.dataset import Sample, check_label_map, decode_label_map, to_stored
 from annoloop.errors import DataError
+from annoloop.fetching import on_disk_meanwhile
 from annoloop.folders import folder
-from annoloop.images import IndexImage, encode_index_png, image_size_hw, read_index_png, write_atomic
+from annoloop.images import (
+    IndexImage,
+    encode_index_png,
+    image_size_hw,
+    read_bytes,
+    read_index_png,
+    sha256,
+    write_atomic,
+)
 from annoloop.progress import Track, silent
 from annoloop.storage import Location
 from annoloop.workers import spread
@@ -26,10 +35,11 @@ from annoloop.workers import spread
 
 @dataclass(frozen=True, slots=True)
 class ToCocoReport:
-    """What was written; ``annotations`` counts regions."""
+    """What was written; ``annotations`` counts regions, ``kept`` images whose mask was in the file before as it is."""
 
     file: Location
     images: int
+    kept: int
     annotations: int
     without_mask: tuple[str, ...]
 
@@ -58,6 +68,8 @@ def to_coco(
 ) -> ToCocoReport:
     """Write the masks of ``samples`` as one COCO file; ``file_name`` is the sample id with its suffix.
 
+    Where ``out`` is there already, only masks that changed since are decoded.
+
     Raises:
         DataError: a mask cannot be used, or the file cannot be written.
     """
@@ -65,12 +77,19 @@ def to_coco(
     labelled = [sample for sample in listed if sample.mask is not None]
     if not labelled:
         raise DataError("no image with a mask to convert", where=data.root)
-    encode = partial(_encode, data=data, classes=classes, min_region_px=min_region_px)
-    encoded = track(spread(encode, labelled), "converting masks", len(labelled))
-    with coco_writer(out, classes) as file:
-        for sample, (size_hw, annotations) in zip(labelled, encoded, strict=True):
-            file.add(f"{sample.id}{data.image_suffix}", size_hw, annotations)
-    return ToCocoReport(out, file.image_count, file.annotation_count, _without_mask(listed))
+    how = {"min_region_px": min_region_px, "reduce_zero_label": data.reduce_zero_label}
+    names = [f"{sample.id}{data.image_suffix}" for sample in labelled]
+    kept = 0
+    with on_disk_meanwhile(out) as earlier:
+        before = written_before(earlier, classes, how)
+        items = [(sample, before.get(name)) for sample, name in zip(labelled, names, strict=True)]
+        encode = partial(_encode, data=data, classes=classes, min_region_px=min_region_px, earlier=earlier)
+        encoded = track(spread(encode, items), "converting masks", len(items))
+        with coco_writer(out, classes, how) as file:
+            for name, one in zip(names, encoded, strict=True):
+                file.add(name, one.size_hw, one.annotations, mask_sha256=one.mask_sha256)
+                kept += one.is_kept
+    return ToCocoReport(out, file.image_count, kept, file.annotation_count, _without_mask(listed))
 
 
 def from_coco(
@@ -108,15 +127,29 @@ def from_coco(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """A mask's size (height, width) and annotations as JSON, whose numbers are given later."""
+
+    mask_sha256: str
+    size_hw: tuple[int, int]
+    annotations: list[str]
+    is_kept: bool
+
+
 def _encode(
-    sample: Sample, data: DataConfig, classes: ClassTable, min_region_px: int
-) -> tuple[tuple[int, int], list[str]]:
-    """The size of a mask (height, width) and its annotations as JSON, whose numbers are given later."""
+    item: tuple[Sample, Written | None], data: DataConfig, classes: ClassTable, min_region_px: int, earlier: Path
+) -> _Encoded:
+    sample, before = item
     assert sample.mask is not None
-    label_map = read_label_map(sample.mask, data)
-    size_hw = image_size_hw(sample.image)
+    stored, size_hw = read_bytes(sample.mask), image_size_hw(sample.image)
+    digest = sha256(stored)
+    if before is not None and (before.mask_sha256, before.size_hw) == (digest, size_hw):
+        return _Encoded(digest, size_hw, kept_texts(earlier, before), is_kept=True)
+    label_map = decode_label_map(stored, data, sample.mask)
     check_label_map(label_map, size_hw, classes, sample.mask)
-    return size_hw, coco.annotation_texts(label_map, classes, min_region_px=min_region_px)
+    texts = coco.annotation_texts(label_map, classes, min_region_px=min_region_px)
+    return _Encoded(digest, size_hw, texts, is_kept=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from annoloop.project_files import ProjectFiles
 from annoloop.runs import from_cvat_runs
 from annoloop.schema import FrameRow, IssueRow, TaskRow
 from annoloop.shapes import Drawing, draw, read_regions
-from annoloop.workers import FEW_HEAVY, spread
+from annoloop.workers import spread
 
 Counts = npt.NDArray[np.int64]
 """int64 (256,): pixels by class index."""
@@ -164,7 +164,7 @@ def _read_job(
         shapes.setdefault(shape.frame, []).append(shape)
     present = [(row, frames[row.name]) for row in rows if not frames[row.name].deleted]
     drawn = [(row, frame, shapes.get(frame.index, [])) for row, frame in present]
-    found = spread(partial(_read_frame, reader=reader), drawn, few=FEW_HEAVY)
+    found = spread(partial(_read_frame, reader=reader), drawn)
     # In a job that goes on, a frame as it was pushed has not been looked at yet.
     return [one for one in found if job.finished or one.touched]
 

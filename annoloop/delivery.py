@@ -27,7 +27,7 @@ from annoloop.project import Project
 from annoloop.project_files import ProjectFiles
 from annoloop.schema import FrameRow, IssueRow, TaskRow
 from annoloop.shapes import Drawing, draw
-from annoloop.workers import FEW_HEAVY, spread
+from annoloop.workers import spread
 
 _UPLOADS = 3
 _PAUSE_S = 1.0
@@ -177,7 +177,7 @@ def _with_context(way: _Delivery, images: Sequence[tuple[str, Path]]) -> Iterato
     hashes = way.project.ledger.images([frame.sample_id for frame in way.frames])
     pairs = [(frame, hashes[frame.sample_id].image_sha256) for frame in way.frames]
     context = partial(_context, files=way.project.files, run_id=way.task.run_id)
-    drawn = spread(context, pairs, few=FEW_HEAVY)
+    drawn = spread(context, pairs)
     for image, pictures in zip(images, way.track(drawn, "drawing context", len(pairs)), strict=True):
         yield image
         yield from pictures
@@ -241,7 +241,7 @@ def _annotate(
         if resumed and (job.state != "new" or way.server.job_shapes(job.id)):
             continue
         inside = [(row, on_server[row.name]) for row in way.frames if on_server[row.name].index in job.frames]
-        drawn = spread(draw_one, inside, few=FEW_HEAVY)
+        drawn = spread(draw_one, inside)
         shapes = [shape for found in drawn for shape in found]
         way.server.replace_job_shapes(job.id, shapes)
         filled.add(job.id)

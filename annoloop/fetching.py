@@ -6,9 +6,11 @@ a copy without it, or with another, is fetched again, and the whole folder may b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from annoloop.images import file_sha256, read_bytes, remove, unreadable, write_atomic
 from annoloop.progress import Track, silent
@@ -65,6 +67,23 @@ class Copies:
             remove(_stamp_file(copy))
             write_atomic(copy, read_bytes(place))
             write_atomic(_stamp_file(copy), _version(stamped).encode(), durable=False)
+
+
+@contextmanager
+def on_disk_meanwhile(place: Location) -> Iterator[Path]:
+    """A local file of a place: itself, or a copy that is gone afterwards; where there is no object there is no copy.
+
+    Raises:
+        StoreError: the store refuses, or cannot be reached.
+    """
+    if isinstance(place, Path):
+        yield place
+        return
+    with TemporaryDirectory(prefix="annoloop-") as folder:
+        copy = Path(folder) / place.name
+        with suppress(FileNotFoundError):
+            place.get(copy)
+        yield copy
 
 
 def _version(place: RemotePath) -> str:

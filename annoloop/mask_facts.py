@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from annoloop.classes import ClassTable
-from annoloop.masks import Bits, Components, Ints, LabelMap, components
+from annoloop.masks import Bits, Components, IndexMap, Ints, LabelMap, components
 
 BINS = 64
 """Size bins: bin b counts sizes from 2^(b/2) to below 2^((b+1)/2) px."""
@@ -92,15 +92,14 @@ def mask_facts(label_map: LabelMap, classes: ClassTable) -> MaskFacts:
     present = np.flatnonzero(pixels[: len(classes)])
     inside = _off_the_border(found)
     foreground = _is_in(found.class_of, [c.index for c in classes.classes if c.index != classes.background_index])
-    foreground[0] = False
     holes, owners = _holes(found, inside & ~foreground, foreground)
     return MaskFacts(
         size_hw=(label_map.shape[0], label_map.shape[1]),
         present=present,
         pixels=pixels[present],
-        components=_count(found.class_of[1:], 256)[present],
+        components=_count(found.class_of, 256)[present],
         holed=_count(found.class_of[np.unique(owners)], 256)[present],
-        sizes=_by_size(found.class_of[1:], found.sizes_px[1:])[present],
+        sizes=_by_size(found.class_of, found.sizes_px)[present],
         heat=_heat(label_map, present),
         sides=_by_size(np.zeros(int(foreground.sum()), np.uint8), _longer_sides(found.boxes_ltrb[foreground]))[0],
         ignored_px=int(pixels[classes.ignore_index]),
@@ -121,17 +120,17 @@ def size_bin(px: npt.ArrayLike) -> Ints:
     return np.floor(2 * np.log2(px) + 1e-9).astype(np.int64)
 
 
-def _is_in(values: LabelMap, wanted: list[int]) -> Bits:
+def _is_in(values: IndexMap, wanted: list[int]) -> Bits:
     lookup = np.zeros(256, np.bool_)
     lookup[wanted] = True
     return lookup[values]
 
 
-def _count(values: npt.NDArray[np.unsignedinteger], length: int) -> Ints:
+def _count(values: IndexMap, length: int) -> Ints:
     return np.bincount(values, minlength=length).astype(np.int64)
 
 
-def _by_size(classes: LabelMap, px: Ints) -> Ints:
+def _by_size(classes: IndexMap, px: Ints) -> Ints:
     """Counts (256, BINS) of sizes by class."""
     cells = classes.astype(np.int64) * BINS + size_bin(px)
     counts: Ints = np.bincount(cells, minlength=256 * BINS).reshape(256, BINS)
@@ -152,11 +151,10 @@ def _unknown(pixels: Ints, classes: ClassTable) -> tuple[tuple[int, int], ...]:
 
 
 def _off_the_border(found: Components) -> Bits:
-    """Whether each component keeps away from the image's border, where objects are cut to any size, (N + 1,)."""
+    """Whether each component keeps away from the image's border, where objects are cut to any size, (N,)."""
     height, width = found.numbers.shape
     left, top, right, bottom = found.boxes_ltrb.T
     inside: Bits = (left > 0) & (top > 0) & (right < width) & (bottom < height)
-    inside[0] = False
     return inside
 
 
@@ -174,7 +172,7 @@ def _holes(found: Components, candidates: Bits, foreground: Bits) -> tuple[Ints,
     return numbers[enclosed], owners[enclosed]
 
 
-def _neighbours(numbers: npt.NDArray[np.unsignedinteger]) -> Ints:
+def _neighbours(numbers: npt.NDArray[np.int32]) -> Ints:
     """The numbers of pixels side by side or one above the other, where they differ; both ways round, (M, 2)."""
     flat, width = numbers.ravel(), numbers.shape[1]
     pairs = []
@@ -231,7 +229,7 @@ def _heat(label_map: LabelMap, present: Ints) -> npt.NDArray[np.uint8]:
 
 def _frame(label_map: LabelMap, found: Components) -> Frame | None:
     value = label_map[0, 0]
-    boxes = found.boxes_ltrb[1:][found.class_of[1:] != value]
+    boxes = found.boxes_ltrb[found.class_of != value]
     if boxes.size == 0:
         return None
     height, width = label_map.shape

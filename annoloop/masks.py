@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-import cc3d
 import numpy as np
 import numpy.typing as npt
 
@@ -20,12 +19,15 @@ from annoloop.errors import DataError
 LabelMap: TypeAlias = npt.NDArray[np.uint8]
 """uint8 (H, W): the class index of every pixel, or the ignore index."""
 
+IndexMap: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
+"""A label map, or any other small numbers for pixels, uint8 or uint16 (H, W)."""
+
 Bits: TypeAlias = npt.NDArray[np.bool_]
 Ints: TypeAlias = npt.NDArray[np.int64]
 
 Along: TypeAlias = Literal["rows", "columns"]
 
-_CONNECTIVITY = 8
+Owners: TypeAlias = npt.NDArray[np.int32]
 
 _FAR_PX = 1 << 20
 """pycocotools walks along every polygon edge in memory: beyond this it would take gigabytes."""
@@ -53,54 +55,30 @@ class Region:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Components:
-    """The connected components of a label map, diagonal neighbours included, numbered from 1.
+    """The connected components of a label map, diagonal neighbours included, numbered from 0.
 
-    ``numbers`` unsigned (H, W); ``class_of`` uint8 (N + 1,), ``sizes_px`` int64 (N + 1,) and ``boxes_ltrb`` int64
-    (N + 1, 4), half-open, are by number; number 0 stands for skipped pixels, and its box means nothing.
+    ``numbers`` int32 (H, W); ``class_of`` (N,) in the map's own type, ``sizes_px`` int64 (N,) and ``boxes_ltrb``
+    int64 (N, 4), half-open, are by number.
     """
 
-    numbers: npt.NDArray[np.unsignedinteger]
-    class_of: LabelMap
+    numbers: Owners
+    class_of: IndexMap
     sizes_px: Ints
     boxes_ltrb: Ints
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Runs:
-    """A label map as runs of one owner each along its lines, rows or columns, every line anew, in their order.
-
-    int64 (M,) each: ``owners``, the number of the component or region, 0 for skipped pixels; ``lines``; ``starts``
-    and ``ends`` within the line, half-open.
-    """
-
-    owners: Ints
-    lines: Ints
-    starts: Ints
-    ends: Ints
-
-    @property
-    def lengths(self) -> Ints:
-        return self.ends - self.starts
-
-    def of(self, owners: Ints) -> Runs:
-        """The same runs of other owners."""
-        return Runs(owners, self.lines, self.starts, self.ends)
-
-    def by_owner(self) -> Ints:
-        """Where the runs of number 1 are, then those of number 2, ..., each in their order; not the skipped ones."""
-        return _stable_order(self.owners)[np.count_nonzero(self.owners == 0) :]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Division:
-    """The regions of a label map, numbered from 1 and in order; of 0, the skipped pixels, only the size says something.
+    """The regions of a label map, numbered from 0 and in order.
 
-    By number: ``class_of`` uint8 (R + 1,), ``sizes_px`` int64 (R + 1,), ``boxes_ltrb`` int64 (R + 1, 4), half-open,
-    and ``parts`` int64 (R + 1,), how many components travel together.
+    ``runs`` int32 (M, 4) are ``kernels.Runs`` along rows or columns, ``owners`` int32 (M,) their regions.  By number:
+    ``class_of`` (R,) in the map's own type, ``sizes_px`` int64 (R,), ``boxes_ltrb`` int64 (R, 4), half-open, and
+    ``parts`` int64 (R,), how many components travel together.
     """
 
-    runs: Runs
-    class_of: LabelMap
+    runs: Owners
+    owners: Owners
+    class_of: IndexMap
     sizes_px: Ints
     boxes_ltrb: Ints
     parts: Ints
@@ -128,47 +106,59 @@ def regions(label_map: LabelMap, *, skip: Iterable[int] = (), min_region_px: int
     Raises:
         DataError: as ``check_label_map``.
     """
-    found = divide(label_map, skip=skip, min_region_px=min_region_px)
-    owners = found.runs.owners.astype(np.uint32).repeat(found.runs.lengths).reshape(label_map.shape)
+    found = divide(check_label_map(label_map), skip=skip, min_region_px=min_region_px)
+    numbers = _drawn(found.runs, found.owners, label_map.shape)
     cut_out = []
-    for number, (left, top, right, bottom) in enumerate(found.boxes_ltrb[1:].tolist(), 1):
-        bits = owners[top:bottom, left:right] == number
+    for number, (left, top, right, bottom) in enumerate(found.boxes_ltrb.tolist()):
+        bits = numbers[top:bottom, left:right] == number
         cut_out.append(Region(int(found.class_of[number]), top, left, bits))
     return cut_out
 
 
-def divide(label_map: LabelMap, *, along: Along = "rows", skip: Iterable[int] = (), min_region_px: int = 0) -> Division:
+def divide(label_map: IndexMap, *, along: Along = "rows", skip: Iterable[int] = (), min_region_px: int = 0) -> Division:
     """The regions of ``regions``, in the same order, as runs along the map's rows or along its columns.
 
     >>> found = divide(np.array([[0, 1, 1, 0], [0, 0, 0, 1]], np.uint8), skip=[0])
-    >>> found.boxes_ltrb[1:].tolist(), found.sizes_px[1:].tolist()
-    ([[1, 0, 4, 2]], [3])
-    >>> [getattr(found.runs, name).tolist() for name in ("owners", "lines", "starts", "ends")]
-    [[0, 1, 0, 0, 1], [0, 0, 0, 1, 1], [0, 1, 3, 0, 3], [1, 3, 4, 3, 4]]
+    >>> found.boxes_ltrb.tolist(), found.sizes_px.tolist(), found.parts.tolist()
+    ([[1, 0, 4, 2]], [3], [1])
+    >>> found.runs.tolist(), found.owners.tolist()  # line, start, end, class
+    ([[0, 1, 3, 1], [1, 3, 4, 1]], [0, 0])
 
     Raises:
         DataError: as ``check_label_map``.
     """
-    skipped = list(skip)
-    numbers, count = _numbered(check_label_map(label_map), skipped)
-    runs, class_of = _runs(label_map, numbers, count, along)
-    region_of = _gather_specks(class_of, skipped, _sizes(runs, count + 1), min_region_px)
-    runs, class_of, parts = runs.of(region_of[runs.owners]), _by_region(class_of, region_of), np.bincount(region_of)
-    sizes, boxes = _sizes(runs, parts.size), _boxes(runs, parts.size, along)
-    order = np.r_[0, 1 + np.lexsort((boxes[1:, 0], boxes[1:, 1], class_of[1:]))]
-    place = np.argsort(order)  # where each region stands in the order
-    return Division(runs.of(place[runs.owners]), class_of[order], sizes[order], boxes[order], parts[order])
+    from annoloop import kernels
+
+    columns = along == "columns"
+    runs = kernels.find_runs(_readable(label_map), _lookup(skip, label_map.dtype), columns)
+    owners, count = kernels.connect(runs)
+    class_of, sizes, boxes = kernels.measure(runs, owners, count, columns)
+    parts = np.ones(count, np.int64)
+    if (sizes < min_region_px).any():
+        region_of = _gather_specks(class_of, sizes < min_region_px)
+        owners, parts = region_of[owners], np.bincount(region_of)
+        class_of, sizes, boxes = kernels.measure(runs, owners, parts.size, columns)
+    left, top, _, _, first = boxes.T
+    order = np.lexsort((first, left, top, class_of))
+    place = np.empty(order.size, np.int32)
+    place[order] = np.arange(order.size)
+    return Division(
+        runs, place[owners], class_of[order].astype(label_map.dtype), sizes[order], boxes[order, :4], parts[order]
+    )
 
 
-def components(label_map: LabelMap) -> Components:
+def components(label_map: IndexMap) -> Components:
     """All connected components of a label map, every value's, background and ignore included; cuts nothing out.
 
     Raises:
         DataError: as ``check_label_map``.
     """
-    numbers, count = _numbered(check_label_map(label_map), ())
-    runs, class_of = _runs(label_map, numbers, count, "rows")
-    return Components(numbers, class_of, _sizes(runs, class_of.size), _boxes(runs, class_of.size, "rows"))
+    from annoloop import kernels
+
+    runs = kernels.find_runs(_readable(label_map), _lookup((), label_map.dtype), False)
+    owners, count = kernels.connect(runs)
+    class_of, sizes, boxes = kernels.measure(runs, owners, count, False)
+    return Components(_drawn(runs, owners, label_map.shape), class_of.astype(label_map.dtype), sizes, boxes[:, :4])
 
 
 def paint(parts: Iterable[Region], shape_hw: tuple[int, int], *, fill: int, onto: LabelMap | None = None) -> LabelMap:
@@ -262,75 +252,31 @@ def from_cvat_outline(
     return rasterize([turned.ravel().tolist()], class_index, shape_hw)
 
 
-def _numbered(label_map: LabelMap, skip: Sequence[int]) -> tuple[npt.NDArray[np.unsignedinteger], int]:
-    """Components by number (H, W), from 1, and their count; those of the first skipped class have 0."""
-    # cc3d takes 0 for "no object" and is fastest in one byte, where a skipped class can take the place of 0.
-    values = label_map - np.uint8(skip[0]) if skip else label_map.astype(np.uint16) + 1
-    return cc3d.connected_components(values, connectivity=_CONNECTIVITY, return_N=True)  # type: ignore[no-any-return]
+def _readable(index_map: IndexMap) -> IndexMap:
+    """Checked, and row by row in memory."""
+    if index_map.dtype != np.uint16 or index_map.ndim != 2 or index_map.size == 0:
+        check_label_map(index_map)
+    return np.ascontiguousarray(index_map)
 
 
-def _runs(
-    label_map: LabelMap, numbers: npt.NDArray[np.unsignedinteger], count: int, along: Along
-) -> tuple[Runs, LabelMap]:
-    """The runs of all components along the lines of a label map, and the class of each number (N + 1,)."""
-    height, width = label_map.shape
-    begins = np.ones((height, width), np.bool_)
-    if along == "rows":
-        np.not_equal(label_map[:, 1:], label_map[:, :-1], out=begins[:, 1:])
-    else:
-        np.not_equal(label_map[1:], label_map[:-1], out=begins[1:])
-    # Far fewer places than pixels; neighbours of one value are of one component.
-    places = np.flatnonzero(begins)
-    owners = numbers.ravel()[places].astype(np.int64)
-    class_of = np.zeros(count + 1, np.uint8)
-    class_of[owners] = label_map.ravel()[places]
-    class_of[0] = 0
-    lines, starts = np.divmod(places, width)
-    if along == "columns":
-        order = _stable_order(starts)
-        owners, lines, starts = owners[order], starts[order], lines[order]
-    ends = np.append(starts[1:], 0)
-    ends[ends == 0] = width if along == "rows" else height  # the next run begins another line
-    return Runs(owners, lines, starts, ends), class_of
+def _lookup(values: Iterable[int], dtype: np.dtype[Any]) -> Bits:
+    """Whether each value that a type has is one of some."""
+    found = np.zeros(np.iinfo(dtype).max + 1, np.bool_)
+    found[list(values)] = True
+    return found
 
 
-def _stable_order(numbers: Ints) -> Ints:
-    """Where to find the smallest numbers first; equal ones keep their order."""
-    # NumPy sorts integers of up to two bytes in linear time.
-    return np.argsort(numbers.astype(np.min_scalar_type(int(numbers.max()))), kind="stable")
+def _drawn(runs: Owners, owners: Owners, shape_hw: tuple[int, ...]) -> Owners:
+    """The owner of every pixel (H, W), -1 where there is none."""
+    from annoloop import kernels
+
+    canvas = np.full(shape_hw, -1, np.int32)
+    kernels.draw(runs, owners, canvas)
+    return canvas
 
 
-def _sizes(runs: Runs, count: int) -> Ints:
-    """Pixels by owner (count,)."""
-    return np.bincount(runs.owners, runs.lengths, minlength=count).astype(np.int64)
-
-
-def _boxes(runs: Runs, count: int, along: Along) -> Ints:
-    """Left, top, right and bottom by owner (count, 4), half-open."""
-    first_start, last_end = np.full(count, np.iinfo(np.int64).max), np.zeros(count, np.int64)
-    first_line, last_line = np.zeros(count, np.int64), np.zeros(count, np.int64)
-    np.minimum.at(first_start, runs.owners, runs.starts)
-    np.maximum.at(last_end, runs.owners, runs.ends)
-    # Runs come in the order of the lines, and of several the last is kept.
-    first_line[runs.owners[::-1]] = runs.lines[::-1]
-    last_line[runs.owners] = runs.lines + 1
-    if along == "rows":
-        return np.stack([first_start, first_line, last_end, last_line], axis=1)
-    return np.stack([first_line, first_start, last_line, last_end], axis=1)
-
-
-def _gather_specks(class_of: LabelMap, skip: Sequence[int], sizes_px: Ints, min_region_px: int) -> Ints:
-    """The region of every component (N + 1,): one and the same for all small ones of one class, 0 for skipped ones."""
-    small = sizes_px < min_region_px
-    numbers = np.where(small, class_of.size + class_of.astype(np.int64), np.arange(class_of.size))
-    numbers[np.isin(class_of, skip)] = numbers[0] = 0
-    region_of: Ints = np.unique(numbers, return_inverse=True)[1]
+def _gather_specks(class_of: Ints, is_small: Bits) -> Owners:
+    """The region of every component (N,): one and the same for all small ones of one class."""
+    groups = np.where(is_small, class_of, -1 - np.arange(class_of.size))
+    region_of: Owners = np.unique(groups, return_inverse=True)[1].astype(np.int32)
     return region_of
-
-
-def _by_region(class_of: LabelMap, region_of: Ints) -> LabelMap:
-    """The class of every region (R + 1,), from that of its components."""
-    classes = np.zeros(int(region_of.max()) + 1, np.uint8)
-    classes[region_of] = class_of
-    classes[0] = 0
-    return classes

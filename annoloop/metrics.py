@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +19,7 @@ Confusion: TypeAlias = npt.NDArray[np.int64]
 """int64 (K, K): rows truth, columns prediction; ignored pixels are left out."""
 
 Floats: TypeAlias = npt.NDArray[np.float64]
-
-_NOISY = 5
-"""With more than one change in so many pixels, counting runs takes longer than counting pixels."""
+Pixels: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
 
 Interval: TypeAlias = tuple[float, float]
 """Low and high end of the bootstrap's 95 % interval over images."""
@@ -69,40 +67,41 @@ class Comparison:
     """Share of the resamples in which the candidate is better."""
 
 
-def confusion(
-    truth: npt.NDArray[np.uint8], prediction: npt.NDArray[np.uint8], class_count: int, ignore_index: int
-) -> Confusion:
-    """Count every pair of truth and prediction; both (H, W).
+def confusion(truth: Pixels, prediction: Pixels, class_count: int, ignore_index: int) -> Confusion:
+    """Count every pair of truth and prediction, class indices as uint8 or uint16; both (H, W).
 
     Raises:
         DataError: different sizes, or an index that is no class.
     """
     if truth.shape != prediction.shape:
         raise DataError(f"truth is {truth.shape[::-1]} px, prediction {prediction.shape[::-1]} px")
-    table = _joint_counts(truth, prediction)
-    table[ignore_index] = 0
-    for name, present in (("truth", table.sum(1) > 0), ("prediction", table.sum(0) > 0)):
-        if present[class_count:].any():
-            highest = int(np.flatnonzero(present)[-1])
-            raise DataError(f"{name} holds index {highest}, the classes end at {class_count - 1}")
+    table = _joint_counts(truth, prediction, class_count)
+    if ignore_index < class_count:
+        table[ignore_index] = 0
+    if table[class_count].any():
+        _check(truth[truth != ignore_index], class_count, "truth")
+    if table[:class_count, class_count].any():
+        _check(prediction[truth != ignore_index], class_count, "prediction")
     return table[:class_count, :class_count].copy()
 
 
-def _joint_counts(truth: npt.NDArray[np.uint8], prediction: npt.NDArray[np.uint8]) -> Confusion:
-    """How often every pair of bytes occurs, (256, 256).
+def _joint_counts(truth: Pixels, prediction: Pixels, class_count: int) -> Confusion:
+    """How often every pair of classes occurs, (K + 1, K + 1); every index that is no class counts as K."""
+    from annoloop import kernels
 
-    Neighbours in a row mostly have the same pair, so runs of equal pairs are counted, each with its length; only
-    maps of mere noise are counted pixel by pixel.  Weights are floats, exact up to 2^53 pixels.
-    """
-    pairs = truth.ravel().astype(np.uint16)
-    pairs <<= 8
-    pairs |= prediction.ravel()
-    changes = np.asarray(pairs[1:] != pairs[:-1])
-    if np.count_nonzero(changes) * _NOISY > pairs.size:
-        return np.bincount(pairs, minlength=1 << 16).reshape(256, 256).astype(np.int64)
-    starts = np.concatenate(([0], np.flatnonzero(changes) + 1))[: pairs.size]
-    lengths = np.diff(starts, append=pairs.size)
-    return np.bincount(pairs[starts], lengths, minlength=1 << 16).reshape(256, 256).astype(np.int64)
+    both = np.result_type(truth, prediction)
+    t, p = (np.ascontiguousarray(one, both).reshape(-1) for one in (truth, prediction))
+    table = np.zeros((class_count + 1, class_count + 1), np.int64)
+    whole = t.nbytes // 8 * 8 // t.itemsize  # as many pixels as fill words
+    kernels.count_words(t[:whole].view(np.uint64), p[:whole].view(np.uint64), 8 * t.itemsize, table)
+    kernels.count_pairs(t[whole:], p[whole:], table)
+    return table
+
+
+def _check(indices: Pixels, class_count: int, name: str) -> None:
+    highest = int(indices.max(initial=0))
+    if highest >= class_count:
+        raise DataError(f"{name} holds index {highest}, the classes end at {class_count - 1}")
 
 
 def dice(counts: Confusion) -> Floats:

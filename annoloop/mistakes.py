@@ -6,15 +6,13 @@ one pair of classes, so "patches taken for background" and "patches taken for sc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cc3d
 import numpy as np
 import numpy.typing as npt
 
 from annoloop.classes import ClassTable
-from annoloop.masks import Bits, LabelMap, Region
+from annoloop.masks import Bits, Components, Ints, LabelMap, Region, components
 from annoloop.metrics import ErrorKind
 
 
@@ -89,37 +87,34 @@ def largest_of_each_kind(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Areas:
-    """All areas, numbered in the order of the image; 0 is where truth and prediction agree, and has no size.
+    """All areas, by the number of their component; where truth and prediction agree, an area has no size.
 
-    ``components`` (H, W) holds the numbers; sizes, boxes, ``labelled`` and ``predicted`` have one entry for each.
+    ``sizes_px`` int64, ``labelled`` and ``predicted`` uint8, (N,) each.
     """
 
-    components: npt.NDArray[np.unsignedinteger]
-    sizes_px: npt.NDArray[np.int64]
-    boxes: Sequence[tuple[slice, ...]]
+    components: Components
+    sizes_px: Ints
     labelled: LabelMap
     predicted: LabelMap
 
 
 def _areas(truth: LabelMap, prediction: LabelMap, classes: ClassTable) -> _Areas:
     wrong = (truth != prediction) & (truth != classes.ignore_index)
-    # One number per pair of classes; 0 stays for agreement.
-    pairs = np.where(wrong, truth.astype(np.uint32) * 256 + prediction + 1, 0).astype(np.uint32)
-    components = cc3d.connected_components(pairs, connectivity=8)
-    statistics = cc3d.statistics(components)
-    sizes_px = statistics["voxel_counts"].astype(np.int64)
-    sizes_px[0] = 0
-    labelled, predicted = np.zeros(len(sizes_px), np.uint8), np.zeros(len(sizes_px), np.uint8)
-    labelled[components[wrong]], predicted[components[wrong]] = truth[wrong], prediction[wrong]
-    return _Areas(components, sizes_px, statistics["bounding_boxes"], labelled, predicted)
+    # One number per pair of classes; 0 stays for agreement, where no pair has one class twice.
+    pairs = np.where(wrong, truth.astype(np.uint16) << 8 | prediction, 0).astype(np.uint16)
+    found = components(pairs)
+    labelled, predicted = (found.class_of >> 8).astype(np.uint8), found.class_of.astype(np.uint8)
+    return _Areas(found, np.where(found.class_of == 0, 0, found.sizes_px), labelled, predicted)
 
 
 def _mistake(areas: _Areas, index: int, confidence: npt.NDArray[np.uint8]) -> Mistake:
-    rows, columns = areas.boxes[index][:2]
-    bits = areas.components[rows, columns] == index
-    labelled, predicted = int(areas.labelled[index]), int(areas.predicted[index])
-    region = Region(labelled, int(rows.start), int(columns.start), bits)
-    return Mistake(region, labelled, predicted, float(confidence[rows, columns][bits].mean() / 255))
+    left, top, right, bottom = areas.components.boxes_ltrb[index].tolist()
+    rows, columns = slice(top, bottom), slice(left, right)
+    bits = areas.components.numbers[rows, columns] == index
+    region = Region(int(areas.labelled[index]), top, left, bits)
+    return Mistake(
+        region, region.class_index, int(areas.predicted[index]), float(confidence[rows, columns][bits].mean() / 255)
+    )
 
 
 def _is_background(label_map: LabelMap, classes: ClassTable) -> Bits:

@@ -26,7 +26,7 @@ from annoloop.project import Project
 from annoloop.schema import RunRow, TaskRow
 from annoloop.scoring import Watch, unwatched
 from annoloop.shapes import Drawing
-from annoloop.workers import FEW_HEAVY, spread
+from annoloop.workers import spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ def _plan(project: Project, run: RunRow, request: PushRequest, chosen: Chosen, t
     palette = palette_of(project.samples()) if bare else None
     how = _drawing(project, request)
     planner = Planner(project.files, run.id, request.source, how, request.issues_per_frame, palette)
-    planned = spread(planner.plan, chosen.images, few=FEW_HEAVY)
+    planned = spread(planner.plan, chosen.images)
     return list(track(planned, "planning", len(chosen.images)))
 
 

@@ -107,6 +107,16 @@ class RemotePath:
         with _talking_of(self):
             self._store().put_file(str(local), self._key())
 
+    def get(self, local: Path) -> None:
+        """Make a local file a copy of the object, which may be larger than memory.
+
+        Raises:
+            FileNotFoundError: there is none.
+            StoreError: the store refuses, or cannot be reached.
+        """
+        with _talking_of(self):
+            self._store().get_file(self._key(), str(local))
+
     def unlink(self) -> None:
         """Remove the object.
 

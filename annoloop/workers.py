@@ -1,13 +1,15 @@
 """The same function for many items on all cores: processes that share nothing, results in the order of the items.
 
-The fact to know: at most a few items per process are under way, so memory stays flat however many there are,
-and an exception comes back as it was raised, for the item that it belongs to.
+The facts to know: other processes are started only where that takes less time than it saves, which the first items
+tell; at most a few items per process are under way, so memory stays flat however many there are; and an exception
+comes back as it was raised, for the item that it belongs to.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -23,11 +25,11 @@ from annoloop.launch import usable_cores
 S = TypeVar("S")
 T = TypeVar("T")
 
-FEW = 64
-"""For fewer items than this the processes would take longer to start than the work takes."""
+_TRIED_S = 0.1
+"""So long items are done here before their time is trusted to be typical."""
 
-FEW_HEAVY = 16
-"""The same for items that take a tenth of a second and more."""
+_WORTH_S = 1.5
+"""What takes less time than this here would hardly be done sooner by processes that have to start first."""
 
 _MOST_AT_ONCE = 16
 _IN_FLIGHT = 4
@@ -47,19 +49,34 @@ def processes(count: int | None) -> Iterator[None]:
         _PROCESSES.reset(token)
 
 
-def spread(function: Callable[[S], T], items: Sequence[S], *, few: int = FEW) -> Iterator[T]:
+def spread(function: Callable[[S], T], items: Sequence[S]) -> Iterator[T]:
     """``function(item)`` for every item, in their order, on as many processes as ``processes`` says.
 
-    Fewer items than ``few``, or those of a single process, are done in this one.  ``function`` and the items are
+    The first items, and all of those that are soon done, are done in this one.  ``function`` and the items are
     pickled, so it is a function of a module, a ``functools.partial`` of one, or a method of what can be pickled.
 
     Raises:
         AnnoloopError: a process was killed, most often for want of memory; whatever ``function`` raises.
     """
     count = _PROCESSES.get() or usable_cores()
-    if count <= 1 or len(items) < few:
-        yield from map(function, items)
-        return
+    spent_s = 0.0
+    for done, item in enumerate(items):
+        began = time.perf_counter()
+        result = function(item)
+        if done:  # the first one's time is mostly that of loading what it needs
+            spent_s += time.perf_counter() - began
+        yield result
+        if count > 1 and _pays(spent_s, done, len(items) - done - 1):
+            yield from _on_processes(function, items[done + 1 :], count)
+            return
+
+
+def _pays(spent_s: float, done: int, left: int) -> bool:
+    """Whether other processes are worth their start, as far as can be told yet."""
+    return spent_s > _TRIED_S and spent_s / done * left > _WORTH_S
+
+
+def _on_processes(function: Callable[[S], T], items: Sequence[S], count: int) -> Iterator[T]:
     # Not fork: progress bars and databases have threads, whose locks a forked child would inherit for ever.
     context = multiprocessing.get_context("forkserver")
     pool = ProcessPoolExecutor(count, mp_context=context, initializer=_leave_interrupts_to_the_parent)

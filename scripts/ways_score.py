@@ -13,7 +13,7 @@ import numpy as np
 from bench_child import Plan
 from cvat_sdk.masks import decode_mask, encode_mask
 from scipy import ndimage
-from ways_convert import EIGHT, chosen, read_mask
+from ways_convert import EIGHT, chosen, load_loops, read_mask
 
 from annoloop.config import FILE_NAME
 from annoloop.masks import LabelMap
@@ -21,6 +21,7 @@ from annoloop.metrics import confusion, image_dice
 from annoloop.project import Project
 from annoloop.runs import cvat_masks, paint_cvat_masks
 from annoloop.scoring import score
+from annoloop.workers import processes
 
 
 def moved(truth: LabelMap) -> LabelMap:
@@ -80,6 +81,7 @@ _FIELDS = ("gt_sem_seg", "pred_sem_seg")
 
 def our_files(plan: Plan) -> Callable[[], object]:
     """What ``annoloop evaluate`` does but the pictures: both PNGs, counts, Dice, ledger; predictions are there."""
+    load_loops()
     project = Project(Path(plan.project) / FILE_NAME)
     run_id = project.ledger.add_run(
         kind_digest="made", recipe="unet_tiny", parent_id=None, class_digest=project.classes.digest
@@ -90,7 +92,12 @@ def our_files(plan: Plan) -> Callable[[], object]:
         for made, target in zip(*pairs, strict=True):
             link(made, target)
     run = project.ledger.run(run_id)
-    return lambda: score(project, run, samples)
+
+    def evaluate() -> None:
+        with processes(plan.workers):
+            score(project, run, samples)
+
+    return evaluate
 
 
 def fiftyone(plan: Plan) -> Callable[[], object]:

@@ -19,6 +19,7 @@ from hypothesis import settings
 from loop import Loop, add_model, make_project, opened
 from store import Store, new_bucket, running_store
 
+from annoloop import workers
 from annoloop.config import FILE_NAME
 from annoloop.demo import Server, running_sandbox
 from annoloop.init import init
@@ -84,6 +85,13 @@ def project_factory(made: MadeData, tmp_path: Path) -> Iterator[ProjectFactory]:
 def project(project_factory: ProjectFactory) -> Project:
     """One project on a copy of the made data."""
     return project_factory("project")
+
+
+@pytest.fixture
+def spread_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work goes to other processes after two items, however soon it would be done in this one."""
+    monkeypatch.setattr(workers, "_TRIED_S", 0.0)
+    monkeypatch.setattr(workers, "_WORTH_S", 0.0)
 
 
 @pytest.fixture(scope="session")

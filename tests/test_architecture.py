@@ -22,7 +22,7 @@ ROOT = PACKAGE.parent
 
 # A module imports strictly lower levels; a level is what its modules may build on.
 LEVELS = {
-    0: ("__init__", "errors", "progress"),  # words for what happens, everyone's
+    0: ("__init__", "errors", "progress", "kernels"),  # words for what happens, everyone's; and bare loops
     1: (
         "classes", "coco_counts", "credentials", "masks", "metrics", "selection", "durations", "looks", "launch",
         "mmseg_losses", "mmseg_pretrained", "mmseg_ranks", "neighbourhood", "storage",
@@ -85,13 +85,25 @@ HOMES = {
     "shapely": {"polygons"},
     "rich": {"console", "training_view", "data_view"},
     "sqlite3": {"database", "sandbox"},
-    "cc3d": {"masks", "mistakes"},
+    "numba": {"kernels"},
     "pycocotools": {"masks"},
     "starlette": {"sandbox"},
     "hypercorn": {"sandbox"},
 }
 
-HEAVY = ("torch", "mmseg", "mmengine", "mmcv", "fiftyone", "cvat_sdk", "matplotlib", "pycocotools", "shapely", "fsspec")
+HEAVY = (
+    "torch",
+    "mmseg",
+    "mmengine",
+    "mmcv",
+    "fiftyone",
+    "cvat_sdk",
+    "matplotlib",
+    "pycocotools",
+    "shapely",
+    "numba",
+    "fsspec",
+)
 
 MOST_MODULE_LINES = 400
 MOST_FUNCTION_LINES = 60
@@ -200,7 +212,8 @@ def test_a_package_has_one_home(package: str) -> None:
 
 @pytest.mark.parametrize("path", _all_modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_heavy_packages_are_imported_inside_functions(path: Path) -> None:
-    if path.stem in MMSEG:  # runs in a process of its own
+    assert not [one for one in _imports(path) if one.module == "kernels" and one.at_top]
+    if path.stem in MMSEG or path.stem == "kernels":  # a process of its own; imported inside functions itself
         return
     assert not [one for one in _imports(path) if one.package in HEAVY and one.at_top]
 
@@ -232,7 +245,22 @@ def test_help_loads_nothing_heavy() -> None:
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     loaded = set(json.loads(child.stderr))
     assert "click" in loaded
-    assert not loaded & {*HEAVY, "numpy", "pydantic", "yaml", "rich", "sqlite3", "cc3d", "PIL", "starlette", "jinja2"}
+    assert not loaded & {*HEAVY, "numpy", "pydantic", "yaml", "rich", "sqlite3", "PIL", "starlette", "jinja2"}
+
+
+def test_the_screen_knows_every_report_of_an_operation_by_its_name() -> None:
+    def snake(name: str) -> str:
+        return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
+
+    reports = {
+        returned.id
+        for name in LEVELS[9]
+        for function in _functions(_tree(PACKAGE / f"{name}.py"))
+        if isinstance(returned := function.returns, ast.Name) and returned.id.endswith("Report")
+        if function.name in (name, "to_coco", "from_coco")
+    }
+    assert len(reports) > 10
+    assert not {snake(name) for name in reports} - {one.name for one in _functions(_tree(PACKAGE / "console.py"))}
 
 
 def test_help_answers_at_once() -> None:

@@ -61,9 +61,8 @@ def test_no_masks_are_no_text_no_counts_and_an_empty_map() -> None:
 @given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 12)), elements=st.sampled_from([0, 1, 2, 255])))
 def test_the_masks_of_a_label_map_give_it_back(label_map: LabelMap) -> None:
     masks = coco_masks(label_map)
-    counts, stops = unpack_coco_counts([mask.counts for mask in masks], masks)
-    classes = np.array([mask.class_index for mask in masks], np.uint8)
-    painted = paint_coco_counts(counts, stops, classes, label_map.shape, fill=9, where=masks)
+    counts, stops = unpack_coco_counts(masks.counts, masks.counts)
+    painted = paint_coco_counts(counts, stops, masks.regions.class_of, label_map.shape, fill=9, where=masks.counts)
     assert np.array_equal(painted.label_map, label_map)
     assert painted.label_map.flags.c_contiguous
     assert (painted.empty_count, painted.overlap_px) == (0, 0)

@@ -16,12 +16,13 @@ from PIL import Image
 from annoloop.classes import class_table
 from annoloop.config import DataConfig
 from annoloop.convert import from_coco, to_coco
-from annoloop.dataset import list_samples, read_label_map
+from annoloop.dataset import decode_label_map, list_samples, read_label_map
 from annoloop.errors import ConfigError, DataError
 from annoloop.images import IndexImage, encode_index_png, read_index_png, write_atomic
 from annoloop.made_data import COLORS, NAMES, MadeData
+from annoloop.masks import LabelMap
 from annoloop.project import Project
-from annoloop.workers import FEW, processes
+from annoloop.workers import processes
 
 CLASSES = class_table(["road", "car"], ["#101010", "#ff0000"])
 MADE_CLASSES = class_table(NAMES, COLORS, background="background")
@@ -52,9 +53,38 @@ def test_made_masks_come_back_byte_by_byte(made: MadeData, tmp_path: Path) -> No
         assert (tmp_path / "masks" / f"{sample.id}.png").read_bytes() == sample.mask.read_bytes()
 
 
+def test_a_second_run_decodes_only_masks_that_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(5):
+        _write(tmp_path, str(number), rng.integers(0, 2, (8, 9), np.uint8))
+    data, out = _data(tmp_path), tmp_path / "coco.json"
+    assert to_coco(list_samples(data).samples, data, CLASSES, out).kept == 0
+    first = out.read_bytes()
+    assert to_coco(list_samples(data).samples, data, CLASSES, out).kept == 5
+    assert out.read_bytes() == first
+
+    _write(tmp_path, "1", np.zeros((8, 9), np.uint8))
+    _write(tmp_path, "3", rng.integers(0, 2, (4, 5), np.uint8))
+    _write(tmp_path, "0a", rng.integers(0, 2, (8, 9), np.uint8))
+    (tmp_path / "ann_dir" / "train" / "4.png").unlink()
+    decoded: list[str] = []
+
+    def decode(stored: bytes, data: DataConfig, where: object) -> LabelMap:
+        decoded.append(Path(str(where)).stem)
+        return decode_label_map(stored, data, where)
+
+    monkeypatch.setattr("annoloop.convert.decode_label_map", decode)
+    assert to_coco(list_samples(data).samples, data, CLASSES, out).kept == 2
+    assert decoded == ["0a", "1", "3"]
+    again = out.read_bytes()
+    to_coco(list_samples(data).samples, data, CLASSES, tmp_path / "anew.json")
+    assert again == (tmp_path / "anew.json").read_bytes()
+
+
+@pytest.mark.usefixtures("spread_early")
 def test_several_processes_write_the_same_file_as_one_and_name_a_broken_mask(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    for number in range(FEW + 6):
+    for number in range(70):
         _write(tmp_path, f"{number:03d}", rng.integers(0, 2, (8, 9), np.uint8))
     data = _data(tmp_path)
     samples = list_samples(data).samples
@@ -65,7 +95,7 @@ def test_several_processes_write_the_same_file_as_one_and_name_a_broken_mask(tmp
     for workers in (1, 2):
         with processes(workers):
             read = from_coco(tmp_path / "1.json", tmp_path / f"masks{workers}", data)
-        assert read.written == FEW + 6
+        assert read.written == 70
         for sample in samples:
             assert sample.mask is not None
             back = tmp_path / f"masks{workers}" / f"{sample.id}.png"

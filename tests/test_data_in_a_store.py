@@ -33,7 +33,7 @@ from annoloop.scoring import score
 from annoloop.status import status
 from annoloop.storage import RemotePath
 from annoloop.undo import undo
-from annoloop.workers import FEW, processes
+from annoloop.workers import processes
 
 COUNTS = {"train": 6, "val": 3, "test": 2}
 
@@ -100,6 +100,8 @@ def test_masks_become_the_same_coco_file_and_come_back_into_the_store(
     for project, file in ((here, tmp_path / "coco.json"), (there, out)):
         to_coco(project.samples(), project.config.data, project.classes, file)
     assert out.read_bytes() == (tmp_path / "coco.json").read_bytes()
+    again = to_coco(there.samples(), there.config.data, there.classes, out)
+    assert (again.kept, out.read_bytes()) == (11, (tmp_path / "coco.json").read_bytes())
     masks = RemotePath(f"{store.url}/masks")
     images = there.config.data.root / "img_dir"
     assert from_coco(out, masks, there.config.data, there.classes, images_dir=images).written == 11
@@ -112,9 +114,10 @@ def test_masks_become_the_same_coco_file_and_come_back_into_the_store(
     assert remove(target)
 
 
+@pytest.mark.usefixtures("spread_early")
 def test_several_processes_read_and_write_a_store_as_one_does(tmp_path: Path, store: Store) -> None:
     for name in ("here", "there"):
-        make_project(tmp_path / name, "http://127.0.0.1:9", name="many", counts={"train": FEW + 3}, size_hw=(32, 40))
+        make_project(tmp_path / name, "http://127.0.0.1:9", name="many", counts={"train": 12}, size_hw=(32, 40))
     store.move_data(tmp_path / "there")
     with Project(tmp_path / "here" / FILE_NAME) as here, Project(tmp_path / "there" / FILE_NAME) as there:
         with processes(2):
@@ -125,9 +128,9 @@ def test_several_processes_read_and_write_a_store_as_one_does(tmp_path: Path, st
         assert contents(RemotePath(f"{store.url}/masks")) == contents(here.config.data.root / "ann_dir")
         image = next(iter(here.samples())).mask
         assert isinstance(image, Path)
-        broken = there.mask_path("train/0050")
+        broken = there.mask_path("train/0007")
         write_atomic(broken, image.read_bytes()[:40])
-        with processes(2), pytest.raises(DataError, match=r"s3://.*0050\.png: cannot be read"):
+        with processes(2), pytest.raises(DataError, match=r"s3://.*0007\.png: cannot be read"):
             to_coco(there.samples(), there.config.data, there.classes, tmp_path / "no.json")
 
 

@@ -14,7 +14,6 @@ from annoloop.errors import DataError
 from annoloop.examination import examine, no_tally
 from annoloop.images import IndexImage, encode_index_png
 from annoloop.metrics import Confusion, confusion
-from annoloop.workers import FEW
 
 CLASSES = class_table(["background", "disc", "ring"], background="background")
 
@@ -31,7 +30,8 @@ def case(folder: Path, number: int, judged: bool = False) -> tuple[Case, list[np
     return Case(f"val/{number}", files, 0.5, counts, corrected=False), arrays
 
 
-@pytest.mark.parametrize("count", [3, FEW])
+@pytest.mark.usefixtures("spread_early")
+@pytest.mark.parametrize("count", [2, 30])
 def test_files_say_what_their_arrays_say_and_add_up(tmp_path: Path, count: int) -> None:
     made = [case(tmp_path, number) for number in range(count)]
     found = diagnose([one for one, _ in made], DataConfig(root=tmp_path, splits={"val": "val"}), CLASSES)

@@ -15,6 +15,7 @@ from scipy import ndimage
 from annoloop import masks
 from annoloop.errors import DataError
 from annoloop.masks import (
+    Division,
     LabelMap,
     Region,
     check_label_map,
@@ -76,7 +77,7 @@ def test_components_are_the_regions_without_cutting_them_out(label_map: LabelMap
     found = components(label_map)
     numbered = {
         (int(found.class_of[n]), int(found.sizes_px[n]), tuple(found.boxes_ltrb[n].tolist()))
-        for n in range(1, found.class_of.size)
+        for n in range(found.class_of.size)
     }
     assert numbered == {(r.class_index, r.area_px, r.box_ltrb) for r in regions(label_map)}
     assert np.array_equal(found.class_of[found.numbers], label_map)
@@ -116,16 +117,32 @@ def test_a_map_is_divided_alike_along_rows_and_along_columns(
 ) -> None:
     by_rows = divide(label_map, skip=skip, min_region_px=min_region_px)
     by_columns = divide(label_map, along="columns", skip=skip, min_region_px=min_region_px)
-    for name in ("class_of", "sizes_px", "parts"):
+    for name in ("class_of", "sizes_px", "boxes_ltrb", "parts"):
         assert np.array_equal(getattr(by_rows, name), getattr(by_columns, name))
-    assert np.array_equal(by_rows.boxes_ltrb[1:], by_columns.boxes_ltrb[1:])
-    owners = by_rows.runs.owners.repeat(by_rows.runs.lengths).reshape(label_map.shape)
-    turned = by_columns.runs.owners.repeat(by_columns.runs.lengths).reshape(label_map.T.shape)
-    assert np.array_equal(owners, turned.T)
-    assert np.array_equal(np.where(np.isin(label_map, skip), 0, label_map), by_rows.class_of[owners])
-    assert by_rows.parts[1:].tolist() == [
-        _components(owners == number)[1] for number in range(1, by_rows.class_of.size)
-    ]
+    owners = _owner_map(by_rows, label_map.shape)
+    assert np.array_equal(owners, _owner_map(by_columns, label_map.T.shape).T)
+    assert np.array_equal(owners == -1, np.isin(label_map, skip))
+    assert np.array_equal(by_rows.class_of[owners[owners >= 0]], label_map[owners >= 0])
+    assert by_rows.parts.tolist() == [_components(owners == number)[1] for number in range(by_rows.class_of.size)]
+
+
+def _owner_map(found: Division, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """Which region each pixel is of, -1 for none; lines first."""
+    owners = np.full(shape, -1)
+    for (line, start, end, value), owner in zip(found.runs.tolist(), found.owners.tolist(), strict=True):
+        assert (owners[line, start:end] == -1).all()
+        assert value == found.class_of[owner]
+        owners[line, start:end] = owner
+    return owners
+
+
+@given(all_maps, st.sampled_from([0, 2, 5]))
+def test_a_map_of_two_bytes_is_divided_like_one_of_one(label_map: LabelMap, min_region_px: int) -> None:
+    narrow = divide(label_map, skip=(1,), min_region_px=min_region_px)
+    wide = divide(label_map.astype(np.uint16) * 257, skip=(257,), min_region_px=min_region_px)
+    assert np.array_equal(wide.class_of, narrow.class_of.astype(np.uint16) * 257)
+    for name in ("owners", "sizes_px", "boxes_ltrb", "parts"):
+        assert np.array_equal(getattr(wide, name), getattr(narrow, name))
 
 
 @given(label_maps)

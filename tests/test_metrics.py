@@ -84,6 +84,21 @@ def test_runs_and_noise_are_counted_like_single_pixels(
     assert np.array_equal(confusion(truth, prediction, count, IGNORE), expected)
 
 
+@pytest.mark.parametrize("ignore", [IGNORE, 65535])
+@pytest.mark.parametrize("prediction_type", [np.uint8, np.uint16])
+def test_more_classes_than_a_byte_holds_are_counted(ignore: int, prediction_type: type[np.unsignedinteger]) -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.choice(np.array([0, 7, 300, 999, ignore], np.uint16), (41, 53))
+    prediction = rng.choice(np.array([0, 7, 200], prediction_type), (41, 53))
+    counts = confusion(truth, prediction, 1000, ignore)
+    for t in (0, 7, 300, 999):
+        for p in (0, 7, 200):
+            assert counts[t, p] == np.count_nonzero((truth == t) & (prediction == p))
+    assert counts.sum() == np.count_nonzero(truth != ignore)
+    with pytest.raises(DataError, match="truth holds index 999, the classes end at 998"):
+        confusion(truth, prediction, 999, ignore)
+
+
 def test_nothing_is_counted_in_nothing() -> None:
     empty = np.zeros((0, 5), np.uint8)
     assert confusion(empty, empty, 2, IGNORE).sum() == 0

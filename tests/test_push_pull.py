@@ -32,7 +32,6 @@ from annoloop.pull import pull
 from annoloop.push import push
 from annoloop.status import status
 from annoloop.undo import undo
-from annoloop.workers import FEW_HEAVY
 
 
 def test_pushed_labels_that_nobody_touches_come_back_byte_for_byte(loop: Loop) -> None:
@@ -64,16 +63,17 @@ def test_corrected_predictions_become_the_true_masks_and_undo_brings_the_old_one
     assert set(loop.pull(pushed.task).written) == set(report.written), "what was undone can be pulled again"
 
 
-def test_a_task_large_enough_for_all_cores_comes_back_as_the_true_masks(tmp_path: Path, sandbox: Server) -> None:
-    counts = {"train": FEW_HEAVY + 2, "val": 1}
+@pytest.mark.usefixtures("spread_early")
+def test_a_task_that_takes_all_cores_comes_back_as_the_true_masks(tmp_path: Path, sandbox: Server) -> None:
+    counts = {"train": 18, "val": 1}
     made = make_project(tmp_path, sandbox.url, name=f"test-{uuid4().hex[:8]}", counts=counts)
     with opened(tmp_path, sandbox) as (project, cvat):
         add_model(project, made.truth)
         large = Loop(tmp_path, made.truth, sandbox, project, cvat)
-        pushed = large.push(worst=FEW_HEAVY + 2, segment_size=0)
+        pushed = large.push(worst=18, segment_size=0)
         annotate(project, cvat, pushed.task, made.truth)
         report = large.pull(pushed.task)
-        assert len(report.changed) == FEW_HEAVY + 2
+        assert len(report.changed) == 18
         for sample_id in report.changed:
             assert np.array_equal(large.label_map(sample_id), large.true_map(sample_id))
 

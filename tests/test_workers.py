@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import click
@@ -13,7 +14,9 @@ from click.testing import CliRunner
 from annoloop.errors import AnnoloopError, DataError
 from annoloop.launch import usable_cores
 from annoloop.options import on_all_cores
-from annoloop.workers import FEW, processes, spread
+from annoloop.workers import processes, spread
+
+early = pytest.mark.usefixtures("spread_early")
 
 
 def square_and_pid(number: int) -> tuple[int, int]:
@@ -32,6 +35,7 @@ def die_at_100(number: int) -> int:
     return number
 
 
+@early
 def test_results_come_in_the_order_of_the_items_from_other_processes() -> None:
     with processes(2):
         results = list(spread(square_and_pid, range(500)))
@@ -39,12 +43,47 @@ def test_results_come_in_the_order_of_the_items_from_other_processes() -> None:
     assert len({pid for _, pid in results} - {os.getpid()}) == 2
 
 
-@pytest.mark.parametrize(("count", "workers"), [(FEW - 1, 2), (500, 1), (0, None)])
-def test_few_items_and_a_single_worker_stay_in_this_process(count: int, workers: int | None) -> None:
-    with processes(workers):
-        assert [pid for _, pid in spread(square_and_pid, range(count))] == [os.getpid()] * count
+def slow_pid(_: int) -> int:
+    time.sleep(0.06)
+    return os.getpid()
 
 
+def test_what_is_soon_done_stays_in_this_process() -> None:
+    with processes(2):
+        assert {pid for _, pid in spread(square_and_pid, range(5000))} == {os.getpid()}
+        assert list(spread(slow_pid, range(3))) == [os.getpid()] * 3
+        assert list(spread(slow_pid, range(0))) == []
+
+
+def test_what_takes_long_goes_to_other_processes_once_that_is_known() -> None:
+    with processes(2):
+        pids = list(spread(slow_pid, range(60)))
+    here = pids.count(os.getpid())
+    assert 2 < here < 10
+    assert pids[:here] == [os.getpid()] * here
+    assert len(set(pids)) == 3
+
+
+def test_the_time_of_the_first_item_says_nothing_of_the_others() -> None:
+    loaded: list[int] = []
+
+    def load_once(number: int) -> int:
+        if not loaded:
+            time.sleep(0.2)
+            loaded.append(number)
+        return os.getpid()
+
+    with processes(2):
+        assert set(spread(load_once, range(1000))) == {os.getpid()}
+
+
+@early
+def test_a_single_worker_is_this_process() -> None:
+    with processes(1):
+        assert {pid for _, pid in spread(square_and_pid, range(500))} == {os.getpid()}
+
+
+@early
 @pytest.mark.parametrize(("option", "alone"), [(("--workers", "1"), True), (("--workers", "2"), False)])
 def test_the_option_bounds_the_processes_of_its_command_only(option: tuple[str, str], alone: bool) -> None:
     @click.command()
@@ -57,11 +96,7 @@ def test_the_option_bounds_the_processes_of_its_command_only(option: tuple[str, 
     assert CliRunner().invoke(command).output == f"{usable_cores() == 1}\n"
 
 
-def test_fewer_items_are_enough_where_each_takes_long() -> None:
-    with processes(2):
-        assert len({pid for _, pid in spread(square_and_pid, range(8), few=8)} - {os.getpid()}) >= 1
-
-
+@early
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_exception_comes_back_whole_after_the_results_before_it(workers: int) -> None:
     results = spread(fail_at_100, range(500))
@@ -69,11 +104,13 @@ def test_an_exception_comes_back_whole_after_the_results_before_it(workers: int)
         assert [next(results) for _ in range(500)]
 
 
+@early
 def test_a_killed_process_is_an_error_that_says_so() -> None:
     with processes(2), pytest.raises(AnnoloopError, match="a worker process was killed"):
         list(spread(die_at_100, range(500)))
 
 
+@early
 def test_what_is_not_taken_is_not_computed_far_ahead(tmp_path: Path) -> None:
     results = spread(_leave_a_trace, [tmp_path / str(n) for n in range(2000)])
     with processes(2):
