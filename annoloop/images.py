@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from annoloop.errors import ColourMaskError, DataError
+from annoloop.errors import ColourMaskError, DataError, StoreError
 from annoloop.storage import Location, RemotePath
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
@@ -300,7 +300,7 @@ def _opened(path: Location) -> Image.Image:
 def _size_hw_in_store(path: RemotePath) -> tuple[int, int]:
     """Of a JPEG only the first bytes come over the line, unless its header is longer."""
     if path.name.lower().endswith(_JPEG_SUFFIXES):
-        with suppress(DataError, FileNotFoundError):  # which the whole file will tell
+        with suppress(DataError, FileNotFoundError, StoreError):  # which the whole file will tell; or it is empty
             return _encoded_size_hw(path.read_bytes(first=_HEADER_BYTES), path)
     return _encoded_size_hw(read_bytes(path), path)
 

@@ -117,6 +117,10 @@ def test_sizes_in_a_store_are_those_on_disk(
         expected = {"plain": ["206", "200"], "long-header": ["206", "200", "200"]}
         wanted = expected["long-header" if comment_bytes else "plain"] if name == "a.jpg" else ["200", "200"]
         assert replies == wanted, "of a JPEG only the beginning is read"
+    empty = RemotePath(f"{store.url}/empty.jpg")
+    write_atomic(empty, b"")
+    with pytest.raises(DataError, match=r"empty\.jpg: cannot be read"):
+        image_size_hw(empty)
     with pytest.raises(DataError, match=r"none\.jpg: file is missing"):
         image_size_hw(RemotePath(f"{store.url}/none.jpg"))
 
