@@ -24,6 +24,7 @@ from annoloop.masks import LabelMap
 from annoloop.progress import Track, silent
 from annoloop.project import Project
 from annoloop.schema import ImageRow
+from annoloop.storage import Location
 from annoloop.workers import spread
 
 Pairs = Sequence[tuple[Sample, ImageRow]]
@@ -34,7 +35,7 @@ class _Drawing:
     """A file to draw from a mask, a prediction, or both."""
 
     target: Path
-    mask: Path | None = None
+    mask: Location | None = None
     prediction: Path | None = None
 
 
@@ -57,7 +58,7 @@ def shows_files(project: Project) -> bool:
     return project.classes.background_index == 0 and not project.config.data.reduce_zero_label
 
 
-def truths(project: Project, pairs: Pairs, track: Track = silent) -> dict[str, Path]:
+def truths(project: Project, pairs: Pairs, track: Track = silent) -> Mapping[str, Location]:
     """The file to show of every sample that has a mask, by its id.
 
     Raises:

@@ -22,6 +22,7 @@ from annoloop.label_quality import Belief, Reading, belief, certainty
 from annoloop.progress import Track, silent
 from annoloop.project import Project
 from annoloop.schema import BeliefRow, ImageRow
+from annoloop.storage import Location
 from annoloop.workers import spread
 
 _AT_ONCE = 500
@@ -35,7 +36,7 @@ class _Question:
     image_sha256: str
     mask_sha256: str
     out_of_fold: bool
-    mask: Path | None
+    mask: Location | None
     index_png: Path
     confidence_png: Path
 

@@ -97,7 +97,7 @@ def refresh(project: Project, track: Track = silent) -> BrowseReport:
         ConfigError: there is no MongoDB.
         DataError: a file cannot be read.
     """
-    looked = _look(project, track)
+    looked = _on_disk(project, _look(project, track), track)
     entries = _for_app(project, looked, _entries(project, looked, track), track)
     _take_over_marks(project)
     marks = project.ledger.marks()
@@ -129,6 +129,13 @@ def _look(project: Project, track: Track) -> _Looked:
         return _Looked(pairs, None, ())
     predicted = [pair for pair in pairs if project.prediction_paths(run.id, pair[1].image_sha256)[0].is_file()]
     return _Looked(pairs, run, predicted)
+
+
+def _on_disk(project: Project, looked: _Looked, track: Track) -> _Looked:
+    """The same with local files, which is all that the App can show."""
+    here = {sample.id: sample for sample in project.on_disk([sample for sample, _ in looked.pairs], track)}
+    pairs, predicted = ([(here[sample.id], row) for sample, row in some] for some in (looked.pairs, looked.predicted))
+    return replace(looked, pairs=pairs, predicted=predicted)
 
 
 def _entries(project: Project, looked: _Looked, track: Track) -> list[Entry]:

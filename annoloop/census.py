@@ -2,7 +2,7 @@
 
 For those who count and need no names.  The fact to know: the mtime of a folder moves when a name in it comes or
 goes, so a folder costs one look, however many files are in it; a name that is a link says nothing of its file, and
-folders with links are listed every time.
+folders with links are listed every time, as are those in a store.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from annoloop.config import DataConfig
 from annoloop.dataset import count_samples, sources
 from annoloop.project import Project
 from annoloop.schema import Census
+from annoloop.storage import Location, RemotePath
 
 _SETTLED_S = 2
 """A folder that changed so lately may change again without its mtime: file systems count in steps of up to this."""
@@ -50,8 +51,10 @@ def _key(data: DataConfig, place: str) -> str:
     return json.dumps([str(data.root), *names])
 
 
-def _stamps(paths: Iterable[Path]) -> dict[str, str] | None:
+def _stamps(paths: Sequence[Location]) -> dict[str, str] | None:
     """The stamps of folders with all below them, and of files; None if they do not tell what is there."""
+    if any(isinstance(path, RemotePath) for path in paths):
+        return None  # a store has no folders, let alone their mtimes
     found: dict[str, str] = {}
     latest_ns = time.time_ns() - _SETTLED_S * 10**9
     waiting = [str(path) for path in paths]

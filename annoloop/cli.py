@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,7 +18,9 @@ from annoloop.cli_cvat import login_command, pull_command, push_command, sandbox
 from annoloop.errors import AnnoloopError, Interrupted
 from annoloop.options import (
     FILE,
+    FILE_OR_URL,
     FOLDER,
+    FOLDER_OR_URL,
     common,
     example,
     listed,
@@ -27,6 +29,9 @@ from annoloop.options import (
     open_screen,
     opened_project,
 )
+
+if TYPE_CHECKING:
+    from annoloop.storage import Location
 
 EXIT_USAGE, EXIT_BUG = 2, 70
 
@@ -78,14 +83,14 @@ def commands() -> None:
 
 
 @commands.command("init", epilog=example("annoloop init data/steel --classes background,scratch,patch"))
-@click.argument("data_root", type=FOLDER)
+@click.argument("data_root", type=FOLDER_OR_URL)
 @click.option("--classes", default="", help="Class names in index order, comma separated.")
 @click.option("--palette", default="", help="Colours in the same order: #000000,#e6194b,…")
 @click.option("--background", help="Class of pixels that no shape covers.")
 @click.option("--force", is_flag=True, help="Replace an annoloop.yaml that is there.")
 @common
 def init_command(
-    data_root: Path, classes: str, palette: str, background: str | None, force: bool, **options: Any
+    data_root: Location, classes: str, palette: str, background: str | None, force: bool, **options: Any
 ) -> None:
     """Look at the mmseg folder DATA_ROOT and write annoloop.yaml."""
     from annoloop.init import init
@@ -142,11 +147,11 @@ def convert_group() -> None:
 
 @convert_group.command("to-coco", epilog=example("annoloop convert to-coco --split val --out val.json"))
 @click.option("--split", "splits", multiple=True, help="Split to convert; may be repeated; default: all.")
-@click.option("--out", type=FILE, required=True, help="The JSON file to write.")
+@click.option("--out", type=FILE_OR_URL, required=True, help="The JSON file to write.")
 @click.option("--min-region-px", default=0, show_default=True, help="Smaller specks of a class share one annotation.")
 @on_all_cores
 @common
-def to_coco_command(splits: tuple[str, ...], out: Path, min_region_px: int, **options: Any) -> None:
+def to_coco_command(splits: tuple[str, ...], out: Location, min_region_px: int, **options: Any) -> None:
     """Write masks as COCO instances JSON, one RLE annotation per region."""
     from annoloop.convert import to_coco
 
@@ -165,20 +170,22 @@ def to_coco_command(splits: tuple[str, ...], out: Path, min_region_px: int, **op
 
 
 @convert_group.command("from-coco", epilog=example("annoloop convert from-coco val.json --out masks"))
-@click.argument("file", type=FILE)
-@click.option("--out", type=FOLDER, required=True, help="Folder for the masks; nothing in it is overwritten.")
-@click.option("--images", type=FOLDER, help="Folder of the images, to report missing ones.")
+@click.argument("file", type=FILE_OR_URL)
+@click.option("--out", type=FOLDER_OR_URL, required=True, help="Folder for the masks; nothing in it is overwritten.")
+@click.option("--images", type=FOLDER_OR_URL, help="Folder of the images, to report missing ones.")
 @click.option("--own-classes", is_flag=True, help="Use the file's classes instead of the project's.")
 @on_all_cores
 @common
-def from_coco_command(file: Path, out: Path, images: Path | None, own_classes: bool, **options: Any) -> None:
+def from_coco_command(
+    file: Location, out: Location, images: Location | None, own_classes: bool, **options: Any
+) -> None:
     """Paint the annotations of a COCO file as index PNGs."""
     from annoloop.convert import from_coco
 
     screen = open_screen(options)
     if own_classes:
-        folder = next(above for above in out.absolute().parents if above.is_dir())
-        with on_cluster(options, screen, folder):
+        shared = next(above for above in out.absolute().parents if above.is_dir()) if isinstance(out, Path) else None
+        with on_cluster(options, screen, shared):
             screen.result(from_coco(file, out, images_dir=images, track=screen.track))
         return
     with opened_project(options, screen) as project:

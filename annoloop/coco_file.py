@@ -20,6 +20,7 @@ from typing import IO, Any
 from annoloop import coco
 from annoloop.classes import ClassTable
 from annoloop.images import open_atomic
+from annoloop.storage import Location
 
 _KEPT_IN_MEMORY = 1 << 24
 _BLOCK = 1 << 16
@@ -65,15 +66,16 @@ class CocoWriter:
 
 
 @contextmanager
-def coco_writer(out: Path, classes: ClassTable, how: Mapping[str, object] | None = None) -> Iterator[CocoWriter]:
+def coco_writer(out: Location, classes: ClassTable, how: Mapping[str, object] | None = None) -> Iterator[CocoWriter]:
     """Write the file whole or, if anything is raised, not at all; ``how`` is all that the annotations depend on else.
 
     Raises:
         DataError: disk full, no permission.
     """
+    beside = str(out.parent) if isinstance(out, Path) else None
     with (
         open_atomic(out) as stream,
-        tempfile.SpooledTemporaryFile(max_size=_KEPT_IN_MEMORY, dir=str(out.parent)) as images,
+        tempfile.SpooledTemporaryFile(max_size=_KEPT_IN_MEMORY, dir=beside) as images,
     ):
         writer = CocoWriter(stream, images)
         writer.write(_begin(classes, how))

@@ -12,17 +12,39 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from annoloop.classes import MAX_CLASSES, ClassTable, class_table
 from annoloop.durations import seconds_of
 from annoloop.errors import AnnoloopError, ConfigError
+from annoloop.storage import Location, RemotePath, location
 
 FILE_NAME = "annoloop.yaml"
 
 SECRET_KEYS = ("token", "password", "access_token", "username", "secret")
 
 Suffix = Annotated[str, Field(min_length=2)]
+
+
+def _place(given: object) -> Location:
+    if not isinstance(given, str | Path | RemotePath):
+        raise ValueError("must be a path, or the URL of a folder in a store")
+    try:
+        return location(os.path.expandvars(given) if isinstance(given, str) else given)
+    except ConfigError as error:
+        raise ValueError(f"{error.message}; {error.hint}") from None
+
+
+Root = Annotated[Location, PlainValidator(_place), PlainSerializer(str)]
 
 
 class _Section(BaseModel):
@@ -32,7 +54,7 @@ class _Section(BaseModel):
 class DataConfig(_Section):
     """Where images and masks lie; a split is a folder below both, or a ``.txt`` list of stems."""
 
-    root: Path
+    root: Root
     image_dir: str = "img_dir"
     mask_dir: str = "ann_dir"
     image_suffix: Suffix = ".jpg"
@@ -163,7 +185,7 @@ def find(start: Path) -> Path:
 
 
 def load(path: Path) -> Config:
-    """Read annoloop.yaml; ``data.root`` comes back absolute, relative ones being beside the file.
+    """Read annoloop.yaml; ``data.root`` comes back absolute, relative paths being beside the file.
 
     Raises:
         ConfigError: not readable, not YAML, or faults in it: all of them at once.
@@ -181,8 +203,10 @@ def load(path: Path) -> Config:
         config = Config.model_validate(raw)
     except ValidationError as error:
         raise ConfigError(_all_faults(error), where=path) from None
-    root = Path(os.path.expandvars(config.data.root)).expanduser()
-    data = config.data.model_copy(update={"root": (path.parent / root).resolve()})
+    root = config.data.root
+    if isinstance(root, Path):
+        root = (path.parent / root.expanduser()).resolve()
+    data = config.data.model_copy(update={"root": root})
     ca_file = config.cvat.ca_file and path.parent / config.cvat.ca_file.expanduser()
     cvat = config.cvat.model_copy(update={"ca_file": ca_file})
     return config.model_copy(update={"data": data, "cvat": cvat})
@@ -201,7 +225,7 @@ def render(config: Config) -> str:
 project: {_scalar(config.project)}
 
 data:
-  root: {_scalar(str(data.root))}
+  root: {_scalar(str(data.root))}  # or a URL in an object store: s3://bucket/steel
   image_dir: {_scalar(data.image_dir)}
   mask_dir: {_scalar(data.mask_dir)}
   image_suffix: {_scalar(data.image_suffix)}

@@ -17,6 +17,8 @@ from annoloop.coco_file import Written, coco_writer, kept_texts, written_before
 from annoloop.config import DataConfig
 from annoloop.dataset import Sample, check_label_map, decode_label_map, to_stored
 from annoloop.errors import DataError
+from annoloop.fetching import on_disk_meanwhile
+from annoloop.folders import folder
 from annoloop.images import (
     IndexImage,
     encode_index_png,
@@ -27,6 +29,7 @@ from annoloop.images import (
     write_atomic,
 )
 from annoloop.progress import Track, silent
+from annoloop.storage import Location
 from annoloop.workers import spread
 
 
@@ -34,7 +37,7 @@ from annoloop.workers import spread
 class ToCocoReport:
     """What was written; ``annotations`` counts regions, ``kept`` images whose mask was in the file before as it is."""
 
-    file: Path
+    file: Location
     images: int
     kept: int
     annotations: int
@@ -45,7 +48,7 @@ class ToCocoReport:
 class FromCocoReport:
     """What was read; ``notes`` says what was ambiguous or missing, image by image."""
 
-    folder: Path
+    folder: Location
     images: int
     annotations: int
     written: int
@@ -58,7 +61,7 @@ def to_coco(
     samples: Iterable[Sample],
     data: DataConfig,
     classes: ClassTable,
-    out: Path,
+    out: Location,
     *,
     min_region_px: int = 0,
     track: Track = silent,
@@ -75,25 +78,27 @@ def to_coco(
     if not labelled:
         raise DataError("no image with a mask to convert", where=data.root)
     how = {"min_region_px": min_region_px, "reduce_zero_label": data.reduce_zero_label}
-    before, kept = written_before(out, classes, how), 0
     names = [f"{sample.id}{data.image_suffix}" for sample in labelled]
-    items = [(sample, before.get(name)) for sample, name in zip(labelled, names, strict=True)]
-    encode = partial(_encode, data=data, classes=classes, min_region_px=min_region_px, out=out)
-    encoded = track(spread(encode, items), "converting masks", len(items))
-    with coco_writer(out, classes, how) as file:
-        for name, one in zip(names, encoded, strict=True):
-            file.add(name, one.size_hw, one.annotations, mask_sha256=one.mask_sha256)
-            kept += one.is_kept
+    kept = 0
+    with on_disk_meanwhile(out) as earlier:
+        before = written_before(earlier, classes, how)
+        items = [(sample, before.get(name)) for sample, name in zip(labelled, names, strict=True)]
+        encode = partial(_encode, data=data, classes=classes, min_region_px=min_region_px, earlier=earlier)
+        encoded = track(spread(encode, items), "converting masks", len(items))
+        with coco_writer(out, classes, how) as file:
+            for name, one in zip(names, encoded, strict=True):
+                file.add(name, one.size_hw, one.annotations, mask_sha256=one.mask_sha256)
+                kept += one.is_kept
     return ToCocoReport(out, file.image_count, kept, file.annotation_count, _without_mask(listed))
 
 
 def from_coco(
-    file: Path,
-    out: Path,
+    file: Location,
+    out: Location,
     data: DataConfig | None = None,
     classes: ClassTable | None = None,
     *,
-    images_dir: Path | None = None,
+    images_dir: Location | None = None,
     track: Track = silent,
 ) -> FromCocoReport:
     """Write one index PNG per image of a COCO file below ``out``; classes default to the file's own.
@@ -133,14 +138,14 @@ class _Encoded:
 
 
 def _encode(
-    item: tuple[Sample, Written | None], data: DataConfig, classes: ClassTable, min_region_px: int, out: Path
+    item: tuple[Sample, Written | None], data: DataConfig, classes: ClassTable, min_region_px: int, earlier: Path
 ) -> _Encoded:
     sample, before = item
     assert sample.mask is not None
     stored, size_hw = read_bytes(sample.mask), image_size_hw(sample.image)
     digest = sha256(stored)
     if before is not None and (before.mask_sha256, before.size_hw) == (digest, size_hw):
-        return _Encoded(digest, size_hw, kept_texts(out, before), is_kept=True)
+        return _Encoded(digest, size_hw, kept_texts(earlier, before), is_kept=True)
     label_map = decode_label_map(stored, data, sample.mask)
     check_label_map(label_map, size_hw, classes, sample.mask)
     texts = coco.annotation_texts(label_map, classes, min_region_px=min_region_px)
@@ -154,11 +159,11 @@ class _Painted:
 
 
 def _paint(
-    item: tuple[coco.CocoImage, Path],
+    item: tuple[coco.CocoImage, Location],
     data: DataConfig | None,
     classes: ClassTable,
     index_of: Mapping[int, int],
-    where: Path,
+    where: Location,
 ) -> _Painted:
     image, target = item
     read = coco.read_label_map(image, classes, index_of, where)
@@ -169,7 +174,7 @@ def _without_mask(samples: Iterable[Sample]) -> tuple[str, ...]:
     return tuple(sample.id for sample in samples if sample.mask is None)
 
 
-def _load(file: Path) -> dict[str, Any]:
+def _load(file: Location) -> dict[str, Any]:
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -181,13 +186,14 @@ def _load(file: Path) -> dict[str, Any]:
     return document
 
 
-def _missing_images(images: Iterable[coco.CocoImage], images_dir: Path | None) -> list[str]:
+def _missing_images(images: Iterable[coco.CocoImage], images_dir: Location | None) -> list[str]:
     if images_dir is None:
         return []
-    return [f"{i.file_name}: no such image in {images_dir}" for i in images if not (images_dir / i.file_name).is_file()]
+    files = folder(images_dir)
+    return [f"{i.file_name}: no such image in {images_dir}" for i in images if not files.has(i.file_name)]
 
 
-def _target(out: Path, file_name: str, data: DataConfig | None, where: Path) -> Path:
+def _target(out: Location, file_name: str, data: DataConfig | None, where: Location) -> Location:
     """Where an image's mask goes; a name that would leave the folder is refused."""
     if not Path(file_name).name:
         raise DataError(f"file_name {file_name!r} names no file", where=where)
@@ -196,12 +202,18 @@ def _target(out: Path, file_name: str, data: DataConfig | None, where: Path) -> 
     if data is not None and file_name.endswith(data.image_suffix):
         stem = file_name.removesuffix(data.image_suffix)
     target = out / f"{stem}{suffix}"
-    if not target.resolve().is_relative_to(out.resolve()):
+    if not _is_below(target, out):
         raise DataError(f"file_name {file_name!r} points outside the folder", where=where)
     return target
 
 
-def _write(target: Path, read: coco.ReadImage, data: DataConfig | None) -> bool:
+def _is_below(target: Location, out: Location) -> bool:
+    if isinstance(target, Path) and isinstance(out, Path):
+        return target.resolve().is_relative_to(out.resolve())
+    return ".." not in str(target).split("/")
+
+
+def _write(target: Location, read: coco.ReadImage, data: DataConfig | None) -> bool:
     """True if the file was written, False if it was there with the same pixels."""
     stored = _stored(read, data)
     if target.exists():

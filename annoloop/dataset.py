@@ -6,21 +6,22 @@ know: with ``reduce_zero_label`` the stored value 0 is ignore and v is class v -
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache
+from pathlib import PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
 
 from annoloop.classes import ClassTable
 from annoloop.config import DataConfig
-from annoloop.errors import AnnoloopError, DataError
+from annoloop.errors import DataError
+from annoloop.folders import Folder, folder, stems
 from annoloop.images import IndexImage, decode_index_png, image_size_hw, read_index_png
 from annoloop.masks import LabelMap
+from annoloop.storage import Location, each
 
 UNLABELLED = "pool"
 
@@ -30,8 +31,8 @@ class Sample:
     """One image: ``id`` is split + relative stem; ``mask`` is None where it has none yet."""
 
     id: str
-    image: Path
-    mask: Path | None
+    image: Location
+    mask: Location | None
     split: str
 
 
@@ -66,17 +67,19 @@ def list_samples(data: DataConfig, *, strays: bool = True) -> Listing:
     """
     samples: list[Sample] = []
     faults: list[Fault] = []
+    opened = cache(folder)  # splits that are lists share their folders
     for split, place in data.splits.items():
-        stems = _stems(data, split, place)
-        if not stems:
+        images, masks = map(opened, _split_folders(data, place))
+        found = _stems(data, split, place, images)
+        if not found:
             faults.append(Fault("empty split", split, f"no {data.image_suffix} image"))
-        folders, has_mask = _split_folders(data, place), _mask_finder(data, place)
-        for stem in stems:
-            sample, fault = _pair(data, split, place, folders, stem, has_mask(stem))
+        has_mask = _mask_finder(data, place, masks)
+        for stem in found:
+            sample, fault = _pair(data, split, place, images, masks, stem, has_mask(stem))
             samples.append(sample)
             faults.extend(fault)
-        if strays:
-            faults.extend(_strays(data, split, place, set(stems)))
+        if strays and not place.endswith(".txt"):
+            faults.extend(_strays(data, split, images, masks, set(found)))
     return Listing(tuple(samples), tuple(faults))
 
 
@@ -86,17 +89,18 @@ def count_samples(data: DataConfig, split: str, place: str) -> tuple[int, int]:
     Raises:
         DataError: its folder or list is missing.
     """
-    stems = _stems(data, split, place)
-    return len(stems), sum(map(_mask_finder(data, place), stems))
+    images, masks = map(folder, _split_folders(data, place))
+    found = _stems(data, split, place, images)
+    return len(found), sum(map(_mask_finder(data, place, masks), found))
 
 
-def sources(data: DataConfig, place: str) -> tuple[Path, Path]:
+def sources(data: DataConfig, place: str) -> tuple[Location, Location]:
     """Where it is written which samples a split has, its folder or its list, and the folder of their masks."""
     images, masks = _split_folders(data, place)
     return (data.root / place if place.endswith(".txt") else images), masks
 
 
-def read_label_map(mask: Path, data: DataConfig) -> LabelMap:
+def read_label_map(mask: Location, data: DataConfig) -> LabelMap:
     """The label map of a mask file.
 
     Raises:
@@ -165,13 +169,17 @@ def out_of_range(unknown: Sequence[tuple[int, int]], classes: ClassTable) -> str
 
 def check_samples(samples: Iterable[Sample], data: DataConfig, classes: ClassTable) -> Iterator[Fault]:
     """Open every image and mask and tell what is wrong with them, one fault per file at most."""
-    for sample in samples:
+
+    def check(sample: Sample) -> Fault | None:
         try:
             size_hw = image_size_hw(sample.image)
             if sample.mask is not None:
                 check_label_map(read_label_map(sample.mask, data), size_hw, classes, sample.mask)
-        except AnnoloopError as error:
-            yield Fault("unusable", error.where or str(sample.image), error.message)
+        except DataError as error:
+            return Fault("unusable", error.where or str(sample.image), error.message)
+        return None
+
+    yield from filter(None, each(data.root, check, samples))
 
 
 _REDUCE: LabelMap = np.roll(np.arange(256, dtype=np.uint8), 1)
@@ -190,84 +198,57 @@ def _unknown_indices(label_map: LabelMap, classes: ClassTable) -> list[tuple[int
     return list(zip(indices.tolist(), counts.tolist(), strict=True))
 
 
-def _stems(data: DataConfig, split: str, place: str) -> list[str]:
+def _stems(data: DataConfig, split: str, place: str, images: Folder) -> list[str]:
     """Relative stems of a split's images, sorted."""
     if place.endswith(".txt"):
         return _listed_stems(data.root / place, split)
-    folder = data.root / data.image_dir / place
-    if not folder.is_dir():
-        raise DataError("no such folder", where=folder, hint=f"see data.splits.{split} in annoloop.yaml")
-    return sorted(_relative_stems(folder, data.image_suffix))
+    if not images.exists():
+        where = data.root / data.image_dir / place
+        raise DataError("no such folder", where=where, hint=f"see data.splits.{split} in annoloop.yaml")
+    return sorted(stems(images, data.image_suffix))
 
 
-def _listed_stems(path: Path, split: str) -> list[str]:
+def _listed_stems(path: Location, split: str) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"the list of split {split!r} cannot be read ({error})", where=path) from error
-    stems = [line.strip() for line in lines if line.strip()]
-    repeated = [stem for stem, count in Counter(stems).items() if count > 1]
+    listed = [line.strip() for line in lines if line.strip()]
+    repeated = [stem for stem, count in Counter(listed).items() if count > 1]
     if repeated:
         raise DataError(f"duplicate stems in the list: {', '.join(repeated[:5])}", where=path)
-    return sorted(stems)
+    return sorted(listed)
 
 
-def _relative_stems(folder: Path, suffix: str) -> Iterator[str]:
-    for below, _, names in os.walk(folder):  # many times faster than rglob, which makes a Path of everything
-        prefix = "" if below == str(folder) else f"{Path(below).relative_to(folder).as_posix()}/"
-        yield from (f"{prefix}{name.removesuffix(suffix)}" for name in names if name.endswith(suffix))
-
-
-def _split_folders(data: DataConfig, place: str) -> tuple[Path, Path]:
+def _split_folders(data: DataConfig, place: str) -> tuple[Location, Location]:
     below = "" if place.endswith(".txt") else place
     return data.root / data.image_dir / below, data.root / data.mask_dir / below
 
 
-def _mask_finder(data: DataConfig, place: str) -> Callable[[str], bool]:
-    """Whether there is a mask for a stem.
-
-    The names of a whole folder are read at once, many times faster than a look at each file; only what is not
-    among them, as in a folder that is a link, is looked for by itself.
-    """
-    _, masks = _split_folders(data, place)
-    found = set() if place.endswith(".txt") else set(_stems_of_files(str(masks), data.mask_suffix))
-    return lambda stem: stem in found or Path(f"{masks}/{stem}{data.mask_suffix}").is_file()
-
-
-def _stems_of_files(folder: str, suffix: str, prefix: str = "") -> Iterator[str]:
-    """Relative stems of the files below a folder that can be opened; of none if there is no such folder."""
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _stems_of_files(entry.path, suffix, f"{prefix}{entry.name}/")
-            elif entry.name.endswith(suffix) and entry.is_file():
-                yield prefix + entry.name.removesuffix(suffix)
+def _mask_finder(data: DataConfig, place: str, masks: Folder) -> Callable[[str], bool]:
+    return masks.finder(data.mask_suffix, few=place.endswith(".txt"))
 
 
 def _pair(
-    data: DataConfig, split: str, place: str, folders: tuple[Path, Path], stem: str, has_mask: bool
+    data: DataConfig, split: str, place: str, images: Folder, masks: Folder, stem: str, has_mask: bool
 ) -> tuple[Sample, list[Fault]]:
-    # Joined as text: for a million files / would take seconds more.
-    image, mask = Path(f"{folders[0]}/{stem}{data.image_suffix}"), Path(f"{folders[1]}/{stem}{data.mask_suffix}")
+    image, mask = images.at(f"{stem}{data.image_suffix}"), masks.at(f"{stem}{data.mask_suffix}")
     faults = []
-    if place.endswith(".txt") and not image.is_file():
+    if place.endswith(".txt") and not images.has(f"{stem}{data.image_suffix}"):
         faults.append(Fault("missing image", str(image), f"listed in {place}, but there is no such file"))
     if not has_mask and split != UNLABELLED:
         faults.append(Fault("missing mask", str(image), f"no mask {mask}"))
     return Sample(f"{split}/{stem}", image, mask if has_mask else None, split), faults
 
 
-def _strays(data: DataConfig, split: str, place: str, stems: set[str]) -> Iterator[Fault]:
+def _strays(data: DataConfig, split: str, images: Folder, masks: Folder, known: set[str]) -> Iterator[Fault]:
     """Masks without an image, and images whose stem appears again under another suffix."""
-    if place.endswith(".txt"):
-        return
-    images, masks = _split_folders(data, place)
-    for stem in sorted(set(_relative_stems(masks, data.mask_suffix)) - stems) if masks.is_dir() else ():
-        yield Fault("mask without image", str(masks / f"{stem}{data.mask_suffix}"), f"no image in split {split}")
+    for stem in sorted(set(stems(masks, data.mask_suffix)) - known):
+        yield Fault("mask without image", str(masks.at(f"{stem}{data.mask_suffix}")), f"no image in split {split}")
     if data.image_dir == data.mask_dir:
         return
-    for path in sorted(images.rglob("*")):
-        if path.is_file() and not path.name.endswith(data.image_suffix):
-            stem = path.relative_to(images).with_suffix("").as_posix()
-            kind = "duplicate stem" if stem in stems else "other suffix"
-            yield Fault(kind, str(path), f"does not end in {data.image_suffix}; not used")
+    others = (name for name in images.names() if not name.endswith(data.image_suffix))
+    for name in sorted(map(PurePosixPath, others)):
+        if images.has(str(name)):
+            kind = "duplicate stem" if str(name.with_suffix("")) in known else "other suffix"
+            yield Fault(kind, str(images.at(str(name))), f"does not end in {data.image_suffix}; not used")

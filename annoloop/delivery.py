@@ -156,7 +156,9 @@ def _usable_task(way: _Delivery, project_id: int) -> int | None:
 
 
 def _upload(way: _Delivery, cvat_id: int) -> None:
-    images = [(frame.name, way.project.image_path(frame.sample_id)) for frame in way.frames]
+    places = [way.project.image_path(frame.sample_id) for frame in way.frames]
+    files = way.project.copies.fetched(places, way.track)
+    images = [(frame.name, file) for frame, file in zip(way.frames, files, strict=True)]
     try:
         size_bytes = sum(path.stat().st_size for _, path in images)
     except OSError as error:

@@ -20,6 +20,7 @@ from annoloop.examination import ErrorTally, Examination, Observation, examine, 
 from annoloop.images import read_index_png
 from annoloop.metrics import Confusion, wrong_px
 from annoloop.progress import Track, silent
+from annoloop.storage import Location
 from annoloop.workers import spread
 
 
@@ -30,8 +31,8 @@ class Files:
     ``judge``: prediction and confidence of a model that has not seen the label; None: the run's own are asked.
     """
 
-    image: Path
-    mask: Path
+    image: Location
+    mask: Location
     prediction: Path
     confidence: Path
     judge: tuple[Path, Path] | None

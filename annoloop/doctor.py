@@ -179,8 +179,8 @@ def _timed(project: Project, recipe: str, iterations: int | None) -> tuple[Check
             "measure",
             Path(folder),
             recipe=project.recipe(recipe),
-            train=tuple((s.image, s.mask) for s in train[:32]),
-            val=tuple((s.image, s.mask) for s in val),
+            train=tuple((s.image, s.mask) for s in project.on_disk(train[:32])),
+            val=tuple((s.image, s.mask) for s in project.on_disk(val)),
             iterations=iterations,
         )
         batch = 0

@@ -24,6 +24,7 @@ from annoloop.oddities import Copy, Slips, copies, copy_of, missing_classes, odd
 from annoloop.progress import Track, silent
 from annoloop.project import Project
 from annoloop.sample_facts import SampleFacts, sample_facts
+from annoloop.storage import Location
 from annoloop.tally import Tally, quantile_px, total
 from annoloop.workers import spread
 
@@ -109,7 +110,7 @@ class EdaReport:
     """
 
     project: str
-    root: Path
+    root: Location
     splits: tuple[SplitFacts, ...]
     classes: tuple[ClassFacts, ...]
     background: str | None

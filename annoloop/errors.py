@@ -10,6 +10,7 @@
     │   └── OutOfMemoryError  7   not even half of the batch fits
     ├── MissingExtraError  8   an optional package is not installed
     ├── GateError          9   a check that was asked for did not pass
+    ├── StoreError        10   an object store said no, or could not be reached
     └── Interrupted      130   ^C; what was finished is kept
 
 An error says what happened, where, and what to do next; ``cli.py`` alone catches them.
@@ -112,6 +113,12 @@ class GateError(AnnoloopError):
     """A check that the user asked for did not pass."""
 
     exit_code = 9
+
+
+class StoreError(AnnoloopError):
+    """An object store refused, or could not be reached: no fault of one file, and the next would fare no better."""
+
+    exit_code = 10
 
 
 class Interrupted(AnnoloopError):

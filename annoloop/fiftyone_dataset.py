@@ -17,6 +17,7 @@ from annoloop.classes import IGNORE_LABEL, ClassTable
 from annoloop.fiftyone_app import fiftyone
 from annoloop.gallery import ERROR_COLORS
 from annoloop.progress import Track, silent
+from annoloop.storage import Location
 
 PROJECT_KEY = "annoloop_project"
 """Where the dataset's ``info`` holds the folder of its project, for the plugin."""
@@ -39,9 +40,9 @@ class Entry:
     """
 
     sample_id: str
-    image: Path
+    image: Location
     split: str
-    truth: Path | None
+    truth: Location | None
     prediction: Path | None = None
     errors: Path | None = None
     dice: float | None = None

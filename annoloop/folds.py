@@ -84,9 +84,10 @@ def _run_dir(project: Project, run_id: int, fold: Fold) -> Path:
 
 def _missing(project: Project, run_id: int, fold: Fold) -> tuple[tuple[Path, Path, Path], ...]:
     """(image, index PNG, confidence PNG) of what is to be predicted; equal images once."""
+    images = project.copies.fetched([sample.image for sample, _ in fold.held_out])
     wanted = {
-        row.image_sha256: (sample.image, *project.out_of_fold_paths(run_id, row.image_sha256))
-        for sample, row in fold.held_out
+        row.image_sha256: (image, *project.out_of_fold_paths(run_id, row.image_sha256))
+        for image, (_, row) in zip(images, fold.held_out, strict=True)
         if not project.has_out_of_fold(run_id, row.image_sha256)
     }
     return tuple(wanted.values())

@@ -1,7 +1,7 @@
 """Reading and writing images and index PNGs, content hashes, and files that are never half-written.
 
-Not here: what an index means.  The fact to know: sizes are those of the picture as it is shown, with
-its EXIF orientation applied, because mmcv and CVAT both apply it.
+Not here: what an index means, nor how a store is talked to (``storage.py``), whose errors pass.  The fact to know:
+sizes are those of the picture as it is shown, with its EXIF orientation applied, because mmcv and CVAT both apply it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import io
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -22,7 +22,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from annoloop.errors import ColourMaskError, DataError
+from annoloop.errors import ColourMaskError, DataError, StoreError
+from annoloop.storage import Location, RemotePath
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 
@@ -34,6 +35,8 @@ _EXIF_ORIENTATION = 0x0112
 _PNG_END = b"IEND"
 _PNG_TURNS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 """What stands in a PNG before an orientation: EXIF, as old writers put it into text, and XMP."""
+_JPEG_SUFFIXES = (".jpg", ".jpeg")
+_HEADER_BYTES = 1 << 17
 _INDEX_MODES = ("L", "P", "1")
 _UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 """What Pillow raises for files that are damaged; a damaged header may claim any size."""
@@ -66,20 +69,22 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def file_sha256(path: Path) -> str:
+def file_sha256(path: Location) -> str:
     """SHA-256 of a file's bytes.
 
     Raises:
         DataError: the file cannot be read.
     """
     try:
+        if isinstance(path, RemotePath):
+            return sha256(path.read_bytes())
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise unreadable(path, error) from error
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Location) -> bytes:
     """The bytes of a file.
 
     Raises:
@@ -91,12 +96,14 @@ def read_bytes(path: Path) -> bytes:
         raise unreadable(path, error) from error
 
 
-def image_size_hw(path: Path) -> tuple[int, int]:
+def image_size_hw(path: Location) -> tuple[int, int]:
     """Height and width of an image as it is shown; decodes nothing but a PNG that says how it is to be turned.
 
     Raises:
         DataError: missing, not an image, or a truncated PNG.
     """
+    if isinstance(path, RemotePath):
+        return _size_hw_in_store(path)
     with _opened(path) as image:
         try:
             plain = image.format == "PNG" and _is_plain_png(read_bytes(path))
@@ -105,7 +112,7 @@ def image_size_hw(path: Path) -> tuple[int, int]:
             raise unreadable(path, error) from error
 
 
-def read_image(path: Path) -> npt.NDArray[np.uint8]:
+def read_image(path: Location) -> npt.NDArray[np.uint8]:
     """An image as RGB uint8 (H, W, 3), upright; 16-bit grey is scaled to its own range.
 
     Raises:
@@ -118,7 +125,7 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
             raise unreadable(path, error) from error
 
 
-def read_small_grey(path: Path, side: int) -> npt.NDArray[np.float32]:
+def read_small_grey(path: Location, side: int) -> npt.NDArray[np.float32]:
     """An image in grey, 0 ... 255, upright, averaged into ``side`` x ``side`` cells whatever its shape.
 
     Raises:
@@ -149,7 +156,7 @@ def glance(data: bytes, where: object, side: int) -> Glance:
     return Glance(size_hw, cells, float(levels.mean()), float(levels.std()))
 
 
-def read_index_png(path: Path) -> IndexImage:
+def read_index_png(path: Location) -> IndexImage:
     """An index PNG, grey or palette, 8 bit.
 
     Raises:
@@ -190,24 +197,30 @@ def encode_index_png(mask: IndexImage) -> bytes:
     return stream.getvalue()
 
 
-def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
+def write_atomic(path: Location, data: bytes, *, durable: bool = True) -> None:
     """Write a file whole or not at all; as ``open_atomic``."""
     with open_atomic(path, durable=durable) as stream:
         stream.write(data)
 
 
 @contextmanager
-def open_atomic(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
+def open_atomic(path: Location, *, durable: bool = True) -> Iterator[IO[bytes]]:
     """A file that is there whole or, if anything is raised, not at all.
 
-    It is written beside its place, flushed to disk, and put there by ``os.replace``.
+    It is written beside its place, flushed to disk, and put there by ``os.replace``; for a store it is written
+    where temporary files go, and sent whole.
 
     Args:
         durable: False for what can be made again: not flushed, which takes longer than all the rest.
 
     Raises:
         DataError: disk full, no permission.
+        StoreError: the store refuses, or cannot be reached.
     """
+    if isinstance(path, RemotePath):
+        with _sent(path) as stream:
+            yield stream
+        return
     temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -227,11 +240,12 @@ def open_atomic(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
         raise
 
 
-def remove(path: Path) -> bool:
+def remove(path: Location) -> bool:
     """Remove a file; False where there is none.
 
     Raises:
         DataError: no permission.
+        StoreError: the store refuses, or cannot be reached.
     """
     try:
         path.unlink()
@@ -242,8 +256,10 @@ def remove(path: Path) -> bool:
     return True
 
 
-def drop_partial(path: Path) -> None:
-    """Remove what a ``write_atomic`` of this file left beside it when it was killed."""
+def drop_partial(path: Location) -> None:
+    """Remove what a ``write_atomic`` of this file left beside it when it was killed; in a store that is nothing."""
+    if isinstance(path, RemotePath):
+        return
     for rest in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         rest.unlink(missing_ok=True)
 
@@ -262,11 +278,40 @@ def unwritable(where: object, error: OSError) -> DataError:
     return DataError(f"cannot be written ({error.strerror or error})", where=where)
 
 
-def _opened(path: Path) -> Image.Image:
+@contextmanager
+def _sent(path: RemotePath) -> Iterator[IO[bytes]]:
+    """A file that becomes an object when it is closed, unless anything is raised."""
     try:
-        return Image.open(path)
+        with tempfile.NamedTemporaryFile(prefix="annoloop-") as stream:
+            yield stream
+            stream.flush()
+            path.put(Path(stream.name))
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def _opened(path: Location) -> Image.Image:
+    try:
+        return Image.open(path if isinstance(path, Path) else io.BytesIO(path.read_bytes()))
     except _UNREADABLE as error:
         raise unreadable(path, error) from error
+
+
+def _size_hw_in_store(path: RemotePath) -> tuple[int, int]:
+    """Of a JPEG only the first bytes come over the line, unless its header is longer."""
+    if path.name.lower().endswith(_JPEG_SUFFIXES):
+        with suppress(DataError, FileNotFoundError, StoreError):  # which the whole file will tell; or it is empty
+            return _encoded_size_hw(path.read_bytes(first=_HEADER_BYTES), path)
+    return _encoded_size_hw(read_bytes(path), path)
+
+
+def _encoded_size_hw(data: bytes, where: object) -> tuple[int, int]:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            plain = image.format == "PNG" and _is_plain_png(data)
+            return image.size[::-1] if plain else _shown_size_hw(image)
+    except _UNREADABLE as error:
+        raise unreadable(where, error) from error
 
 
 def _is_plain_png(data: bytes) -> bool:

@@ -7,17 +7,20 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from annoloop.classes import default_color
 from annoloop.config import FILE_NAME, ClassConfig, Config, DataConfig, render
 from annoloop.dataset import Fault, Sample, list_samples
-from annoloop.errors import AnnoloopError, ConfigError, DataError
+from annoloop.errors import ConfigError, DataError
+from annoloop.folders import Folder, folder, stems
 from annoloop.images import IMAGE_SUFFIXES, read_index_png, write_atomic
 from annoloop.progress import Track, silent
+from annoloop.storage import Location, each
 
 _LAYOUTS = (
     ("img_dir", "ann_dir"),
@@ -50,7 +53,7 @@ class InitReport:
 
 
 def init(
-    data_root: Path,
+    data_root: Location,
     project_dir: Path,
     *,
     classes: Sequence[str] = (),
@@ -68,19 +71,20 @@ def init(
     file = project_dir / FILE_NAME
     if file.exists() and not force:
         raise ConfigError("is there already", where=file, hint="--force replaces it; your edits would be lost")
-    if not data_root.is_dir():
+    files = folder(data_root)
+    if not files.exists():
         raise DataError("no such folder", where=data_root)
-    data = _find_layout(data_root)
+    data = _find_layout(files)
     listing = list_samples(data)
     odd = [str(f) for f in _brief(listing.faults)]
-    values, unreadable = _values(listing.samples, track)
+    values, unreadable = _values(data_root, listing.samples, track)
     odd += unreadable
-    meta = _read_meta(data_root)
+    meta = _read_meta(files)
     names = list(classes) or [str(n) for n in meta.get("classes", ())] or _invented_names(values)
     odd += _odd_values(values, names, given=bool(classes or meta.get("classes")))
     relative = data.model_copy(update={"root": _relative(data_root, project_dir)})
     config = Config(
-        project=data_root.resolve().name or "project",
+        project=_name(data_root) or "project",
         data=relative,
         classes=tuple(
             ClassConfig(name=name, color=color)
@@ -94,14 +98,14 @@ def init(
     return InitReport(file, config, {split: counts[split] for split in data.splits}, tuple(odd))
 
 
-def _find_layout(root: Path) -> DataConfig:
+def _find_layout(root: Folder) -> DataConfig:
     for images, masks in _LAYOUTS:
-        if (root / images).is_dir() and (root / masks).is_dir():
+        if root.below(images).exists() and root.below(masks).exists():
             splits = _find_splits(root, images)
-            image_suffix = _common_suffix(root / images, IMAGE_SUFFIXES)
-            mask_suffix = _mask_suffix(root / images, root / masks, image_suffix)
+            image_suffix = _common_suffix(root.below(images), IMAGE_SUFFIXES)
+            mask_suffix = _mask_suffix(root.below(images), root.below(masks), image_suffix)
             return DataConfig(
-                root=root,
+                root=root.path,
                 image_dir=images,
                 mask_dir=masks,
                 image_suffix=image_suffix,
@@ -111,47 +115,42 @@ def _find_layout(root: Path) -> DataConfig:
     pairs = "; ".join(f"{a} + {b}" for a, b in _LAYOUTS)
     raise DataError(
         "no image and mask folders",
-        where=root,
+        where=root.path,
         hint=f"expected one of: {pairs}; or write annoloop.yaml yourself",
     )
 
 
-def _find_splits(root: Path, images: str) -> Any:
+def _find_splits(root: Folder, images: str) -> Any:
     found: dict[str, str] = {}
     for split, names in _SPLIT_NAMES.items():
-        folders = [name for name in names if (root / images / name).is_dir()]
-        lists = [
-            (Path(folder) / f"{name}.txt").as_posix()
-            for folder in _LIST_FOLDERS
-            for name in names
-            if (root / folder / f"{name}.txt").is_file()
-        ]
+        folders = [name for name in names if root.below(f"{images}/{name}").exists()]
+        places = ((Path(below) / f"{name}.txt").as_posix() for below in _LIST_FOLDERS for name in names)
+        lists = [place for place in places if root.has(place)]
         if folders or lists:
             found[split] = (folders or lists)[0]
     return found or {"train": "."}
 
 
-def _common_suffix(folder: Path, allowed: Iterable[str]) -> str:
-    counts = Counter(p.suffix for p in folder.rglob("*") if p.suffix.lower() in allowed)
+def _common_suffix(files: Folder, allowed: Iterable[str]) -> str:
+    suffixes = (PurePosixPath(name).suffix for name in files.names())
+    counts = Counter(suffix for suffix in suffixes if suffix.lower() in allowed)
     if not counts:
-        raise DataError("no images", where=folder, hint=f"looked for {', '.join(allowed)}")
+        raise DataError("no images", where=files.path, hint=f"looked for {', '.join(allowed)}")
     return counts.most_common(1)[0][0]
 
 
-def _mask_suffix(images: Path, masks: Path, image_suffix: str) -> str:
+def _mask_suffix(images: Folder, masks: Folder, image_suffix: str) -> str:
     """What follows the image's stem in its mask's name: .png, _gtFine_labelTrainIds.png, …"""
-    stems = sorted(
-        (p.relative_to(images).as_posix().removesuffix(image_suffix) for p in images.rglob(f"*{image_suffix}")),
-        key=len,
-    )
-    names = {p.relative_to(masks).as_posix() for p in masks.rglob("*.png")}
+    names = {name for name in masks.names() if name.endswith(".png")}
     if not names:
-        raise DataError("no .png masks", where=masks)
+        raise DataError("no .png masks", where=masks.path)
     endings: Counter[str] = Counter()
-    for stem in stems[:50]:
+    for stem in sorted(stems(images, image_suffix), key=len)[:50]:
         endings.update(name.removeprefix(stem) for name in names if name.startswith(stem))
     if not endings:
-        raise DataError("no mask has the name of an image", where=masks, hint="masks are found by the image's stem")
+        raise DataError(
+            "no mask has the name of an image", where=masks.path, hint="masks are found by the image's stem"
+        )
     return endings.most_common(1)[0][0]
 
 
@@ -166,19 +165,27 @@ def _brief(faults: Sequence[Fault]) -> list[Fault]:
     return shown
 
 
-def _values(samples: Sequence[Sample], track: Track) -> tuple[Counter[int], list[str]]:
+def _values(root: Location, samples: Sequence[Sample], track: Track) -> tuple[Counter[int], list[str]]:
     """Pixels per stored value over the masks (a sample of them if there are many), and unreadable files."""
     masks = [s.mask for s in samples if s.mask is not None]
     step = max(1, len(masks) // _MAX_MASKS_READ)
     counts = np.zeros(256, np.int64)
     odd = []
     chosen = masks[::step]
-    for mask in track(chosen, "looking at masks", len(chosen)):
-        try:
-            counts += np.bincount(read_index_png(mask).values.ravel(), minlength=256)
-        except AnnoloopError as error:
-            odd.append(f"{error.where}: {error.message}")
+    for found in track(each(root, _values_of, chosen), "looking at masks", len(chosen)):
+        if isinstance(found, str):
+            odd.append(found)
+        else:
+            counts += found
     return Counter({int(v): int(counts[v]) for v in np.flatnonzero(counts)}), odd
+
+
+def _values_of(mask: Location) -> npt.NDArray[np.int64] | str:
+    """Pixels per stored value (256,), or why there are none."""
+    try:
+        return np.bincount(read_index_png(mask).values.ravel(), minlength=256).astype(np.int64)
+    except DataError as error:
+        return f"{error.where}: {error.message}"
 
 
 def _invented_names(values: Counter[int]) -> list[str]:
@@ -205,10 +212,10 @@ def _odd_values(values: Counter[int], names: Sequence[str], *, given: bool) -> l
     return odd
 
 
-def _read_meta(root: Path) -> dict[str, Any]:
+def _read_meta(root: Folder) -> dict[str, Any]:
     """classes and palette from meta.json beside the data, if there is one."""
-    file = root / "meta.json"
-    if not file.is_file():
+    file = root.at("meta.json")
+    if not root.has("meta.json"):
         return {}
     try:
         meta = json.loads(file.read_text(encoding="utf-8"))
@@ -228,5 +235,11 @@ def _background(names: Sequence[str]) -> str | None:
     return names[0] if names[0].lower() in _BACKGROUND_NAMES else None
 
 
-def _relative(data_root: Path, project_dir: Path) -> Path:
+def _name(data_root: Location) -> str:
+    return (data_root.resolve() if isinstance(data_root, Path) else data_root).name
+
+
+def _relative(data_root: Location, project_dir: Path) -> Location:
+    if not isinstance(data_root, Path):
+        return data_root
     return Path(os.path.relpath(data_root.resolve(), project_dir.resolve()))

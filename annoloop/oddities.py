@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from annoloop.classes import ClassTable
 from annoloop.dataset import UNLABELLED, Sample
@@ -17,6 +16,7 @@ from annoloop.findings import Finding, finding
 from annoloop.looks import Look, Looks
 from annoloop.mask_facts import SPECK_PX, Frame, Spot, size_bin
 from annoloop.sample_facts import SampleFacts
+from annoloop.storage import Location
 from annoloop.tally import Tally
 
 RARE = 0.1
@@ -180,6 +180,6 @@ def _is_known(value: int, classes: ClassTable) -> bool:
     return value < len(classes) or value == classes.ignore_index
 
 
-def _mask(sample: Sample) -> Path:
+def _mask(sample: Sample) -> Location:
     assert sample.mask is not None
     return sample.mask

@@ -16,8 +16,28 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-FOLDER = click.Path(file_okay=False, path_type=Path)
-FILE = click.Path(dir_okay=False, path_type=Path)
+
+class _Place(click.Path):
+    """A path; with ``urls`` also the URL of a file or folder in a store."""
+
+    def __init__(self, *, urls: bool = False, **details: Any) -> None:
+        super().__init__(path_type=Path, **details)
+        self._urls = urls
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        if "://" not in str(value):
+            return super().convert(value, parameter, context)
+        if not self._urls:
+            self.fail(f"{value!r} is a URL; here a path on the local disk is meant", parameter, context)
+        from annoloop.storage import location
+
+        return location(value)
+
+
+FOLDER = _Place(file_okay=False)
+FILE = _Place(dir_okay=False)
+FOLDER_OR_URL = _Place(file_okay=False, urls=True)
+FILE_OR_URL = _Place(dir_okay=False, urls=True)
 
 
 def common(command: F) -> F:
@@ -82,8 +102,8 @@ def opened_project(options: dict[str, Any], screen: Screen, *, changes: str | No
 
 
 @contextmanager
-def on_cluster(options: dict[str, Any], screen: Screen, folder: Path) -> Iterator[None]:
-    """Inside, work is spread over the Ray cluster that the options name, if any; its machines must see ``folder``."""
+def on_cluster(options: dict[str, Any], screen: Screen, folder: Path | None) -> Iterator[None]:
+    """Inside, work is spread over the Ray cluster that the options name, if any; as ``workers.on_ray``."""
     address = options.get("ray")
     if address is None:
         yield

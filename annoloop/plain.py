@@ -8,9 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from annoloop.storage import RemotePath
+
 
 def to_plain(value: Any) -> Any:
     """A report as JSON-able values; NaN, which JSON does not know, becomes null."""
+    if isinstance(value, Path | RemotePath):
+        return str(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if hasattr(value, "model_dump"):
@@ -21,4 +25,4 @@ def to_plain(value: Any) -> Any:
         return [to_plain(item) for item in value]
     if isinstance(value, float) and math.isnan(value):
         return None
-    return str(value) if isinstance(value, Path) else value
+    return value

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -20,16 +20,14 @@ from annoloop import config as configuration
 from annoloop.config import DataConfig
 from annoloop.dataset import Listing, Sample, list_samples
 from annoloop.errors import ConfigError, LedgerError
-from annoloop.images import (
-    drop_partial,
-    remove,
-    write_atomic,
-)
+from annoloop.fetching import Copies
+from annoloop.images import drop_partial, remove, write_atomic
 from annoloop.ledger import Ledger
 from annoloop.progress import Track, silent
 from annoloop.project_files import ProjectFiles
 from annoloop.scan import scan_one
 from annoloop.schema import ImageRow, MaskChange, RunRow
+from annoloop.storage import each
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +51,7 @@ class Project(ProjectFiles):
         """
         super().__init__(config_path, configuration.load(config_path))
         self.ledger = Ledger(self.state_dir / "ledger.db")
+        self.copies = Copies(self.config.data.root, self.state_dir / "fetched")
         self.recovered = self._recover()
 
     @property
@@ -140,11 +139,27 @@ class Project(ProjectFiles):
             DataError: a file cannot be read.
         """
         known = self.ledger.images([sample.id for sample in samples])
-        rows = {}
-        for sample in track(samples, "looking at files", len(samples)):
-            rows[sample.id] = scan_one(sample, known.get(sample.id))
+
+        def look(sample: Sample) -> ImageRow:
+            return scan_one(sample, known.get(sample.id), self.copies.file_sha256)
+
+        seen = each(self.config.data.root, look, samples)
+        rows = {row.sample_id: row for row in track(seen, "looking at files", len(samples))}
         self.ledger.put_images(row for row in rows.values() if known.get(row.sample_id) != row)
         return rows
+
+    def on_disk(self, samples: Sequence[Sample], track: Track = silent) -> list[Sample]:
+        """The same samples with local files: their own, or copies of what lies in a store.
+
+        Raises:
+            DataError: a file cannot be fetched.
+        """
+        files = [file for sample in samples for file in (sample.image, sample.mask) if file is not None]
+        copy_of = dict(zip(files, self.copies.fetched(files, track), strict=True))
+        return [
+            replace(sample, image=copy_of[sample.image], mask=sample.mask and copy_of[sample.mask])
+            for sample in samples
+        ]
 
     def change_masks(self, kind: str, task_id: int | None, changes: Sequence[MaskChange]) -> int:
         """Record a change of masks whose old and new bytes are in the history; ``write_masks`` follows it."""

@@ -20,6 +20,7 @@ from annoloop.dataset import decode_label_map
 from annoloop.errors import ConfigError, DataError, LedgerError
 from annoloop.images import file_sha256, read_bytes, read_index_png, sha256, write_atomic
 from annoloop.masks import LabelMap
+from annoloop.storage import Location
 from annoloop.training import Job, recipe_path
 
 
@@ -137,12 +138,12 @@ class ProjectFiles:
         paths = (self.out_of_fold_paths if out_of_fold else self.prediction_paths)(run_id, image_sha256)
         return Opinion(*(read_index_png(path).values for path in paths))
 
-    def image_path(self, sample_id: str) -> Path:
+    def image_path(self, sample_id: str) -> Location:
         """Where a sample's image lies."""
         data = self.config.data
         return self._place(sample_id, data.image_dir, data.image_suffix)
 
-    def mask_path(self, sample_id: str) -> Path:
+    def mask_path(self, sample_id: str) -> Location:
         """Where a sample's mask lies, or will lie."""
         data = self.config.data
         return self._place(sample_id, data.mask_dir, data.mask_suffix)
@@ -193,7 +194,7 @@ class ProjectFiles:
         beside = self.path.parent / name
         return recipe_path(str(beside) if beside.is_file() else name)
 
-    def _place(self, sample_id: str, folder: str, suffix: str) -> Path:
+    def _place(self, sample_id: str, folder: str, suffix: str) -> Location:
         split, _, stem = sample_id.partition("/")
         places = {str(name): place for name, place in self.config.data.splits.items()}
         if split not in places:

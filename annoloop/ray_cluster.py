@@ -148,10 +148,10 @@ class Begun:
 
 
 @contextmanager
-def connected(address: str, folder: Path) -> Iterator[RayCluster]:
+def connected(address: str, folder: Path | None) -> Iterator[RayCluster]:
     """Inside, this process belongs to the cluster at ``address``: host:port, or "auto" for the one begun here.
 
-    Every machine is asked for its annoloop, and whether it sees ``folder``.
+    Every machine is asked for its annoloop, and whether it sees ``folder``; None: no files are shared.
 
     Raises:
         MissingExtraError: Ray is not installed.
@@ -207,12 +207,12 @@ def _machine(node: Mapping[str, Any]) -> Machine:
 # what every machine must have
 
 
-def _ask_all(ray: Any, nodes: Sequence[Mapping[str, Any]], folder: Path) -> None:
+def _ask_all(ray: Any, nodes: Sequence[Mapping[str, Any]], folder: Path | None) -> None:
     """Compare every machine's annoloop with ours, and let it look for a file that only this folder has."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    with tempfile.NamedTemporaryFile(prefix=".seen-by-all-", dir=folder) as file:
-        ask = ray.remote(num_cpus=0, max_retries=0)(_question(file.name))
+    with _marked(folder) as mark:
+        ask = ray.remote(num_cpus=0, max_retries=0)(_question(mark))
         on = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
         asked = [ask.options(scheduling_strategy=one).remote() for one in on]
         answered = set(ray.wait(asked, num_returns=len(asked), timeout=_ANSWER_S)[0])
@@ -223,19 +223,29 @@ def _ask_all(ray: Any, nodes: Sequence[Mapping[str, Any]], folder: Path) -> None
             _judge(name, folder, *ray.get(one))
 
 
-def _question(file: str) -> Callable[[], tuple[str | None, bool]]:
+@contextmanager
+def _marked(folder: Path | None) -> Iterator[str | None]:
+    """The path of a file that is nowhere else, while it is there."""
+    if folder is None:
+        yield None
+        return
+    with tempfile.NamedTemporaryFile(prefix=".seen-by-all-", dir=folder) as file:
+        yield file.name
+
+
+def _question(mark: str | None) -> Callable[[], tuple[str | None, bool]]:
     def answer() -> tuple[str | None, bool]:
         # Sent by value, so that it can be asked where there is no annoloop.
         try:
             from annoloop import __version__ as version
         except ImportError:
             return None, False
-        return version, os.path.exists(file)  # noqa: PTH110 - needs nothing but what is sent
+        return version, mark is None or os.path.exists(mark)  # noqa: PTH110 - needs nothing but what is sent
 
     return answer
 
 
-def _judge(name: str, folder: Path, version: str | None, sees: bool) -> None:
+def _judge(name: str, folder: Path | None, version: str | None, sees: bool) -> None:
     if version is None:
         hint = f"the Python that started Ray there needs it: pip install 'annoloop[ray]=={__version__}'"
         raise ConfigError("has no annoloop", where=f"machine {name}", hint=hint)

@@ -102,17 +102,19 @@ def retrain(
     """
     began_at = time.time()
     train, val = _labelled(project, "train", UNLABELLED), _labelled(project, "val")
+    here = project.on_disk([*train, *val], track)
     rows = project.scan([*train, *val], track)
+    train_here, val_here = here[: len(train)], here[len(train) :]
     if not request.allow_test_images:
         refuse_test_images(project, rows, track)
-    pixels = _check_and_count(project, train, val, track)
-    folds = split_folds(train, rows, request.folds) if request.folds else []
+    pixels = _check_and_count(project, train_here, val_here, track)
+    folds = split_folds(train_here, rows, request.folds) if request.folds else []
     champion = project.current_run()
     recipe = request.recipe or project.config.train.recipe
     parent = None if request.from_scratch else _start(champion, recipe, watch)
     digest = _digest(project, request, parent, recipe, rows)
     run, resumed = _begin(project, digest, recipe, parent)
-    job = _job(project, request, run, parent, recipe, train, [(s, rows[s.id]) for s in val], pixels, began_at)
+    job = _job(project, request, run, parent, recipe, train_here, [(s, rows[s.id]) for s in val_here], pixels, began_at)
     result = (result_of(job.run_dir) if resumed else None) or _train(project, run, job, watch)
     out_of_fold = _predict_out_of_fold(project, run, job, folds, watch)
     candidate = score(project, run, val, track=track, watch=watch)

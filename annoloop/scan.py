@@ -1,19 +1,21 @@
 """The content hashes of a sample's files, and when they need not be computed again.
 
-The fact to know: a file whose size, mtime and inode are those of the last time is taken for the same.
+The fact to know: a file whose size, mtime and inode are those of the last time is taken for the same, and so is an
+object of which its store says the same.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 
 from annoloop.dataset import Sample
 from annoloop.images import file_sha256, unreadable
 from annoloop.schema import ImageRow
+from annoloop.storage import Location, RemotePath
 
 
-def scan_one(sample: Sample, known: ImageRow | None) -> ImageRow:
-    """What a sample's files are like now; only those that changed since ``known`` are read.
+def scan_one(sample: Sample, known: ImageRow | None, sha256_of: Callable[[Location], str] = file_sha256) -> ImageRow:
+    """What a sample's files are like now; only those that changed since ``known`` are read, by ``sha256_of``.
 
     Raises:
         DataError: a file cannot be read.
@@ -22,22 +24,23 @@ def scan_one(sample: Sample, known: ImageRow | None) -> ImageRow:
     mask_stamp = None if sample.mask is None else _stamp(sample.mask)
     same_image = known is not None and known.image_stamp == image_stamp
     same_mask = known is not None and known.mask_stamp == mask_stamp
+    mask_sha256 = known.mask_sha256 if known is not None and same_mask else None
+    if sample.mask is not None and mask_sha256 is None:
+        mask_sha256 = sha256_of(sample.mask)
     return ImageRow(
         sample.id,
-        known.image_sha256 if known is not None and same_image else file_sha256(sample.image),
+        known.image_sha256 if known is not None and same_image else sha256_of(sample.image),
         image_stamp,
-        known.mask_sha256 if known is not None and same_mask else _mask_sha256(sample),
+        mask_sha256,
         mask_stamp,
     )
 
 
-def _mask_sha256(sample: Sample) -> str | None:
-    return None if sample.mask is None else file_sha256(sample.mask)
-
-
-def _stamp(path: Path) -> str:
+def _stamp(path: Location) -> str:
     """Size, mtime and inode: as long as they stay, the file need not be read again."""
     try:
+        if isinstance(path, RemotePath):
+            return path.stamp()
         stat = path.stat()
     except OSError as error:
         raise unreadable(path, error) from error

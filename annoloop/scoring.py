@@ -18,13 +18,14 @@ import numpy as np
 from annoloop.classes import ClassTable
 from annoloop.config import DataConfig
 from annoloop.dataset import Sample, read_label_map
-from annoloop.errors import AnnoloopError, DataError
+from annoloop.errors import DataError
 from annoloop.images import read_index_png
 from annoloop.metrics import Confusion, confusion, image_dice
 from annoloop.progress import Track, silent
 from annoloop.project import Project
 from annoloop.schema import ImageRow, RunRow, ScoreRow
 from annoloop.shards import predict_job
+from annoloop.storage import Location
 from annoloop.training import Event
 from annoloop.workers import spread
 
@@ -54,7 +55,7 @@ class _Comparison:
     sample_id: str
     image_sha256: str
     mask_sha256: str
-    mask: Path
+    mask: Location
     prediction: Path
 
 
@@ -90,7 +91,7 @@ def keep_scores(
         DataError: a file cannot be used.
         TrainingError: the predicting process failed.
     """
-    predict(project, run, samples, watch=watch)
+    predict(project, run, samples, track=track, watch=watch)
     stale = project.ledger.unscored(run.id, [sample.id for sample, _ in samples])
     new = [_comparison(project, run, sample, row) for sample, row in samples if sample.id in stale]
     count = partial(_count, data=project.config.data, classes=project.classes)
@@ -99,25 +100,28 @@ def keep_scores(
         project.ledger.put_scores(run.id, some)
 
 
-def predict(project: Project, run: RunRow, samples: Iterable[tuple[Sample, ImageRow]], *, watch: Watch) -> None:
+def predict(
+    project: Project, run: RunRow, samples: Iterable[tuple[Sample, ImageRow]], *, track: Track = silent, watch: Watch
+) -> None:
     """Make the predictions of a run that are not there yet: a child process here, or several on the cluster."""
     missing = missing_predictions(project, run.id, samples)
     if not missing:
         return
+    images = project.copies.fetched([image for image, *_ in missing], track)
     run_dir = project.run_dir(run.id)
     job = project.job(
         "predict",
         run_dir / "predict",
         recipe=run_dir / "config.py",
         init_checkpoint=project.best_checkpoint(run.id),
-        predictions=missing,
+        predictions=tuple((image, *pngs) for image, (_, *pngs) in zip(images, missing, strict=True)),
     )
     predict_job(job, watch)
 
 
 def missing_predictions(
     project: Project, run_id: int, samples: Iterable[tuple[Sample, ImageRow]]
-) -> tuple[tuple[object, ...], ...]:
+) -> tuple[tuple[Location, Path, Path], ...]:
     """(image, index PNG, confidence PNG) of what a run has not predicted; equal images once."""
     wanted = {}
     for sample, row in samples:
@@ -157,7 +161,7 @@ def _count(one: _Comparison, data: DataConfig, classes: ClassTable) -> ScoreRow:
     try:
         truth, prediction = read_label_map(one.mask, data), read_index_png(one.prediction).values
         counts = confusion(truth, prediction, len(classes), classes.ignore_index)
-    except AnnoloopError as error:
+    except DataError as error:
         raise DataError(error.message, where=error.where or one.mask, hint=error.hint) from error
     dice = image_dice(counts, classes.background_index)
     return ScoreRow(one.sample_id, one.image_sha256, one.mask_sha256, dice, counts)

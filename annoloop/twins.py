@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from pathlib import Path
 
 from annoloop.errors import DataError
 from annoloop.images import read_small_grey
@@ -18,6 +17,7 @@ from annoloop.looks import SIDE, Look, Looks, look
 from annoloop.progress import Track, silent
 from annoloop.project import Project
 from annoloop.schema import ImageRow
+from annoloop.storage import Location
 
 _SHOWN = 5
 _AT_ONCE = 200
@@ -72,7 +72,7 @@ def _leaks(project: Project, seen: Mapping[str, ImageRow], tested: Mapping[str, 
     ]
 
 
-def _looked_at(paths: Mapping[str, Path]) -> Iterator[tuple[str, Look]]:
+def _looked_at(paths: Mapping[str, Location]) -> Iterator[tuple[str, Look]]:
     """The look of every image by its digest, decoded on all cores: Pillow lets go of Python's lock meanwhile."""
     waiting = iter(paths.items())
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -82,7 +82,7 @@ def _looked_at(paths: Mapping[str, Path]) -> Iterator[tuple[str, Look]]:
                     yield digest, seen
 
 
-def _look_at(path: Path) -> Look | None:
+def _look_at(path: Location) -> Look | None:
     try:
         return look(read_small_grey(path, SIDE))
     except DataError:

@@ -61,7 +61,7 @@ def processes(count: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def on_ray(address: str, folder: Path) -> Iterator[RayCluster]:
+def on_ray(address: str, folder: Path | None) -> Iterator[RayCluster]:
     """Inside, work is spread over a Ray cluster; as ``ray_cluster.connected``."""
     with connected(address, folder) as cluster:
         token = _CLUSTER.set(cluster)

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import settings
 from loop import Loop, add_model, make_project, opened
 from ray_head import HERE, RAY_IS_MISSING, ray_head
+from store import Store, new_bucket, running_store
 
 from annoloop import workers
 from annoloop.config import FILE_NAME
@@ -127,6 +128,19 @@ def loop(tmp_path: Path, sandbox: Server) -> Iterator[Loop]:
     with opened(tmp_path, sandbox) as (project, cvat):
         add_model(project, made.truth)
         yield Loop(tmp_path, made.truth, sandbox, project, cvat)
+
+
+@pytest.fixture(scope="session")
+def store_address() -> Iterator[str]:
+    """Where an S3 listens, in a thread of this process."""
+    with running_store() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def store(store_address: str) -> Store:
+    """An empty bucket in it."""
+    return new_bucket(store_address)
 
 
 def _refuse(host: object) -> None:

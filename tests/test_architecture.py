@@ -22,18 +22,19 @@ ROOT = PACKAGE.parent
 
 # A module imports strictly lower levels; a level is what its modules may build on.
 LEVELS = {
-    0: ("__init__", "errors", "progress", "plain", "kernels"),  # words for what happens, everyone's; and bare loops
+    0: ("__init__", "errors", "progress", "kernels"),  # words for what happens, everyone's; and bare loops
     1: (
         "classes", "coco_counts", "credentials", "masks", "metrics", "selection", "durations", "looks", "launch",
-        "mmseg_losses", "mmseg_pretrained", "mmseg_ranks", "neighbourhood", "ray_cluster",
-    ),  # values and numbers, no files of ours
+        "mmseg_losses", "mmseg_pretrained", "mmseg_ranks", "neighbourhood", "ray_cluster", "storage",
+    ),  # values, numbers and places, no files of ours
     2: (
         "images", "runs", "config", "cvat_wire", "polygons", "mistakes", "guide", "archive", "damage",
         "label_quality", "plots", "page", "workers", "database", "boundary", "calibration", "mask_facts",
+        "folders", "plain",
     ),  # formats: bytes, JSON, YAML, Markdown to values and back
     3: (
-        "coco", "dataset", "made_data", "schema", "training", "gallery", "mmseg_checkpoint", "shapes", "cvat_session",
-        "examination", "findings",
+        "coco", "dataset", "fetching", "made_data", "schema", "training", "gallery", "mmseg_checkpoint", "shapes",
+        "cvat_session", "examination", "findings",
     ),  # one kind of thing on disk or on the wire
     4: (
         "journal", "coco_file", "cvat", "fiftyone_app", "context", "training_view", "mmseg_parts", "mmseg_data",
@@ -75,6 +76,7 @@ HOMES = {
     "mmcv": MMSEG,
     "fiftyone": {"fiftyone_app"},
     "ray": {"ray_cluster"},
+    "fsspec": {"storage"},
     "cvat_sdk": {"cvat_session"},
     "matplotlib": {"plots"},
     "jinja2": {"page"},
@@ -91,9 +93,19 @@ HOMES = {
 }
 
 HEAVY = (
-    "torch", "mmseg", "mmengine", "mmcv", "fiftyone", "ray", "cvat_sdk", "matplotlib", "pycocotools", "shapely",
+    "torch",
+    "mmseg",
+    "mmengine",
+    "mmcv",
+    "fiftyone",
+    "ray",
+    "cvat_sdk",
+    "matplotlib",
+    "pycocotools",
+    "shapely",
     "numba",
-)  # fmt: skip
+    "fsspec",
+)
 
 MOST_MODULE_LINES = 400
 MOST_FUNCTION_LINES = 60

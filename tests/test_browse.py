@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from app import annoloop, needs_mongodb
 from loop import Loop
+from store import Store
 
 from annoloop.annotate import annotate
 from annoloop.browse import dataset_name, refresh
@@ -204,3 +205,14 @@ def test_fiftyone_reads_our_coco_file_with_every_mask(loop: Loop, fo: Any, tmp_p
     found = [d.mask for s in dataset for d in (s["segmentations"] or s["ground_truth"]).detections]
     assert len(dataset) == 3
     assert sum(mask is not None and mask.any() for mask in found) == report.annotations
+
+
+def test_of_data_in_a_store_it_shows_local_copies(scored: Loop, fo: Any, store: Store) -> None:
+    here = {sample.id: Path(str(sample.image)).read_bytes() for sample in scored.project.samples()}
+    store.move_data(scored.folder)
+    with Project(scored.folder / FILE_NAME) as project:
+        report = refresh(project)
+        assert (report.samples, report.scored) == (11, 11)
+        shown = values(dataset_of(fo, project), "filepath", "truth.mask_path")
+        assert {name: Path(image).read_bytes() for name, (image, _) in shown.items()} == here
+        assert all(Path(mask).is_relative_to(project.copies.folder) for _, mask in shown.values())

@@ -21,6 +21,7 @@ from annoloop.config import (
     render,
 )
 from annoloop.errors import ConfigError
+from annoloop.storage import RemotePath
 
 SMALLEST = "project: p\ndata: {root: d, splits: {train: train}}\nclasses: [{name: a}, {name: b}]\n"
 
@@ -196,3 +197,21 @@ def test_no_file_above_says_what_to_do(tmp_path: Path) -> None:
 def test_a_configuration_cannot_be_changed_in_passing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="frozen"):
         _load(tmp_path, SMALLEST).project = "other"
+
+
+def test_a_data_root_may_be_a_url_but_holds_no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BUCKET", "steel-data")
+    file = tmp_path / FILE_NAME
+    for written, read in (
+        ("s3://$BUCKET/steel/", RemotePath("s3://steel-data/steel")),
+        ("file:///data/steel", Path("/data/steel")),
+    ):
+        file.write_text(SMALLEST.replace("root: d", f"root: '{written}'"))
+        config = load(file)
+        assert config.data.root == read
+        file.write_text(render(config))
+        assert load(file) == config
+    file.write_text(SMALLEST.replace("root: d", "root: 's3://me:hidden@bucket/steel'"))
+    with pytest.raises(ConfigError, match=r"data\.root: a URL of s3:// with credentials") as caught:
+        load(file)
+    assert "hidden" not in str(caught.value)

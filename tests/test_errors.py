@@ -21,6 +21,7 @@ EXIT_CODES = {
     "OutOfMemoryError": 7,
     "MissingExtraError": 8,
     "GateError": 9,
+    "StoreError": 10,
     "Interrupted": 130,
 }
 

@@ -19,6 +19,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 from loop import add_model, make_project, mask_bytes, opened
+from store import Store, contents
 
 from annoloop.annotate import annotate
 from annoloop.cvat import CvatServer
@@ -31,6 +32,7 @@ from annoloop.project import Project
 from annoloop.project_files import ProjectFiles
 from annoloop.pull import pull
 from annoloop.push import PushReport, push
+from annoloop.storage import RemotePath
 from annoloop.undo import undo
 
 REQUEST = PushRequest(worst=4, segment_size=3)
@@ -161,7 +163,7 @@ def check_pulled_once(place: Place, report: PushReport, before: dict[str, bytes]
         assert states == {"resolved"}
         assert all(issue.resolved for issue in cvat.issues(int(report.task or 0)))
         assert [change.kind for change in project.ledger.changes()] == ["pull"]
-        assert not list(project.config.data.root.rglob("*.part"))
+        assert not [name for name in contents(project.config.data.root) if name.endswith(".part")]
         undo(project)
         assert mask_bytes(project) == before
 
@@ -202,6 +204,29 @@ def test_a_push_killed_at_a_random_moment_is_finished_by_the_same_command(place:
 def test_a_pull_killed_at_a_random_moment_is_finished_by_the_same_command(place: Place, seed: int) -> None:
     report, before = _annotated(place)
     _kill_after(in_child(place.pull), random.Random(seed).uniform(0.005, 0.25))
+    place.pull()
+    check_pulled_once(place, report, before)
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("step", [(RemotePath, "put"), (Ledger, "mark_written")], ids=lambda s: s[1])
+def test_a_pull_into_a_store_killed_midway_is_finished_by_the_same_command(
+    place: Place, store: Store, step: tuple[type, str], after: bool
+) -> None:
+    store.move_data(place.folder)
+    report, before = _annotated(place)
+    assert was_killed(in_child(place.pull, lambda: dies_at(*step, 2, after=after)))
+    place.pull()
+    check_pulled_once(place, report, before)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_pull_into_a_store_killed_at_a_random_moment_is_finished_by_the_same_command(
+    place: Place, store: Store, seed: int
+) -> None:
+    store.move_data(place.folder)
+    report, before = _annotated(place)
+    _kill_after(in_child(place.pull), random.Random(seed).uniform(0.005, 0.6))
     place.pull()
     check_pulled_once(place, report, before)
 

@@ -73,8 +73,8 @@ def test_results_come_in_order_from_the_cluster_and_errors_as_they_were_raised(c
         list(spread(square_and_pid, range(500)))
 
 
-def test_what_is_soon_done_stays_here(ray_address: str, tmp_path: Path) -> None:
-    with on_ray(ray_address, tmp_path):
+def test_what_is_soon_done_stays_here(ray_address: str) -> None:
+    with on_ray(ray_address, None):
         assert {pid for _, pid in spread(square_and_pid, range(400))} == {os.getpid()}
 
 

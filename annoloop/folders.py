@@ -1,0 +1,129 @@
+"""The files below a folder by their names, on the local disk or in a store.
+
+Names in, locations out; not here: what a name means (``dataset.py``).  The fact to know: a local folder is looked at
+for every question, and that of a store is listed once, when it is first asked, because every request takes its time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+from annoloop.storage import Location, RemotePath
+
+
+class Folder(Protocol):
+    """A folder; names are relative to it, with ``/`` between their parts."""
+
+    @property
+    def path(self) -> Location:
+        """Where it is."""
+        ...
+
+    def below(self, name: str) -> Folder:
+        """A folder in it, which need not be there."""
+        ...
+
+    def exists(self) -> bool:
+        """Whether there is such a folder; in a store, whether there is anything below it."""
+        ...
+
+    def names(self) -> Iterator[str]:
+        """All files below."""
+        ...
+
+    def at(self, name: str) -> Location:
+        """Where a file of this name lies, or would lie."""
+        ...
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file."""
+        ...
+
+    def finder(self, suffix: str, *, few: bool = False) -> Callable[[str], bool]:
+        """Whether there is a file for a stem; ``few``: only few of the files below will be asked for."""
+        ...
+
+
+def folder(path: Location) -> Folder:
+    """The folder at a path, which need not be there."""
+    return _RemoteFolder(path) if isinstance(path, RemotePath) else _LocalFolder(path)
+
+
+def stems(files: Folder, suffix: str) -> Iterator[str]:
+    """The names of a folder's files of this suffix, without it."""
+    return (name.removesuffix(suffix) for name in files.names() if name.endswith(suffix))
+
+
+class _LocalFolder:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def below(self, name: str) -> Folder:
+        return _LocalFolder(self.path / name)
+
+    def exists(self) -> bool:
+        return self.path.is_dir()
+
+    def names(self) -> Iterator[str]:
+        for below, _, names in os.walk(self.path):  # many times faster than rglob, which makes a Path of everything
+            prefix = "" if below == str(self.path) else f"{Path(below).relative_to(self.path).as_posix()}/"
+            yield from (f"{prefix}{name}" for name in names)
+
+    def at(self, name: str) -> Path:
+        return Path(f"{self.path}/{name}")  # joined as text: for a million files / would take seconds more
+
+    def has(self, name: str) -> bool:
+        return self.at(name).is_file()
+
+    def finder(self, suffix: str, *, few: bool = False) -> Callable[[str], bool]:
+        """The names of the whole folder are read at once, many times faster than a look at each file.
+
+        Only what is not among them, as in a folder that is a link, is looked for by itself.
+        """
+        found = set() if few else set(_stems_of_files(str(self.path), suffix))
+        return lambda stem: stem in found or Path(f"{self.path}/{stem}{suffix}").is_file()
+
+
+class _RemoteFolder:
+    def __init__(self, path: RemotePath) -> None:
+        self.path = path
+
+    @cached_property
+    def _found(self) -> dict[str, RemotePath]:
+        return self.path.found()
+
+    def below(self, name: str) -> Folder:
+        inner = _RemoteFolder(self.path / name)
+        start = f"{name}/"
+        inner._found = {file.removeprefix(start): at for file, at in self._found.items() if file.startswith(start)}
+        return inner
+
+    def exists(self) -> bool:
+        return bool(self._found)
+
+    def names(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def at(self, name: str) -> RemotePath:
+        return self._found.get(name) or self.path / name
+
+    def has(self, name: str) -> bool:
+        return name in self._found
+
+    def finder(self, suffix: str, *, few: bool = False) -> Callable[[str], bool]:  # noqa: ARG002 - a listing has all
+        return lambda stem: f"{stem}{suffix}" in self._found
+
+
+def _stems_of_files(path: str, suffix: str, prefix: str = "") -> Iterator[str]:
+    """Relative stems of the files below a folder that can be opened; of none if there is no such folder."""
+    with suppress(OSError), os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _stems_of_files(entry.path, suffix, f"{prefix}{entry.name}/")
+            elif entry.name.endswith(suffix) and entry.is_file():
+                yield prefix + entry.name.removesuffix(suffix)
