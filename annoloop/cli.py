@@ -25,6 +25,7 @@ from annoloop.options import (
     example,
     listed,
     on_all_cores,
+    on_cluster,
     open_screen,
     opened_project,
 )
@@ -183,7 +184,9 @@ def from_coco_command(
 
     screen = open_screen(options)
     if own_classes:
-        screen.result(from_coco(file, out, images_dir=images, track=screen.track))
+        shared = next(above for above in out.absolute().parents if above.is_dir()) if isinstance(out, Path) else None
+        with on_cluster(options, screen, shared):
+            screen.result(from_coco(file, out, images_dir=images, track=screen.track))
         return
     with opened_project(options, screen) as project:
         report = from_coco(

@@ -29,7 +29,7 @@ def choose_device(job: Job) -> str:
     device = "cuda" if found and job.device != "cpu" else "cpu"
     mmengine.device.utils.DEVICE = device
     if device == "cpu":
-        torch.set_num_threads(max(1, usable_cores() // LOCAL_WORLD))
+        torch.set_num_threads(job.threads or max(1, usable_cores() // LOCAL_WORLD))
         return device
     if found < LOCAL_WORLD:
         raise TrainingError(f"{LOCAL_WORLD} GPUs were asked for, this machine has {found}", hint=f"--gpus {found}")

@@ -55,20 +55,22 @@ def common(command: F) -> F:
 
 
 def on_all_cores(command: F) -> F:
-    """The option of commands that spread their work over processes."""
+    """The options of commands that spread their work over processes or machines."""
 
     def limit(context: click.Context, _: click.Parameter, count: int | None) -> None:
         from annoloop.workers import processes
 
         context.with_resource(processes(count))
 
-    return click.option(
+    workers = click.option(
         "--workers",
         type=click.IntRange(1),
         callback=limit,
         expose_value=False,
         help="Processes that read and compare files; default: one for each usable core.",
-    )(command)
+    )
+    ray = click.option("--ray", metavar="ADDRESS", help="Work on a Ray cluster: host:port, or auto for the one here.")
+    return workers(ray(command))
 
 
 def open_screen(options: dict[str, Any]) -> Screen:
@@ -95,7 +97,23 @@ def opened_project(options: dict[str, Any], screen: Screen, *, changes: str | No
                 screen.say(f"finished an interrupted undo: {sample_id} has no mask again")
             for sample_id in project.recovered.conflicts:
                 screen.say(f"[yellow]left as it is, edited since:[/] {sample_id}")
+        stack.enter_context(on_cluster(options, screen, project.state_dir))
         yield project
+
+
+@contextmanager
+def on_cluster(options: dict[str, Any], screen: Screen, folder: Path | None) -> Iterator[None]:
+    """Inside, work is spread over the Ray cluster that the options name, if any; as ``workers.on_ray``."""
+    address = options.get("ray")
+    if address is None:
+        yield
+        return
+    from annoloop.workers import on_ray
+
+    with on_ray(address, folder) as cluster:
+        machines, gpus = len(cluster.machines), sum(machine.gpus for machine in cluster.machines)
+        screen.note(f"on a Ray cluster: {cluster.cores} cores and {gpus} GPUs, machines: {machines}")
+        yield
 
 
 @contextmanager

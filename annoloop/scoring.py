@@ -24,8 +24,9 @@ from annoloop.metrics import Confusion, confusion, image_dice
 from annoloop.progress import Track, silent
 from annoloop.project import Project
 from annoloop.schema import ImageRow, RunRow, ScoreRow
+from annoloop.shards import predict_job
 from annoloop.storage import Location
-from annoloop.training import Event, run_job
+from annoloop.training import Event
 from annoloop.workers import spread
 
 Watch = Callable[[Event], None]
@@ -102,7 +103,7 @@ def keep_scores(
 def predict(
     project: Project, run: RunRow, samples: Iterable[tuple[Sample, ImageRow]], *, track: Track = silent, watch: Watch
 ) -> None:
-    """Make the predictions of a run that are not there yet, in one child process."""
+    """Make the predictions of a run that are not there yet: a child process here, or several on the cluster."""
     missing = missing_predictions(project, run.id, samples)
     if not missing:
         return
@@ -115,7 +116,7 @@ def predict(
         init_checkpoint=project.best_checkpoint(run.id),
         predictions=tuple((image, *pngs) for image, (_, *pngs) in zip(images, missing, strict=True)),
     )
-    run_job(job, watch)
+    predict_job(job, watch)
 
 
 def missing_predictions(

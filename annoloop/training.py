@@ -51,6 +51,7 @@ class Job:
     and predictions end so many seconds after ``began_at`` (a Unix time).  ``accumulate``: a step of the
     optimizer takes so many batches.  ``pretrained``: "auto", "none", or a file for the recipe's backbone.
     ``processes`` on each of ``nodes`` machines train together, one for each GPU, and share out every batch.
+    ``threads`` bounds those of a child on a CPU that shares its machine; None: one for each usable core.
     """
 
     kind: Kind
@@ -78,6 +79,7 @@ class Job:
     pretrained: str = "auto"
     processes: int = 1
     nodes: int = 1
+    threads: int | None = None
 
     def to_json(self) -> str:
         """The job as JSON text; paths become strings."""

@@ -1,6 +1,6 @@
-"""The same function for many items on all cores: processes that share nothing, results in the order of the items.
+"""The same function for many items on all cores, or on a Ray cluster: nothing shared, results in the items' order.
 
-The facts to know: other processes are started only where that takes less time than it saves, which the first items
+The facts to know: other processes are given work only where that takes less time than it saves, which the first items
 tell; at most a few items per process are under way, so memory stays flat however many there are; and an exception
 comes back as it was raised, for the item that it belongs to.
 """
@@ -12,15 +12,17 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import islice
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 from annoloop.errors import AnnoloopError
 from annoloop.launch import usable_cores
+from annoloop.ray_cluster import RayCluster, connected
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -37,6 +39,15 @@ _IN_FLIGHT = 4
 
 
 _PROCESSES: ContextVar[int | None] = ContextVar("processes", default=None)
+_CLUSTER: ContextVar[RayCluster | None] = ContextVar("cluster", default=None)
+
+
+class _Begun(Protocol):
+    """A batch under way, here or on a cluster."""
+
+    def result(self) -> Any: ...
+
+    def cancel(self) -> object: ...
 
 
 @contextmanager
@@ -49,16 +60,33 @@ def processes(count: int | None) -> Iterator[None]:
         _PROCESSES.reset(token)
 
 
+@contextmanager
+def on_ray(address: str, folder: Path | None) -> Iterator[RayCluster]:
+    """Inside, work is spread over a Ray cluster; as ``ray_cluster.connected``."""
+    with connected(address, folder) as cluster:
+        token = _CLUSTER.set(cluster)
+        try:
+            yield cluster
+        finally:
+            _CLUSTER.reset(token)
+
+
+def joined_cluster() -> RayCluster | None:
+    """The Ray cluster that work is spread over, if it is."""
+    return _CLUSTER.get()
+
+
 def spread(function: Callable[[S], T], items: Sequence[S]) -> Iterator[T]:
-    """``function(item)`` for every item, in their order, on as many processes as ``processes`` says.
+    """``function(item)`` for every item, in their order, where ``processes`` or ``on_ray`` says.
 
     The first items, and all of those that are soon done, are done in this one.  ``function`` and the items are
     pickled, so it is a function of a module, a ``functools.partial`` of one, or a method of what can be pickled.
 
     Raises:
-        AnnoloopError: a process was killed, most often for want of memory; whatever ``function`` raises.
+        AnnoloopError: a process was killed, most often for want of memory, or the cluster is gone; whatever
+            ``function`` raises.
     """
-    count = _PROCESSES.get() or usable_cores()
+    cluster, count = _CLUSTER.get(), _PROCESSES.get() or usable_cores()
     spent_s = 0.0
     for done, item in enumerate(items):
         began = time.perf_counter()
@@ -66,8 +94,12 @@ def spread(function: Callable[[S], T], items: Sequence[S]) -> Iterator[T]:
         if done:  # the first one's time is mostly that of loading what it needs
             spent_s += time.perf_counter() - began
         yield result
-        if count > 1 and _pays(spent_s, done, len(items) - done - 1):
-            yield from _on_processes(function, items[done + 1 :], count)
+        if (cluster or count > 1) and _pays(spent_s, done, len(items) - done - 1):
+            rest = items[done + 1 :]
+            if cluster is None:
+                yield from _on_processes(function, rest, count)
+            else:
+                yield from _in_order(cluster.submit, function, rest, cluster.cores)
             return
 
 
@@ -81,7 +113,7 @@ def _on_processes(function: Callable[[S], T], items: Sequence[S], count: int) ->
     context = multiprocessing.get_context("forkserver")
     pool = ProcessPoolExecutor(count, mp_context=context, initializer=_leave_interrupts_to_the_parent)
     try:
-        yield from _in_order(pool, function, items, count)
+        yield from _in_order(pool.submit, function, items, count)
     except BrokenProcessPool as error:
         raise AnnoloopError(
             "a worker process was killed, most often because memory ran out", hint="--workers 1 needs least"
@@ -90,16 +122,18 @@ def _on_processes(function: Callable[[S], T], items: Sequence[S], count: int) ->
         pool.shutdown(cancel_futures=True)
 
 
-def _in_order(pool: ProcessPoolExecutor, function: Callable[[S], T], items: Sequence[S], count: int) -> Iterator[T]:
+def _in_order(submit: Callable[..., _Begun], function: Callable[[S], T], items: Sequence[S], count: int) -> Iterator[T]:
     size = max(1, min(_MOST_AT_ONCE, len(items) // (4 * count)))
     batches = (items[start : start + size] for start in range(0, len(items), size))
-    waiting: deque[Future[list[T]]] = deque(
-        pool.submit(_batch, function, batch) for batch in islice(batches, _IN_FLIGHT * count)
-    )
-    while waiting:
-        done = waiting.popleft().result()
-        waiting.extend(pool.submit(_batch, function, batch) for batch in islice(batches, 1))
-        yield from done
+    waiting = deque(submit(_batch, function, batch) for batch in islice(batches, _IN_FLIGHT * count))
+    try:
+        while waiting:
+            done: list[T] = waiting.popleft().result()
+            waiting.extend(submit(_batch, function, batch) for batch in islice(batches, 1))
+            yield from done
+    finally:
+        for begun in waiting:
+            begun.cancel()
 
 
 def _batch(function: Callable[[S], T], items: Sequence[S]) -> list[T]:

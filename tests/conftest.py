@@ -5,6 +5,7 @@ No test reaches further than this machine; hypothesis draws the same examples in
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import signal
 import socket
@@ -17,6 +18,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import settings
 from loop import Loop, add_model, make_project, opened
+from ray_head import HERE, RAY_IS_MISSING, ray_head
 from store import Store, new_bucket, running_store
 
 from annoloop import workers
@@ -99,6 +101,24 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The embedded CVAT in a child process: where it listens, and its token."""
     with running_sandbox(tmp_path_factory.mktemp("sandbox")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def ray_token() -> Iterator[None]:
+    """A token of our own, so that nobody else on this machine can use the tests' Ray clusters."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        yield
+
+
+@pytest.fixture(scope="session")
+def ray_address(ray_token: None) -> Iterator[str]:
+    """A Ray cluster of this machine, for all tests that leave it whole."""
+    if RAY_IS_MISSING:
+        pytest.skip(RAY_IS_MISSING)
+    with ray_head(HERE, HERE.parent) as (address, _):
+        yield address
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ LEVELS = {
     0: ("__init__", "errors", "progress", "kernels"),  # words for what happens, everyone's; and bare loops
     1: (
         "classes", "coco_counts", "credentials", "masks", "metrics", "selection", "durations", "looks", "launch",
-        "mmseg_losses", "mmseg_pretrained", "mmseg_ranks", "neighbourhood", "storage",
+        "mmseg_losses", "mmseg_pretrained", "mmseg_ranks", "neighbourhood", "ray_cluster", "storage",
     ),  # values, numbers and places, no files of ours
     2: (
         "images", "runs", "config", "cvat_wire", "polygons", "mistakes", "guide", "archive", "damage",
@@ -38,7 +38,7 @@ LEVELS = {
     ),  # one kind of thing on disk or on the wire
     4: (
         "journal", "coco_file", "cvat", "fiftyone_app", "context", "training_view", "mmseg_parts", "mmseg_data",
-        "mmseg_device", "diagnosis", "project_files", "sample_facts", "scan",
+        "mmseg_device", "diagnosis", "project_files", "sample_facts", "scan", "shards",
     ),  # one outside system each, or many files
     5: ("ledger",),  # the other half of what the journal begins
     6: (
@@ -75,6 +75,7 @@ HOMES = {
     "mmengine": MMSEG,
     "mmcv": MMSEG,
     "fiftyone": {"fiftyone_app"},
+    "ray": {"ray_cluster"},
     "fsspec": {"storage"},
     "cvat_sdk": {"cvat_session"},
     "matplotlib": {"plots"},
@@ -97,6 +98,7 @@ HEAVY = (
     "mmengine",
     "mmcv",
     "fiftyone",
+    "ray",
     "cvat_sdk",
     "matplotlib",
     "pycocotools",

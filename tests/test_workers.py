@@ -88,7 +88,7 @@ def test_a_single_worker_is_this_process() -> None:
 def test_the_option_bounds_the_processes_of_its_command_only(option: tuple[str, str], alone: bool) -> None:
     @click.command()
     @on_all_cores
-    def command() -> None:
+    def command(**_: object) -> None:
         click.echo({pid for _, pid in spread(square_and_pid, range(500))} == {os.getpid()})
 
     told = CliRunner().invoke(command, option)
