@@ -8,10 +8,11 @@ comes back as it was raised, for the item that it belongs to.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -111,7 +112,7 @@ def _pays(spent_s: float, done: int, left: int) -> bool:
 def _on_processes(function: Callable[[S], T], items: Sequence[S], count: int) -> Iterator[T]:
     # Not fork: progress bars and databases have threads, whose locks a forked child would inherit for ever.
     context = multiprocessing.get_context("forkserver")
-    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_leave_interrupts_to_the_parent)
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(dict(os.environ),))
     try:
         yield from _in_order(pool.submit, function, items, count)
     except BrokenProcessPool as error:
@@ -140,5 +141,8 @@ def _batch(function: Callable[[S], T], items: Sequence[S]) -> list[T]:
     return [function(item) for item in items]
 
 
-def _leave_interrupts_to_the_parent() -> None:
+def _begin(environment: Mapping[str, str]) -> None:
+    """Leave interrupts to the parent, and take its environment: the server that forks has that of its own start."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.clear()
+    os.environ.update(environment)

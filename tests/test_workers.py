@@ -104,6 +104,18 @@ def test_an_exception_comes_back_whole_after_the_results_before_it(workers: int)
         assert [next(results) for _ in range(500)]
 
 
+def _variable(_: int) -> str | None:
+    return os.environ.get("ANNOLOOP_TEST_NOW")
+
+
+@early
+@pytest.mark.parametrize("now", ["first", "second"])
+def test_other_processes_have_the_environment_of_now(monkeypatch: pytest.MonkeyPatch, now: str) -> None:
+    monkeypatch.setenv("ANNOLOOP_TEST_NOW", now)
+    with processes(2):
+        assert set(spread(_variable, range(10))) == {now}
+
+
 @early
 def test_a_killed_process_is_an_error_that_says_so() -> None:
     with processes(2), pytest.raises(AnnoloopError, match="a worker process was killed"):
