@@ -22,10 +22,10 @@ _FEWEST = 32
 """Images in a shard at least: a child needs seconds to load torch."""
 
 _WHOLE_BATCHES = 8
-"""Shards are cut after so many images, which is whole batches: then each batch is the one that it would be here."""
+"""Shards are cut after so many images: where all are of one size, each batch is then the one that it would be here."""
 
 _MOST_CORES = 2
-"""Cores of a shard at most: networks predict faster in many processes than in many threads."""
+"""Cores of a shard at most; a larger machine makes several at once."""
 
 _LOOK_EVERY_S = 0.5
 
