@@ -201,16 +201,10 @@ def _target(out: Location, file_name: str, data: DataConfig | None, where: Locat
     stem = Path(file_name).with_suffix("").as_posix()
     if data is not None and file_name.endswith(data.image_suffix):
         stem = file_name.removesuffix(data.image_suffix)
-    target = out / f"{stem}{suffix}"
-    if not _is_below(target, out):
+    below = Path(f"{stem}{suffix}")
+    if below.is_absolute() or ".." in below.parts:
         raise DataError(f"file_name {file_name!r} points outside the folder", where=where)
-    return target
-
-
-def _is_below(target: Location, out: Location) -> bool:
-    if isinstance(target, Path) and isinstance(out, Path):
-        return target.resolve().is_relative_to(out.resolve())
-    return ".." not in str(target).split("/")
+    return out / below.as_posix()
 
 
 def _write(target: Location, read: coco.ReadImage, data: DataConfig | None) -> bool:
@@ -220,7 +214,7 @@ def _write(target: Location, read: coco.ReadImage, data: DataConfig | None) -> b
         if np.array_equal(read_index_png(target).values, stored.values):
             return False
         raise DataError("is there already with other pixels", where=target, hint="choose another --out folder")
-    write_atomic(target, encode_index_png(stored))
+    write_atomic(target, encode_index_png(stored), durable=False)
     return True
 
 

@@ -253,10 +253,12 @@ def from_cvat_outline(
 
 
 def _readable(index_map: IndexMap) -> IndexMap:
-    """Checked, and row by row in memory."""
+    """Checked, row by row in memory, and read-only: a loop is compiled for each kind of array that it gets."""
     if index_map.dtype != np.uint16 or index_map.ndim != 2 or index_map.size == 0:
         check_label_map(index_map)
-    return np.ascontiguousarray(index_map)
+    readable = np.ascontiguousarray(index_map).view()
+    readable.flags.writeable = False
+    return readable
 
 
 def _lookup(values: Iterable[int], dtype: np.dtype[Any]) -> Bits:

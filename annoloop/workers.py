@@ -31,8 +31,8 @@ T = TypeVar("T")
 _TRIED_S = 0.1
 """So long items are done here before their time is trusted to be typical."""
 
-_WORTH_S = 1.5
-"""What takes less time than this here would hardly be done sooner by processes that have to start first."""
+_START_S = 1.2
+"""So long other processes take until they have loaded what they need: as much time must be saved by them."""
 
 _MOST_AT_ONCE = 16
 _IN_FLIGHT = 4
@@ -87,7 +87,8 @@ def spread(function: Callable[[S], T], items: Sequence[S]) -> Iterator[T]:
         AnnoloopError: a process was killed, most often for want of memory, or the cluster is gone; whatever
             ``function`` raises.
     """
-    cluster, count = _CLUSTER.get(), _PROCESSES.get() or usable_cores()
+    cluster = _CLUSTER.get()
+    count = cluster.cores if cluster else _PROCESSES.get() or usable_cores()
     spent_s = 0.0
     for done, item in enumerate(items):
         began = time.perf_counter()
@@ -95,18 +96,18 @@ def spread(function: Callable[[S], T], items: Sequence[S]) -> Iterator[T]:
         if done:  # the first one's time is mostly that of loading what it needs
             spent_s += time.perf_counter() - began
         yield result
-        if (cluster or count > 1) and _pays(spent_s, done, len(items) - done - 1):
+        if _pays(spent_s, done, len(items) - done - 1, count):
             rest = items[done + 1 :]
             if cluster is None:
                 yield from _on_processes(function, rest, count)
             else:
-                yield from _in_order(cluster.submit, function, rest, cluster.cores)
+                yield from _in_order(cluster.submit, function, rest, count)
             return
 
 
-def _pays(spent_s: float, done: int, left: int) -> bool:
-    """Whether other processes are worth their start, as far as can be told yet."""
-    return spent_s > _TRIED_S and spent_s / done * left > _WORTH_S
+def _pays(spent_s: float, done: int, left: int, count: int) -> bool:
+    """Whether ``count`` other processes are worth their start, as far as can be told yet."""
+    return count > 1 and spent_s > _TRIED_S and spent_s / done * left * (1 - 1 / count) > _START_S
 
 
 def _on_processes(function: Callable[[S], T], items: Sequence[S], count: int) -> Iterator[T]:

@@ -20,6 +20,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from scipy import ndimage
 
+from annoloop import coco
+from annoloop.classes import class_table
 from annoloop.config import FILE_NAME
 from annoloop.convert import from_coco, to_coco
 from annoloop.dataset import Sample
@@ -27,7 +29,7 @@ from annoloop.launch import usable_cores
 from annoloop.masks import LabelMap
 from annoloop.metrics import confusion
 from annoloop.project import Project
-from annoloop.runs import coco_masks
+from annoloop.runs import coco_masks, cvat_masks, paint_cvat_masks
 from annoloop.workers import processes
 
 EIGHT = np.ones((3, 3))
@@ -48,8 +50,11 @@ def read_mask(path: str) -> LabelMap:
 
 def load_loops() -> None:
     """What a process loads once, at its first mask; like the imports of all ways it is not counted."""
-    coco_masks(np.zeros((1, 1), np.uint8))
-    confusion(np.zeros((1, 8), np.uint8), np.zeros((1, 8), np.uint8), 1, 255)
+    label_map, classes = np.eye(8, dtype=np.uint8), class_table(["a", "b"], background="a")
+    paint_cvat_masks(cvat_masks(label_map), label_map)
+    confusion(label_map, label_map, 2, 255)
+    image = coco.CocoImage(1, "a.png", (8, 8), tuple(coco.encode(label_map, classes, image_id=1, first_id=1)))
+    coco.read_label_map(image, classes, {coco.category_id(1): 1}, "made")
 
 
 def our_masks_to_coco(plan: Plan) -> Callable[[], object]:
@@ -66,6 +71,7 @@ def our_masks_to_coco(plan: Plan) -> Callable[[], object]:
 
 
 def our_coco_to_masks(plan: Plan) -> Callable[[], object]:
+    load_loops()
     with Project(Path(plan.project) / FILE_NAME) as project:
         data, classes = project.config.data, project.classes
     return lambda: from_coco(Path(plan.coco), _fresh(plan), data, classes)

@@ -93,7 +93,7 @@ def project(project_factory: ProjectFactory) -> Project:
 def spread_early(monkeypatch: pytest.MonkeyPatch) -> None:
     """Work goes to other processes after two items, however soon it would be done in this one."""
     monkeypatch.setattr(workers, "_TRIED_S", 0.0)
-    monkeypatch.setattr(workers, "_WORTH_S", 0.0)
+    monkeypatch.setattr(workers, "_START_S", 0.0)
 
 
 @pytest.fixture(scope="session")
