@@ -83,12 +83,13 @@ def to_coco(
     with on_disk_meanwhile(out) as earlier:
         before = written_before(earlier, classes, how)
         items = [(sample, before.get(name)) for sample, name in zip(labelled, names, strict=True)]
-        encode = partial(_encode, data=data, classes=classes, min_region_px=min_region_px, earlier=earlier)
+        encode = partial(_encode, data=data, classes=classes, min_region_px=min_region_px)
         encoded = track(spread(encode, items), "converting masks", len(items))
         with coco_writer(out, classes, how) as file:
             for name, one in zip(names, encoded, strict=True):
-                file.add(name, one.size_hw, one.annotations, mask_sha256=one.mask_sha256)
-                kept += one.is_kept
+                texts = kept_texts(earlier, before[name]) if one.annotations is None else one.annotations
+                file.add(name, one.size_hw, texts, mask_sha256=one.mask_sha256)
+                kept += one.annotations is None
     return ToCocoReport(out, file.image_count, kept, file.annotation_count, _without_mask(listed))
 
 
@@ -129,27 +130,23 @@ def from_coco(
 
 @dataclass(frozen=True, slots=True)
 class _Encoded:
-    """A mask's size (height, width) and annotations as JSON, whose numbers are given later."""
+    """A mask's size (height, width) and annotations as JSON, whose numbers are given later; None: as they were."""
 
     mask_sha256: str
     size_hw: tuple[int, int]
-    annotations: list[str]
-    is_kept: bool
+    annotations: list[str] | None
 
 
-def _encode(
-    item: tuple[Sample, Written | None], data: DataConfig, classes: ClassTable, min_region_px: int, earlier: Path
-) -> _Encoded:
+def _encode(item: tuple[Sample, Written | None], data: DataConfig, classes: ClassTable, min_region_px: int) -> _Encoded:
     sample, before = item
     assert sample.mask is not None
     stored, size_hw = read_bytes(sample.mask), image_size_hw(sample.image)
     digest = sha256(stored)
     if before is not None and (before.mask_sha256, before.size_hw) == (digest, size_hw):
-        return _Encoded(digest, size_hw, kept_texts(earlier, before), is_kept=True)
+        return _Encoded(digest, size_hw, None)
     label_map = decode_label_map(stored, data, sample.mask)
     check_label_map(label_map, size_hw, classes, sample.mask)
-    texts = coco.annotation_texts(label_map, classes, min_region_px=min_region_px)
-    return _Encoded(digest, size_hw, texts, is_kept=False)
+    return _Encoded(digest, size_hw, coco.annotation_texts(label_map, classes, min_region_px=min_region_px))
 
 
 @dataclass(frozen=True, slots=True)
