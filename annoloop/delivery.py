@@ -175,18 +175,20 @@ def _with_context(way: _Delivery, images: Sequence[tuple[str, Path]]) -> Iterato
     """Every image, and beside it its context pictures; those of a few frames at a time in memory."""
     assert way.task.run_id is not None
     hashes = way.project.ledger.images([frame.sample_id for frame in way.frames])
-    pairs = [(frame, hashes[frame.sample_id].image_sha256) for frame in way.frames]
+    known = [
+        (frame, file, hashes[frame.sample_id].image_sha256) for frame, (_, file) in zip(way.frames, images, strict=True)
+    ]
     context = partial(_context, files=way.project.files, run_id=way.task.run_id)
-    drawn = spread(context, pairs)
-    for image, pictures in zip(images, way.track(drawn, "drawing context", len(pairs)), strict=True):
+    drawn = spread(context, known)
+    for image, pictures in zip(images, way.track(drawn, "drawing context", len(known)), strict=True):
         yield image
         yield from pictures
 
 
-def _context(pair: tuple[FrameRow, str], files: ProjectFiles, run_id: int) -> list[Picture]:
-    frame, image_sha256 = pair
+def _context(known: tuple[FrameRow, Path, str], files: ProjectFiles, run_id: int) -> list[Picture]:
+    frame, image, image_sha256 = known
     found = context_pictures(
-        read_image(files.image_path(frame.sample_id)),
+        read_image(image),
         None if frame.base_sha256 is None else files.object_label_map(frame.base_sha256),
         files.prediction(run_id, image_sha256),
         files.classes,
