@@ -12,7 +12,7 @@ import hashlib
 import io
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,8 +106,7 @@ def image_size_hw(path: Location) -> tuple[int, int]:
         return _size_hw_in_store(path)
     with _opened(path) as image:
         try:
-            plain = image.format == "PNG" and _is_plain_png(read_bytes(path))
-            return image.size[::-1] if plain else _shown_size_hw(image)
+            return _header_size_hw(image, lambda: read_bytes(path))
         except _UNREADABLE as error:
             raise unreadable(path, error) from error
 
@@ -308,10 +307,15 @@ def _size_hw_in_store(path: RemotePath) -> tuple[int, int]:
 def _encoded_size_hw(data: bytes, where: object) -> tuple[int, int]:
     try:
         with Image.open(io.BytesIO(data)) as image:
-            plain = image.format == "PNG" and _is_plain_png(data)
-            return image.size[::-1] if plain else _shown_size_hw(image)
+            return _header_size_hw(image, lambda: data)
     except _UNREADABLE as error:
         raise unreadable(where, error) from error
+
+
+def _header_size_hw(image: Image.Image, data: Callable[[], bytes]) -> tuple[int, int]:
+    """Without decoding, unless it is a PNG that says how it is to be turned; ``data`` gives all bytes of it."""
+    is_plain = image.format == "PNG" and _is_plain_png(data())
+    return image.size[::-1] if is_plain else _shown_size_hw(image)
 
 
 def _is_plain_png(data: bytes) -> bool:

@@ -30,11 +30,8 @@ Runs: TypeAlias = npt.NDArray[np.int32]
 LINE, START, END, VALUE = range(4)
 
 _CACHE_LINE = 64
-
 _MOST_GROUPS = 12
 """5-bit groups of one compressed COCO count that fit into 63 bits."""
-
-_FIRST_CAPACITY = 4096
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
@@ -43,6 +40,13 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
         return cast(Callable[P, R], numba.njit(cache=True)(function))
     except RuntimeError:  # neither this folder nor the user's cache can be written: every process compiles anew
         return cast(Callable[P, R], numba.njit(function))
+
+
+def readable(array: Pixels) -> Pixels:
+    """The same row by row in memory and read-only: a loop is compiled for each kind of array that it gets."""
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view
 
 
 # label map -> runs -> components
@@ -76,8 +80,8 @@ def find_runs(label_map: Pixels, is_skipped: Bits, along_columns: bool) -> Runs:
 def _begins(label_map: Pixels, along_columns: bool) -> Owners:
     """Row and column of pixels that differ from the one before them in their line, or have none; row by row, (M, 2)."""
     height, width = label_map.shape
-    begins, count = np.empty((_FIRST_CAPACITY, 2), np.int32), 0
     differs = np.zeros((width + 7) // 8 * 8, np.bool_)
+    begins, count = np.empty((differs.size, 2), np.int32), 0
     words = differs.view(np.uint64)
     for y in range(height):
         if not along_columns:

@@ -129,15 +129,12 @@ def divide(label_map: IndexMap, *, along: Along = "rows", skip: Iterable[int] = 
     """
     from annoloop import kernels
 
-    columns = along == "columns"
-    runs = kernels.find_runs(_readable(label_map), _lookup(skip, label_map.dtype), columns)
-    owners, count = kernels.connect(runs)
-    class_of, sizes, boxes = kernels.measure(runs, owners, count, columns)
-    parts = np.ones(count, np.int64)
+    runs, owners, (class_of, sizes, boxes) = _connected(label_map, along, skip)
+    parts = np.ones_like(sizes)
     if (sizes < min_region_px).any():
         region_of = _gather_specks(class_of, sizes < min_region_px)
         owners, parts = region_of[owners], np.bincount(region_of)
-        class_of, sizes, boxes = kernels.measure(runs, owners, parts.size, columns)
+        class_of, sizes, boxes = kernels.measure(runs, owners, parts.size, along == "columns")
     left, top, _, _, first = boxes.T
     order = np.lexsort((first, left, top, class_of))
     place = np.empty(order.size, np.int32)
@@ -153,11 +150,7 @@ def components(label_map: IndexMap) -> Components:
     Raises:
         DataError: as ``check_label_map``.
     """
-    from annoloop import kernels
-
-    runs = kernels.find_runs(_readable(label_map), _lookup((), label_map.dtype), False)
-    owners, count = kernels.connect(runs)
-    class_of, sizes, boxes = kernels.measure(runs, owners, count, False)
+    runs, owners, (class_of, sizes, boxes) = _connected(label_map, "rows", ())
     return Components(_drawn(runs, owners, label_map.shape), class_of.astype(label_map.dtype), sizes, boxes[:, :4])
 
 
@@ -252,13 +245,18 @@ def from_cvat_outline(
     return rasterize([turned.ravel().tolist()], class_index, shape_hw)
 
 
-def _readable(index_map: IndexMap) -> IndexMap:
-    """Checked, row by row in memory, and read-only: a loop is compiled for each kind of array that it gets."""
+def _connected(
+    index_map: IndexMap, along: Along, skip: Iterable[int]
+) -> tuple[Owners, Owners, tuple[Ints, Ints, Ints]]:
+    """Runs, their components, and of these what ``kernels.measure`` says."""
+    from annoloop import kernels
+
     if index_map.dtype != np.uint16 or index_map.ndim != 2 or index_map.size == 0:
         check_label_map(index_map)
-    readable = np.ascontiguousarray(index_map).view()
-    readable.flags.writeable = False
-    return readable
+    columns = along == "columns"
+    runs = kernels.find_runs(kernels.readable(index_map), _lookup(skip, index_map.dtype), columns)
+    owners, count = kernels.connect(runs)
+    return runs, owners, kernels.measure(runs, owners, count, columns)
 
 
 def _lookup(values: Iterable[int], dtype: np.dtype[Any]) -> Bits:

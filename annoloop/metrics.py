@@ -90,19 +90,12 @@ def _joint_counts(truth: Pixels, prediction: Pixels, class_count: int) -> Confus
     from annoloop import kernels
 
     both = np.result_type(truth, prediction)
-    t, p = (_flat(one, both) for one in (truth, prediction))
+    t, p = (kernels.readable(one.astype(both, copy=False)).reshape(-1) for one in (truth, prediction))
     table = np.zeros((class_count + 1, class_count + 1), np.int64)
     whole = t.nbytes // 8 * 8 // t.itemsize  # as many pixels as fill words
     kernels.count_words(t[:whole].view(np.uint64), p[:whole].view(np.uint64), 8 * t.itemsize, table)
     kernels.count_pairs(t[whole:], p[whole:], table)
     return table
-
-
-def _flat(indices: Pixels, dtype: np.dtype[Any]) -> Pixels:
-    """Pixel by pixel, and read-only: a loop is compiled for each kind of array that it gets."""
-    flat = np.ascontiguousarray(indices, dtype).reshape(-1).view()
-    flat.flags.writeable = False
-    return flat
 
 
 def _check(indices: Pixels, class_count: int, name: str) -> None:
