@@ -43,12 +43,11 @@ class CocoWriter:
         self.image_count += 1
         entry = coco.image_entry(self.image_count, file_name, size_hw) | {"mask_sha256": mask_sha256}
         self._images.write(f"{separator}{json.dumps(entry)}".encode())
-        lines = []
-        for text in annotations:
-            separator = ",\n" if self.annotation_count else ""
-            self.annotation_count += 1
-            lines.append(separator + coco.numbered(text, self.annotation_count, self.image_count))
-        self.write("".join(lines).encode())
+        first = self.annotation_count + 1
+        lines = [coco.numbered(text, number, self.image_count) for number, text in enumerate(annotations, first)]
+        if lines:
+            self.annotation_count += len(lines)
+            self.write(((",\n" if first > 1 else "") + ",\n".join(lines)).encode())
 
     def write(self, data: bytes) -> None:
         """Bytes as they are."""

@@ -190,10 +190,9 @@ _UNREDUCE[255] = 0
 
 
 def _unknown_indices(label_map: LabelMap, classes: ClassTable) -> list[tuple[int, int]]:
-    # To compare takes half the time that counting takes, and mostly there is nothing to count.
-    unknown = (label_map >= len(classes)) & (label_map != classes.ignore_index)
-    if not unknown.any():
+    if label_map.max(initial=0) < len(classes):  # mostly; it takes a tenth of the time of what follows
         return []
+    unknown = (label_map >= len(classes)) & (label_map != classes.ignore_index)
     indices, counts = np.unique(label_map[unknown], return_counts=True)
     return list(zip(indices.tolist(), counts.tolist(), strict=True))
 

@@ -20,6 +20,7 @@ from mmengine.dataset import Compose
 from PIL import Image
 
 from annoloop.errors import TrainingError
+from annoloop.images import IndexImage, encode_index_png
 from annoloop.mmseg_checkpoint import replacing
 from annoloop.mmseg_recipe import prediction_pipeline
 
@@ -103,11 +104,13 @@ def _predict(
 
 def _write(target: Target, indices: npt.NDArray[np.uint8], confidences: npt.NDArray[np.uint8]) -> None:
     _, index_png, confidence_png = target
-    # The index map comes last: where there is one, its confidence is there too.
-    for path, values in ((confidence_png, confidences), (index_png, indices)):
+    for path in (confidence_png, index_png):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as beside:
-            Image.fromarray(values).save(beside, format="PNG")
+    with replacing(confidence_png) as beside:
+        Image.fromarray(confidences).save(beside, format="PNG")
+    # The index map comes last: where there is one, its confidence is there too.
+    with replacing(index_png) as beside:
+        beside.write_bytes(encode_index_png(IndexImage(indices)))
 
 
 def _finish(target: Target, written: Future[None], done: Callable[[Target], None]) -> None:

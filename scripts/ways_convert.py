@@ -25,6 +25,7 @@ from annoloop.classes import class_table
 from annoloop.config import FILE_NAME
 from annoloop.convert import from_coco, to_coco
 from annoloop.dataset import Sample
+from annoloop.images import IndexImage, decode_index_png, encode_index_png, read_index_png
 from annoloop.launch import usable_cores
 from annoloop.masks import LabelMap
 from annoloop.metrics import confusion
@@ -50,7 +51,8 @@ def read_mask(path: str) -> LabelMap:
 
 def load_loops() -> None:
     """What a process loads once, at its first mask; like the imports of all ways it is not counted."""
-    label_map, classes = np.eye(8, dtype=np.uint8), class_table(["a", "b"], background="a")
+    eye, classes = IndexImage(np.eye(8, dtype=np.uint8)), class_table(["a", "b"], background="a")
+    label_map = decode_index_png(encode_index_png(eye), "made").values
     paint_cvat_masks(cvat_masks(label_map), label_map)
     confusion(label_map, label_map, 2, 255)
     image = coco.CocoImage(1, "a.png", (8, 8), tuple(coco.encode(label_map, classes, image_id=1, first_id=1)))
@@ -137,7 +139,14 @@ def pycocotools_to_masks(plan: Plan) -> Callable[[], object]:
 
 
 def decoding(plan: Plan) -> Callable[[], object]:
+    """By Pillow, as all the peers do it."""
     return _on(plan.workers, _read_away, [mask for _, mask in plan.pairs])
+
+
+def our_decoding(plan: Plan) -> Callable[[], object]:
+    """As annoloop does it: the floor of all that reads masks."""
+    load_loops()
+    return lambda: [read_index_png(Path(mask)) for _, mask in plan.pairs]
 
 
 def encoding(plan: Plan) -> Callable[[], object]:

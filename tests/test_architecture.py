@@ -87,6 +87,7 @@ HOMES = {
     "rich": {"console", "training_view", "data_view"},
     "sqlite3": {"database", "sandbox"},
     "numba": {"kernels"},
+    "kornia_rs": {"images"},
     "pycocotools": {"masks"},
     "starlette": {"sandbox"},
     "hypercorn": {"sandbox"},
@@ -104,6 +105,7 @@ HEAVY = (
     "pycocotools",
     "shapely",
     "numba",
+    "kornia_rs",
     "fsspec",
 )
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import resource
+import struct
 import subprocess
 import sys
+import zlib
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +41,8 @@ from annoloop.images import (
 VALUES = np.arange(6, dtype=np.uint8).reshape(2, 3)
 NOISE = np.random.default_rng(0).integers(0, 255, (50, 70), dtype=np.uint8)
 
+NOISE_PNG = encode_index_png(IndexImage(NOISE))
+
 index_images = st.builds(
     IndexImage,
     hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9))),
@@ -57,6 +63,55 @@ def test_an_index_png_keeps_every_value_and_its_palette(mask: IndexImage) -> Non
 def test_values_beyond_a_short_palette_survive() -> None:
     mask = IndexImage(VALUES, bytes([0, 0, 0, 255, 255, 255]))
     assert decode_index_png(encode_index_png(mask), "mask").values.tolist() == VALUES.tolist()
+
+
+@given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40))), st.data())
+def test_masks_of_other_writers_are_read_as_pillow_reads_them(
+    values: npt.NDArray[np.uint8], data: st.DataObject
+) -> None:
+    picture = Image.fromarray(values)
+    if data.draw(st.booleans(), "with palette"):
+        picture.putpalette(data.draw(st.binary(min_size=768, max_size=768), "palette"))
+    extra: dict[str, Any] = {"dpi": (72, 72)} if data.draw(st.booleans(), "with a chunk more") else {}
+    if data.draw(st.booleans(), "with a transparent value"):
+        extra["transparency"] = data.draw(st.integers(0, 255))
+    stream = io.BytesIO()
+    picture.save(stream, "PNG", compress_level=data.draw(st.integers(0, 9), "level"), **extra)
+    png = stream.getvalue() + data.draw(st.binary(max_size=4), "behind the end")
+
+    read = decode_index_png(png, "mask")
+    assert np.array_equal(read.values, values)
+    with Image.open(io.BytesIO(png)) as same:
+        palette = same.getpalette()
+    assert read.palette == (None if palette is None else bytes(palette))
+
+
+@pytest.mark.parametrize("filter_type", range(5))
+@pytest.mark.parametrize("colour_type", [0, 3], ids=["grey", "palette"])
+def test_every_filter_of_png_is_undone(filter_type: int, colour_type: int) -> None:
+    assert np.array_equal(decode_index_png(_png(NOISE, filter_type, colour_type), "mask").values, NOISE)
+
+
+@pytest.mark.parametrize("colours", [2, 4, 16])
+def test_a_palette_of_few_colours_is_stored_in_fewer_bits_and_read(tmp_path: Path, colours: int) -> None:
+    values = np.random.default_rng(0).integers(0, colours, (7, 9), dtype=np.uint8)
+    picture = Image.fromarray(values)
+    picture.putpalette(bytes(range(3 * colours)))
+    picture.save(tmp_path / "mask.png", bits=colours.bit_length() - 1)
+    assert np.array_equal(read_index_png(tmp_path / "mask.png").values, values)
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".tif"])
+def test_an_index_image_of_another_format_is_read(tmp_path: Path, suffix: str) -> None:
+    Image.fromarray(NOISE).save(tmp_path / f"mask{suffix}")
+    assert np.array_equal(read_index_png(tmp_path / f"mask{suffix}").values, NOISE)
+
+
+def test_label_maps_take_less_room_than_pillows_own_way() -> None:
+    label_map = np.kron(NOISE[:20, :20] // 64, np.ones((16, 16), np.uint8))
+    stream = io.BytesIO()
+    Image.fromarray(label_map).save(stream, "PNG")
+    assert len(encode_index_png(IndexImage(label_map))) < len(stream.getvalue())
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "1"])
@@ -89,6 +144,14 @@ def test_a_damaged_header_that_claims_a_giant_size_is_an_error_like_any_other(tm
     for read in (read_image, image_size_hw, lambda path: read_small_grey(path, 8)):
         with pytest.raises(DataError, match="cannot be read"):
             read(path)
+
+
+@given(st.integers(0, 8 * len(NOISE_PNG) - 1))
+def test_a_flipped_bit_is_noticed_or_harmless(bit: int) -> None:
+    damaged = bytearray(NOISE_PNG)
+    damaged[bit // 8] ^= 1 << bit % 8
+    with suppress(DataError):
+        assert np.array_equal(decode_index_png(bytes(damaged), "mask").values, NOISE)
 
 
 def test_a_mask_cut_off_anywhere_is_refused_or_complete() -> None:
@@ -247,3 +310,22 @@ def test_what_a_killed_write_left_beside_a_file_is_removed_and_nothing_else(tmp_
         path.write_bytes(b"x")
     drop_partial(whole)
     assert sorted(tmp_path.iterdir()) == sorted([other, whole])
+
+
+def _png(values: npt.NDArray[np.uint8], filter_type: int, colour_type: int) -> bytes:
+    """A PNG all of whose rows are filtered in one way (https://www.w3.org/TR/png-3/#9Filters)."""
+    x = np.pad(values, ((1, 0), (1, 0))).astype(int)
+    left, above, corner = x[1:, :-1], x[:-1, 1:], x[:-1, :-1]
+    estimate = left + above - corner
+    far = [abs(estimate - one) for one in (left, above, corner)]
+    nearest = np.where((far[0] <= far[1]) & (far[0] <= far[2]), left, np.where(far[1] <= far[2], above, corner))
+    predicted = (0, left, above, (left + above) // 2, nearest)[filter_type]
+    rows = np.pad((values - predicted).astype(np.uint8), ((0, 0), (1, 0)), constant_values=filter_type)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", *values.shape[::-1], 8, colour_type, 0, 0, 0)
+    palette = chunk(b"PLTE", bytes(768)) if colour_type == 3 else b""
+    pixels = chunk(b"IDAT", zlib.compress(rows.tobytes()))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + palette + pixels + chunk(b"IEND", b"")
