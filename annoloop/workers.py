@@ -13,7 +13,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -32,7 +32,10 @@ _TRIED_S = 0.1
 """So long items are done here before their time is trusted to be typical."""
 
 _START_S = 1.2
-"""So long other processes take until they have loaded what they need: as much time must be saved by them."""
+"""So long other processes take until they have loaded what they need: only what is left then can be spread."""
+
+_PRELOADED = ["__main__", "annoloop.warm"]
+"""Loaded once, by the server that all other processes are forked from."""
 
 _MOST_AT_ONCE = 16
 _IN_FLIGHT = 4
@@ -107,21 +110,34 @@ def spread(function: Callable[[S], T], items: Sequence[S]) -> Iterator[T]:
 
 def _pays(spent_s: float, done: int, left: int, count: int) -> bool:
     """Whether ``count`` other processes are worth their start, as far as can be told yet."""
-    return count > 1 and spent_s > _TRIED_S and spent_s / done * left * (1 - 1 / count) > _START_S
+    return count > 1 and spent_s > _TRIED_S and spent_s / done * left > _START_S
 
 
 def _on_processes(function: Callable[[S], T], items: Sequence[S], count: int) -> Iterator[T]:
     # Not fork: progress bars and databases have threads, whose locks a forked child would inherit for ever.
     context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
     pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(dict(os.environ),))
     try:
-        yield from _in_order(pool.submit, function, items, count)
+        with ThreadPoolExecutor(1) as starter:  # a start blocks; meanwhile this process goes on with the items
+            started = starter.submit(_start, pool, count)
+            done = 0
+            while done < len(items) and not started.done():
+                yield function(items[done])
+                done += 1
+            started.result()
+        yield from _in_order(pool.submit, function, items[done:], count)
     except BrokenProcessPool as error:
         raise AnnoloopError(
             "a worker process was killed, most often because memory ran out", hint="--workers 1 needs least"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _start(pool: ProcessPoolExecutor, count: int) -> None:
+    """Start ``count`` processes, and return when one of them is ready for work."""
+    wait([pool.submit(time.sleep, 0) for _ in range(count)], return_when=FIRST_COMPLETED)
 
 
 def _in_order(submit: Callable[..., _Begun], function: Callable[[S], T], items: Sequence[S], count: int) -> Iterator[T]:

@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -89,11 +90,21 @@ def project(project_factory: ProjectFactory) -> Project:
     return project_factory("project")
 
 
+class _AtOnce(ThreadPoolExecutor):
+    """What is submitted is done when ``submit`` returns."""
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:  # type: ignore[override]
+        begun = super().submit(function, *args)
+        wait([begun])
+        return begun
+
+
 @pytest.fixture
 def spread_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work goes to other processes after two items, however soon it would be done in this one."""
+    """Work goes to other processes after two items, however soon it would be done; while they start this one waits."""
     monkeypatch.setattr(workers, "_TRIED_S", 0.0)
     monkeypatch.setattr(workers, "_START_S", 0.0)
+    monkeypatch.setattr(workers, "ThreadPoolExecutor", _AtOnce)
 
 
 @pytest.fixture(scope="session")

@@ -39,6 +39,7 @@ LEVELS = {
     4: (
         "journal", "coco_file", "cvat", "fiftyone_app", "context", "training_view", "mmseg_parts", "mmseg_data",
         "mmseg_device", "diagnosis", "project_files", "sample_facts", "scan", "shards",
+        "warm",
     ),  # one outside system each, or many files
     5: ("ledger",),  # the other half of what the journal begins
     6: (

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
+from annoloop import workers
 from annoloop.errors import AnnoloopError, DataError
 from annoloop.launch import usable_cores
 from annoloop.options import on_all_cores
@@ -57,11 +59,24 @@ def test_what_is_soon_done_stays_in_this_process() -> None:
 
 def test_what_takes_long_goes_to_other_processes_once_that_is_known() -> None:
     with processes(2):
-        pids = list(spread(slow_pid, range(60)))
+        pids = list(spread(slow_pid, range(120)))
     here = pids.count(os.getpid())
-    assert 2 < here < 10
+    assert 2 < here < 100
     assert pids[:here] == [os.getpid()] * here
     assert len(set(pids)) == 3
+
+
+def test_this_process_works_while_others_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = workers._start
+
+    def slow_start(pool: ProcessPoolExecutor, count: int) -> None:
+        time.sleep(2)
+        start(pool, count)
+
+    monkeypatch.setattr(workers, "_start", slow_start)
+    with processes(2):
+        pids = list(spread(slow_pid, range(60)))
+    assert pids.count(os.getpid()) > 20
 
 
 def test_the_time_of_the_first_item_says_nothing_of_the_others() -> None:
