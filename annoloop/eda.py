@@ -1,7 +1,8 @@
 """``annoloop eda``: what the data are like and what is wrong with them, before any training.
 
-Every file is read once, on all cores.  The fact to know: only sums, copies' marks and what is odd are kept, so
-memory hardly grows with the number of files; ``eda_page.py`` makes the HTML page of the report.
+Every file is read once, on all cores, and again only when it has changed.  The fact to know: only sums, copies' marks
+and what is odd are kept, so memory hardly grows with the number of files; ``eda_page.py`` makes the HTML page of the
+report.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ import numpy as np
 from annoloop.classes import ClassTable, LabelClass
 from annoloop.dataset import UNLABELLED, Sample
 from annoloop.findings import KINDS, Finding, finding, ranked
+from annoloop.known_facts import facts_of
 from annoloop.mask_facts import SAMPLES_PER_CELL
 from annoloop.masks import Ints
 from annoloop.metrics import class_weights
 from annoloop.oddities import Copy, Slips, copies, copy_of, missing_classes, odd_slips, said_once, slips_of
 from annoloop.progress import Track, silent
 from annoloop.project import Project
-from annoloop.sample_facts import SampleFacts, sample_facts
+from annoloop.sample_facts import SampleFacts
 from annoloop.storage import Location
 from annoloop.tally import Tally, quantile_px, total
-from annoloop.workers import spread
 
 MOST_OF_A_KIND = 200
 """So many findings of one kind are listed; all are counted."""
@@ -148,7 +149,6 @@ def eda(project: Project, *, splits: Sequence[str] | None = None, track: Track =
     listing = project.listing(splits)
     there = [sample for sample in listing.samples if sample.image.is_file()]
     seen = _look_at_all(project, there, track)
-    project.ledger.put_looks({one.sha256: one.look for one in seen.copies})  # push and retrain need not look again
     tallies = {split: seen.tallies[split] for split in dict.fromkeys(sample.split for sample in listing.samples)}
     whole = total(tallies.values(), len(project.classes))
     ids = {str(sample.image): sample.id for sample in listing.samples}
@@ -179,9 +179,7 @@ class _Seen:
 
 def _look_at_all(project: Project, samples: Sequence[Sample], track: Track) -> _Seen:
     seen = _Seen(defaultdict(partial(Tally, len(project.classes))), [], [], [])
-    look_at = partial(sample_facts, data=project.config.data, classes=project.classes)
-    results = track(spread(look_at, samples), "reading images and masks", len(samples))
-    for sample, facts in zip(samples, results, strict=True):
+    for sample, facts in zip(samples, facts_of(project, samples, track), strict=True):
         seen.add(sample, facts)
     return seen
 

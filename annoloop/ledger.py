@@ -20,7 +20,7 @@ from annoloop.journal import Journal
 from annoloop.label_quality import Belief
 from annoloop.looks import SIDE, Look
 from annoloop.metrics import Confusion, wrong_px
-from annoloop.schema import MIGRATIONS, BeliefRow, Census, ImageRow, RunRow, ScoreRow
+from annoloop.schema import MIGRATIONS, BeliefRow, Census, FactRow, ImageRow, RunRow, ScoreRow
 from annoloop.selection import Candidate
 
 _FIRST_PAGE = 1000
@@ -69,6 +69,22 @@ class Ledger(Journal):
             self._execute_many(
                 "INSERT OR REPLACE INTO look VALUES (?, ?, ?)",
                 [(sha256, one.bits.tobytes(), one.grey.tobytes()) for sha256, one in looks.items()],
+            )
+
+    def fact_stamps(self) -> dict[str, str]:
+        """With which stamps ``eda`` saw each sample, by its id."""
+        return {row["sample_id"]: row["stamps"] for row in self._execute("SELECT sample_id, stamps FROM fact")}
+
+    def facts(self, ids: Collection[str]) -> list[FactRow]:
+        """What ``eda`` saw in these samples."""
+        return [FactRow(*row) for row in self._select("fact.* FROM fact WHERE TRUE", key="sample_id", keys=ids)]
+
+    def put_facts(self, rows: Iterable[FactRow]) -> None:
+        """Insert or replace what ``eda`` saw."""
+        with self.transaction():
+            self._execute_many(
+                "INSERT OR REPLACE INTO fact VALUES (?, ?, ?, ?)",
+                [(r.sample_id, r.stamps, r.image_sha256, r.facts) for r in rows],
             )
 
     def census(self, place: str) -> Census | None:

@@ -20,8 +20,8 @@ def scan_one(sample: Sample, known: ImageRow | None, sha256_of: Callable[[Locati
     Raises:
         DataError: a file cannot be read.
     """
-    image_stamp = _stamp(sample.image)
-    mask_stamp = None if sample.mask is None else _stamp(sample.mask)
+    image_stamp = stamp(sample.image)
+    mask_stamp = None if sample.mask is None else stamp(sample.mask)
     same_image = known is not None and known.image_stamp == image_stamp
     same_mask = known is not None and known.mask_stamp == mask_stamp
     mask_sha256 = known.mask_sha256 if known is not None and same_mask else None
@@ -36,8 +36,12 @@ def scan_one(sample: Sample, known: ImageRow | None, sha256_of: Callable[[Locati
     )
 
 
-def _stamp(path: Location) -> str:
-    """Size, mtime and inode: as long as they stay, the file need not be read again."""
+def stamp(path: Location) -> str:
+    """Size, mtime and inode: as long as they stay, the file need not be read again.
+
+    Raises:
+        DataError: there is no such file.
+    """
     try:
         if isinstance(path, RemotePath):
             return path.stamp()

@@ -196,6 +196,17 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             labelled INTEGER NOT NULL
         ) STRICT, WITHOUT ROWID""",
     ),
+    # 6, 2026-11: a second eda reads only what changed
+    (
+        """
+        CREATE TABLE fact (             -- what eda saw in a sample of which both files could be read
+            sample_id TEXT PRIMARY KEY,
+            stamps TEXT NOT NULL,       -- of its files and of what else the facts depend on; other ones, look again
+            image_sha256 TEXT NOT NULL, -- of its look
+            facts BLOB NOT NULL         -- see packed_facts.py
+        ) STRICT""",
+        "CREATE INDEX fact_stamps ON fact (sample_id, stamps)",
+    ),
 )
 
 
@@ -215,6 +226,16 @@ class Census:
     stamps: Mapping[str, str]
     images: int
     labelled: int
+
+
+@dataclass(frozen=True, slots=True)
+class FactRow:
+    """What ``eda`` saw in a sample (see ``packed_facts``), as long as its ``stamps`` are these."""
+
+    sample_id: str
+    stamps: str
+    image_sha256: str
+    facts: bytes
 
 
 @dataclass(frozen=True, slots=True)

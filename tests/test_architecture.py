@@ -41,7 +41,7 @@ LEVELS = {
         "mmseg_device", "diagnosis", "project_files", "sample_facts", "scan", "shards",
         "warm",
     ),  # one outside system each, or many files
-    5: ("ledger",),  # the other half of what the journal begins
+    5: ("ledger", "packed_facts"),  # the other half of what the journal, or a look at a sample, begins
     6: (
         "project", "mmseg_recipe", "mmseg_keeping", "fiftyone_dataset", "error_charts", "error_galleries",
         "error_verdict", "tally",
@@ -49,6 +49,7 @@ LEVELS = {
     7: (
         "scoring", "twins", "delivery", "corrections", "mmseg_budget", "mmseg_predict", "criteria", "planning",
         "folds", "beliefs", "census", "app_masks", "error_report", "oddities",
+        "known_facts",
     ),  # what several operations need, or half of one
     8: ("choosing", "static_gallery"),  # the larger half of an operation
     9: (

@@ -5,22 +5,27 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from html import unescape
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
+from annoloop import known_facts
+from annoloop.classes import ClassTable
 from annoloop.cli import run
-from annoloop.config import FILE_NAME
+from annoloop.config import FILE_NAME, DataConfig
+from annoloop.dataset import Sample
 from annoloop.eda import EdaReport, eda
 from annoloop.images import IndexImage, encode_index_png, read_index_png, write_atomic
 from annoloop.init import init
 from annoloop.made_data import COLORS, NAMES, make_data
 from annoloop.masks import LabelMap, regions
 from annoloop.project import Project
+from annoloop.sample_facts import SampleFacts, sample_facts
 from annoloop.workers import processes
 
 COUNTS = {"train": 24, "val": 8, "test": 8}
@@ -326,6 +331,7 @@ def test_other_processes_find_the_same(folder: Path) -> None:
         shutil.copytree(folder / "data" / kind / "train/again", folder / "data" / kind / "val/again")
     with processes(1):
         alone = looked_at(folder)
+    shutil.rmtree(folder / ".annoloop")
     with processes(2):
         assert looked_at(folder) == alone
 
@@ -335,6 +341,73 @@ def test_the_looks_are_kept_for_later_commands(folder: Path) -> None:
         eda(project)
         rows = project.scan(project.samples())
         assert set(project.ledger.looks()) == {row.image_sha256 for row in rows.values()}
+
+
+# a second time
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The samples whose files were read since the list was last cleared."""
+    ids: list[str] = []
+
+    def noted(sample: Sample, data: DataConfig, classes: ClassTable) -> SampleFacts:
+        ids.append(sample.id)
+        return sample_facts(sample, data, classes)
+
+    monkeypatch.setattr(known_facts, "sample_facts", noted)
+    return ids
+
+
+def test_a_second_look_reads_only_what_could_not_be_read_and_says_the_same(folder: Path, read: list[str]) -> None:
+    for name, plant, _, _ in PLANTED.values():
+        plant(folder, name)
+    first = looked_at(folder)
+    assert len(read) == len(set(read)) > 30
+    read.clear()
+    assert looked_at(folder) == first
+    unreadable = ("unreadable image", "unreadable mask", "colour mask")
+    assert sorted(read) == sorted(one.sample_id or "" for one in first.findings if one.kind in unreadable)
+    assert read
+
+
+def test_what_changed_since_is_looked_at_again(folder: Path, read: list[str]) -> None:
+    assert looked_at(folder).counts == {}
+    read.clear()
+    speck(folder, "train/0003")
+    truncated_image(folder, "val/0001")
+    copy_pair(folder, "train/0004", "train/new")
+    assert looked_at(folder).counts == {"speck": 1, "unreadable image": 1, "duplicate": 1}
+    assert sorted(read) == ["train/0003", "train/new", "val/0001"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("name: ring", "name: hoop"), ("reduce_zero_label: false", "reduce_zero_label: true")]
+)
+def test_other_classes_or_values_are_looked_for_in_all_files(folder: Path, read: list[str], old: str, new: str) -> None:
+    looked_at(folder)
+    read.clear()
+    text = (folder / FILE_NAME).read_text()
+    assert old in text
+    (folder / FILE_NAME).write_text(text.replace(old, new))
+    looked_at(folder)
+    assert len(read) == sum(COUNTS.values())
+
+
+def test_a_look_that_was_cut_short_goes_on_where_it_was(
+    folder: Path, read: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known_facts, "_AT_ONCE", 10)
+
+    def cut_short(items: Iterable[SampleFacts], what: str, total: int) -> Iterator[SampleFacts]:
+        yield from islice(items, 25)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        looked_at(folder, track=cut_short)
+    read.clear()
+    assert looked_at(folder).counts == {}
+    assert len(read) == sum(COUNTS.values()) - 20
 
 
 # the command and its page

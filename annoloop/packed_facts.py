@@ -1,0 +1,114 @@
+"""What ``eda`` saw in a sample, as bytes for the ledger and back.
+
+Not here: when it still holds (``known_facts.py``).  The facts to know: how an image looks is not among the bytes, the
+ledger has that by its hash; and a sample of which a file cannot be read is not kept, it may be there the next time.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from typing import Any
+
+import numpy as np
+
+from annoloop.dataset import Sample
+from annoloop.findings import finding
+from annoloop.looks import Look
+from annoloop.mask_facts import BINS, CELLS, Frame, MaskFacts, Spot
+from annoloop.sample_facts import ImageFacts, SampleFacts
+
+VERSION = 1
+"""Of the bytes, and of what they tell of a file: another, and every file has to be looked at again."""
+
+_END = b"\n"
+_INT = np.dtype("<i8")
+
+
+def can_be_kept(facts: SampleFacts, sample: Sample) -> bool:
+    """Whether all files of the sample could be read."""
+    return facts.image is not None and (facts.mask is not None) == (sample.mask is not None)
+
+
+def pack(facts: SampleFacts) -> bytes:
+    """The facts of a sample that ``can_be_kept``: JSON, then the arrays of its mask, compressed."""
+    image, mask = facts.image, facts.mask
+    assert image is not None
+    plain = {
+        "image": [*image.size_hw, image.sha256, image.brightness, image.contrast],
+        "mask": None if mask is None else _plain(mask),
+        "findings": [[one.kind, one.message] for one in facts.findings],
+    }
+    arrays = b"" if mask is None else _arrays(mask)
+    return zlib.compress(json.dumps(plain).encode() + _END + arrays, level=1)
+
+
+def unpack(packed: bytes, sample: Sample, look: Look) -> SampleFacts:
+    """The inverse of ``pack``."""
+    text, _, arrays = zlib.decompress(packed).partition(_END)
+    plain = json.loads(text)
+    height, width, sha256, brightness, contrast = plain["image"]
+    return SampleFacts(
+        sample.id,
+        sample.split,
+        ImageFacts((height, width), sha256, look, brightness, contrast),
+        None if plain["mask"] is None else _mask(plain["mask"], arrays),
+        # Of the image alone there are none: it could be read.
+        tuple(finding(kind, sample.mask, message, sample_id=sample.id) for kind, message in plain["findings"]),
+    )
+
+
+def _plain(mask: MaskFacts) -> dict[str, Any]:
+    return {
+        "size_hw": mask.size_hw,
+        "present": mask.present.tolist(),
+        "ignored_px": mask.ignored_px,
+        "unknown": mask.unknown,
+        "specks": [_spot_values(spot) for spot in mask.specks],
+        "holes": [_spot_values(spot) for spot in mask.holes],
+        "frame": None if mask.frame is None else [mask.frame.value, mask.frame.width_px],
+        "fingerprint": mask.fingerprint,
+    }
+
+
+def _arrays(mask: MaskFacts) -> bytes:
+    by_class = (mask.pixels, mask.components, mask.holed, mask.sizes)
+    return b"".join([*(one.astype(_INT).tobytes() for one in (*by_class, mask.sides)), mask.heat.tobytes()])
+
+
+def _mask(plain: dict[str, Any], arrays: bytes) -> MaskFacts:
+    count, place = len(plain["present"]), 0
+
+    def taken(dtype: Any, *shape: int) -> Any:
+        nonlocal place
+        found = np.frombuffer(arrays, dtype, int(np.prod(shape)), place).reshape(shape)
+        place += found.nbytes
+        return found
+
+    pixels, components, holed = (taken(_INT, count) for _ in range(3))
+    sizes, sides, heat = taken(_INT, count, BINS), taken(_INT, BINS), taken(np.uint8, count, CELLS, CELLS)
+    return MaskFacts(
+        size_hw=tuple(plain["size_hw"]),
+        present=np.array(plain["present"], np.int64),
+        pixels=pixels,
+        components=components,
+        holed=holed,
+        sizes=sizes,
+        heat=heat,
+        sides=sides,
+        ignored_px=plain["ignored_px"],
+        unknown=tuple((index, px) for index, px in plain["unknown"]),
+        specks=tuple(map(_spot, plain["specks"])),
+        holes=tuple(map(_spot, plain["holes"])),
+        frame=None if plain["frame"] is None else Frame(*plain["frame"]),
+        fingerprint=plain["fingerprint"],
+    )
+
+
+def _spot_values(spot: Spot) -> list[int]:
+    return [spot.class_index, spot.area_px, *spot.box_ltrb]
+
+
+def _spot(values: list[int]) -> Spot:
+    class_index, area_px, left, top, right, bottom = values
+    return Spot(class_index, area_px, (left, top, right, bottom))
