@@ -5,6 +5,7 @@ Imports nothing heavy at the top, so that ``annoloop --help`` answers at once.
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -38,8 +39,10 @@ EXIT_USAGE, EXIT_BUG = 2, 70
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; ends the process with the exit code of what happened."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(run(given))
+    code = run(list(sys.argv[1:] if arguments is None else arguments))
+    # All is said; another ^C would only tear what ends by itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -13,12 +13,14 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import islice
+from multiprocessing import resource_tracker
 from pathlib import Path
+from threading import Event, current_thread, main_thread
 from typing import Any, Protocol, TypeVar
 
 from annoloop.errors import AnnoloopError
@@ -41,6 +43,9 @@ _MOST_AT_ONCE = 16
 _IN_FLIGHT = 4
 """Batches per process that are handed out or wait to be taken."""
 
+
+_STOPPED = Event()
+"""Set in a worker process that is not to begin another item."""
 
 _PROCESSES: ContextVar[int | None] = ContextVar("processes", default=None)
 _CLUSTER: ContextVar[RayCluster | None] = ContextVar("cluster", default=None)
@@ -114,29 +119,65 @@ def _pays(spent_s: float, done: int, left: int, count: int) -> bool:
 
 
 def _on_processes(function: Callable[[S], T], items: Sequence[S], count: int) -> Iterator[T]:
+    with _pool(count) as (pool, started):
+        done = 0
+        while done < len(items) and not started.done():  # this process goes on meanwhile
+            yield function(items[done])
+            done += 1
+        started.result()
+        yield from _in_order(pool.submit, function, items[done:], count)
+
+
+@contextmanager
+def _pool(count: int) -> Iterator[tuple[ProcessPoolExecutor, Future[None]]]:
+    """So many other processes, and when they are ready; none is left at the end."""
     # Not fork: progress bars and databases have threads, whose locks a forked child would inherit for ever.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
     pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(dict(os.environ),))
+    starter = ThreadPoolExecutor(1)  # to start a process blocks
     try:
-        with ThreadPoolExecutor(1) as starter:  # a start blocks; meanwhile this process goes on with the items
-            started = starter.submit(_start, pool, count)
-            done = 0
-            while done < len(items) and not started.done():
-                yield function(items[done])
-                done += 1
-            started.result()
-        yield from _in_order(pool.submit, function, items[done:], count)
+        yield pool, starter.submit(_start, pool, count)
     except BrokenProcessPool as error:
         raise AnnoloopError(
             "a worker process was killed, most often because memory ran out", hint="--workers 1 needs least"
         ) from error
+    except BaseException:
+        with _impatient():
+            for child in multiprocessing.active_children():
+                child.terminate()
+            starter.shutdown()
+            pool.shutdown(cancel_futures=True)
+        raise
     finally:
-        pool.shutdown(cancel_futures=True)
+        starter.shutdown()
+        pool.shutdown()
+
+
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """Items under way may come to their end inside, unless the user interrupts once more: then they are killed."""
+    if current_thread() is not main_thread():  # only there interrupts arrive
+        yield
+        return
+    # A handler that raised would tear the waiting for threads, which Python does not survive in order.
+    before = signal.signal(signal.SIGINT, _kill_others)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _kill_others(*_: object) -> None:
+    for child in multiprocessing.active_children():
+        child.kill()
 
 
 def _start(pool: ProcessPoolExecutor, count: int) -> None:
-    """Start ``count`` processes, and return when one of them is ready for work."""
+    """Start ``count`` processes, and return when one of them is ready for work; in a thread of its own."""
+    # The server that they are forked from comes from this thread, and is not interrupted either while it loads.
+    resource_tracker.ensure_running()  # which would unblock the signal
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     wait([pool.submit(time.sleep, 0) for _ in range(count)], return_when=FIRST_COMPLETED)
 
 
@@ -155,11 +196,15 @@ def _in_order(submit: Callable[..., _Begun], function: Callable[[S], T], items: 
 
 
 def _batch(function: Callable[[S], T], items: Sequence[S]) -> list[T]:
-    return [function(item) for item in items]
+    return [function(item) for item in items if not _STOPPED.is_set()]
 
 
 def _begin(environment: Mapping[str, str]) -> None:
-    """Leave interrupts to the parent, and take its environment: the server that forks has that of its own start."""
+    """Leave interrupts to the parent, and take its environment: the server that forks has that of its own start.
+
+    To terminate such a process lets it finish its item, so that nothing is left half-done.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: _STOPPED.set())
     os.environ.clear()
     os.environ.update(environment)

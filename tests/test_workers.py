@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -135,6 +137,39 @@ def test_other_processes_have_the_environment_of_now(monkeypatch: pytest.MonkeyP
 def test_a_killed_process_is_an_error_that_says_so() -> None:
     with processes(2), pytest.raises(AnnoloopError, match="a worker process was killed"):
         list(spread(die_at_100, range(500)))
+
+
+LONG_WORK = """
+import time
+from annoloop import workers
+
+if __name__ == "__main__":
+    workers._TRIED_S = workers._START_S = 0
+    with workers.processes(2):
+        for number, _ in enumerate(workers.spread(time.sleep, [0.1] * 60 + [{seconds}] * 200)):
+            print(number, flush=True)
+"""
+
+
+@pytest.mark.parametrize(("interrupts", "seconds"), [(1, 1), (2, 60)])
+def test_an_interrupt_lets_items_end_and_another_waits_for_nothing(
+    tmp_path: Path, interrupts: int, seconds: float
+) -> None:
+    (tmp_path / "work.py").write_text(LONG_WORK.format(seconds=seconds))
+    child = subprocess.Popen(
+        [sys.executable, str(tmp_path / "work.py")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    assert child.stdout is not None
+    for line in child.stdout:
+        if int(line) == 40:  # one of the other processes has come to the long items, 16 at once
+            break
+    for _ in range(interrupts):
+        os.killpg(child.pid, signal.SIGINT)
+        time.sleep(0.3)
+    _, errors = child.communicate(timeout=8)
+    assert errors.strip().splitlines()[-1] == "KeyboardInterrupt"
+    assert errors.count("Traceback") == 1
 
 
 @early
