@@ -41,10 +41,14 @@ _PNG_TURNS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 _JPEG_SUFFIXES = (".jpg", ".jpeg")
 _HEADER_BYTES = 1 << 17
 _INDEX_MODES = ("L", "P", "1")
-_PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
-_PNG_HEADER = struct.Struct(">IIBBxxxI")
-"""Width, height, bits of a sample, colour type, and the check sum; https://www.w3.org/TR/png-3/#11IHDR."""
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_HEADER_AT = 16
+_PNG_HEADER = struct.Struct(">IIBBxxx")
+"""Width, height, bits of a sample, colour type; three zeros: deflated, filtered, in order; from
+https://www.w3.org/TR/png-3/#11IHDR."""
 _GREY, _PALETTE = 0, 3
+_UP = 2
+"""The filter of a row that is stored as the difference to the row above; a row begins with its filter."""
 _UNREADABLE = (OSError, SyntaxError, ValueError, IndexError, Image.DecompressionBombError)
 """What Pillow raises for files that are damaged; a damaged header may claim any size."""
 
@@ -195,16 +199,22 @@ def decode_index_png(data: bytes, where: object) -> IndexImage:
 
 
 def encode_index_png(mask: IndexImage) -> bytes:
-    """An index PNG; the inverse of ``decode_index_png``."""
-    image = Image.fromarray(np.ascontiguousarray(mask.values))
+    """An index PNG, 8 bit; the inverse of ``decode_index_png``.
+
+    Rows of a label map are mostly like the one above.  To take the difference to it, and to look for nothing but runs
+    in that, takes a fifth of the time of Pillow, which tries every filter on every row; and no more room.
+    """
+    height, width = mask.values.shape
+    rows = np.full((height, 1 + width), _UP, np.uint8)
+    rows[:, 1:] = np.diff(mask.values, axis=0, prepend=np.uint8(0))
+    runs = zlib.compressobj(strategy=zlib.Z_RLE)
+    pixels = _chunk(b"IDAT", runs.compress(rows.data) + runs.flush())
+    colour_type, palette = _GREY, b""
     if mask.palette is not None:
-        # Pillow takes the bit depth from the palette's length: one too short would cut values off.
-        needed = 3 * (int(mask.values.max()) + 1)
-        image.putpalette(mask.palette.ljust(needed, b"\0"))  # turns the mode from L into P, the values stay
-    stream = io.BytesIO()
-    # Label maps are runs of one value: looking only for these takes half the time, and less room, too.
-    image.save(stream, "PNG", compress_level=6, compress_type=zlib.Z_RLE)
-    return stream.getvalue()
+        needed = 3 * (int(mask.values.max()) + 1)  # a value without a colour would be an error
+        colour_type, palette = _PALETTE, _chunk(b"PLTE", mask.palette.ljust(needed, b"\0"))
+    header = _chunk(b"IHDR", _PNG_HEADER.pack(width, height, 8, colour_type))
+    return _PNG_SIGNATURE + header + palette + pixels + _chunk(b"IEND", b"")
 
 
 def write_atomic(path: Location, data: bytes, *, durable: bool = True) -> None:
@@ -300,14 +310,18 @@ def _sent(path: RemotePath) -> Iterator[IO[bytes]]:
         raise unwritable(path, error) from error
 
 
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    """Length, kind, data and check sum, as in https://www.w3.org/TR/png-3/#5Chunk-layout."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
 def _eight_bit_png(data: bytes) -> tuple[tuple[int, int], int] | None:
     """Size (height, width) and colour type of a PNG with samples of 8 bits; None for anything else."""
-    if not data.startswith(_PNG_START) or len(data) < len(_PNG_START) + _PNG_HEADER.size:
+    header = data[_PNG_HEADER_AT : _PNG_HEADER_AT + _PNG_HEADER.size]
+    if len(header) < _PNG_HEADER.size or not data.startswith(_PNG_SIGNATURE + _chunk(b"IHDR", header)):
         return None
-    width, height, bits, colour_type, check_sum = _PNG_HEADER.unpack_from(data, len(_PNG_START))
-    if bits != 8 or check_sum != zlib.crc32(data[12:29]) or width * height > _MOST_PX:
-        return None
-    return (height, width), colour_type
+    width, height, bits, colour_type = _PNG_HEADER.unpack(header)
+    return ((height, width), colour_type) if bits == 8 and width * height <= _MOST_PX else None
 
 
 def _decode(data: bytes, size_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:

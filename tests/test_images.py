@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -58,6 +59,20 @@ def test_an_index_png_keeps_every_value_and_its_palette(mask: IndexImage) -> Non
     if mask.palette is not None and read.palette is not None:
         used = 3 * (int(mask.values.max()) + 1)
         assert read.palette[:used] == mask.palette.ljust(used, b"\0")[:used]
+
+
+@given(index_images)
+def test_other_readers_read_what_is_written(mask: IndexImage) -> None:
+    png = encode_index_png(mask)
+    with Image.open(io.BytesIO(png)) as image:
+        assert image.mode == ("L" if mask.palette is None else "P")
+        assert np.array_equal(np.asarray(image), mask.values)
+    seen = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
+    if mask.palette is None:
+        assert np.array_equal(seen, mask.values)
+    else:
+        colours = np.frombuffer(mask.palette.ljust(768, b"\0")[:768], np.uint8).reshape(256, 3)
+        assert np.array_equal(seen[..., ::-1], colours[mask.values])
 
 
 def test_values_beyond_a_short_palette_survive() -> None:
