@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 from bench_child import Plan
+from PIL import Image
 from scipy import ndimage
 from ways_convert import chosen, read_mask
 from ways_score import link, moved, prediction_of
 
 from annoloop.config import FILE_NAME
-from annoloop.images import IndexImage, encode_index_png, write_atomic
 from annoloop.init import init
 from annoloop.masks import LabelMap
 from annoloop.project import Project
@@ -90,7 +90,7 @@ def add_predictions(plan: Plan) -> None:
         row_of = {str(sample.mask): rows[sample.id] for sample in samples}
         for number, (_, mask) in enumerate(plan.pairs):
             file = prediction_of(plan, number)
-            write_atomic(file, encode_index_png(IndexImage(moved(read_mask(mask)))), durable=False)
+            _save(file, moved(read_mask(mask)))
             for path in project.prediction_paths(0, row_of[mask].image_sha256):
                 link(file, path)
 
@@ -106,10 +106,17 @@ def _opened(folder: Path, root: Path, title: str) -> Data:
 def _write(root: Path, number: int, label_map: LabelMap) -> tuple[Path, Path]:
     """A map in mmseg layout, below a plain grey image that nobody looks at."""
     image, mask = root / f"img_dir/train/{number:06d}.png", root / f"ann_dir/train/{number:06d}.png"
-    grey = encode_index_png(IndexImage(np.full_like(label_map, 128)))
-    write_atomic(image, grey + number.to_bytes(4, "big"), durable=False)
-    write_atomic(mask, encode_index_png(IndexImage(label_map)), durable=False)
+    _save(image, np.full_like(label_map, 128))
+    with image.open("ab") as stream:
+        stream.write(number.to_bytes(4, "big"))  # no two are the same
+    _save(mask, label_map)
     if not (root / "meta.json").exists():
         meta = {"classes": ["background", *(f"class_{i}" for i in range(1, CLASSES))]}
         (root / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
     return image, mask
+
+
+def _save(path: Path, values: LabelMap) -> None:
+    """As Pillow writes it, which is how most masks were written; annoloop's own files are read faster by everyone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values).save(path)
