@@ -20,7 +20,7 @@ from contextvars import ContextVar
 from itertools import islice
 from multiprocessing import resource_tracker
 from pathlib import Path
-from threading import Event, current_thread, main_thread
+from threading import Event, Thread, current_thread, main_thread
 from typing import Any, Protocol, TypeVar
 
 from annoloop.errors import AnnoloopError
@@ -206,5 +206,14 @@ def _begin(environment: Mapping[str, str]) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: _STOPPED.set())
+    Thread(target=_end_with_parent, daemon=True).start()
     os.environ.clear()
     os.environ.update(environment)
+
+
+def _end_with_parent() -> None:
+    """Otherwise a worker of a killed process would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -11,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import click
+import psutil
 import pytest
 from click.testing import CliRunner
 
@@ -170,6 +171,22 @@ def test_an_interrupt_lets_items_end_and_another_waits_for_nothing(
     _, errors = child.communicate(timeout=8)
     assert errors.strip().splitlines()[-1] == "KeyboardInterrupt"
     assert errors.count("Traceback") == 1
+
+
+def test_workers_end_with_a_process_that_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "work.py").write_text(LONG_WORK.format(seconds=0.1))
+    child = subprocess.Popen(
+        [sys.executable, str(tmp_path / "work.py")], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert child.stdout is not None
+    for line in child.stdout:
+        if int(line) == 40:  # others are at work
+            break
+    others = psutil.Process(child.pid).children(recursive=True)
+    assert len(others) >= 3
+    child.kill()
+    child.communicate()
+    assert psutil.wait_procs(others, timeout=10)[1] == []
 
 
 @early
