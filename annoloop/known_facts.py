@@ -12,6 +12,7 @@ from functools import partial
 from annoloop.dataset import Sample
 from annoloop.errors import DataError
 from annoloop.ledger import Ledger
+from annoloop.looks import Look
 from annoloop.packed_facts import VERSION, can_be_kept, pack, unpack
 from annoloop.progress import Track, silent
 from annoloop.project import Project
@@ -50,17 +51,17 @@ def _in_batches(
         rows = {row.sample_id: row for row in ledger.facts([sample.id for sample in batch if sample.id in unchanged])}
         looks = ledger.looks({row.image_sha256 for row in rows.values()})
         new: list[FactRow] = []
+        new_looks: dict[str, Look] = {}
         for sample in batch:
             row = rows.get(sample.id)
             facts = next(looked_at) if row is None else unpack(row.facts, sample, looks[row.image_sha256])
-            if row is None and facts.image is not None:
-                looks[facts.image.sha256] = facts.image.look
-                if can_be_kept(facts, sample) and sample.id in stamps:
-                    new.append(FactRow(sample.id, stamps[sample.id], facts.image.sha256, pack(facts)))
+            if row is None and facts.image is not None and can_be_kept(facts, sample) and sample.id in stamps:
+                new_looks[facts.image.sha256] = facts.image.look
+                new.append(FactRow(sample.id, stamps[sample.id], facts.image.sha256, pack(facts)))
             yield facts
         if new:
             with ledger.transaction():
-                ledger.put_looks({row.image_sha256: looks[row.image_sha256] for row in new})
+                ledger.put_looks(new_looks)
                 ledger.put_facts(new)
 
 
