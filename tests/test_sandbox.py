@@ -428,6 +428,7 @@ def test_a_zip_cannot_write_outside_its_folder(client: Client, tmp_path: Path, s
     with pytest.raises(BackgroundRequestException, match="outside the archive"):
         task.upload_data([write_zip(tmp_path / "x.zip", {"../../evil.png": png()})], params=IMAGE_QUALITY)
     assert not list(state.rglob("evil.png"))
+    assert not (state / "tasks" / str(task.id)).exists()
 
 
 def test_exif_orientation_swaps_width_and_height(client: Client, tmp_path: Path) -> None:

@@ -66,8 +66,9 @@ def _finished(sandbox: Sandbox, status: str) -> dict[str, str]:
 
 
 def _fail(sandbox: Sandbox, task_id: int, message: str) -> None:
-    _mark(sandbox.store, task_id, message=message, **_finished(sandbox, "failed"))
+    # who hears that it failed finds nothing of it on disk
     shutil.rmtree(sandbox.store.task_folder(task_id), ignore_errors=True)
+    _mark(sandbox.store, task_id, message=message, **_finished(sandbox, "failed"))
 
 
 def _write(sandbox: Sandbox, task_id: int, spec: DataSpec, frames: Sequence[media.Media]) -> None:
