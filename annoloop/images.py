@@ -11,10 +11,8 @@ import glob
 import hashlib
 import io
 import os
-import struct
 import tempfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,31 +22,22 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from annoloop import jpeg, png
 from annoloop.errors import ColourMaskError, DataError, StoreError
 from annoloop.storage import Location, RemotePath
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 
-_MOST_PX = 1 << 31
-Image.MAX_IMAGE_PIXELS = _MOST_PX // 2
+Image.MAX_IMAGE_PIXELS = png.MOST_PX // 2
 """Satellite and microscope scenes pass Pillow's default limit; beyond twice its own limit it still refuses."""
 
 _TRANSPOSED_ORIENTATIONS = range(5, 9)
 _EXIF_ORIENTATION = 0x0112
-_PNG_END = b"IEND"
-_PNG_TURNS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
-"""What stands in a PNG before an orientation: EXIF, as old writers put it into text, and XMP."""
 _JPEG_SUFFIXES = (".jpg", ".jpeg")
-_HEADER_BYTES = 1 << 17
+_HEADER_BYTES = 1 << 14
+_HEADER_BYTES_IN_STORE = 1 << 17
+"""More than most JPEGs need, since to ask a second time takes longer."""
 _INDEX_MODES = ("L", "P", "1")
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PNG_HEADER_AT = 16
-_PNG_HEADER = struct.Struct(">IIBBxxx")
-"""Width, height, bits of a sample, colour type; three zeros: deflated, filtered, in order; from
-https://www.w3.org/TR/png-3/#11IHDR."""
-_GREY, _PALETTE = 0, 3
-_UP = 2
-"""The filter of a row that is stored as the difference to the row above; a row begins with its filter."""
 _UNREADABLE = (OSError, SyntaxError, ValueError, IndexError, Image.DecompressionBombError)
 """What Pillow raises for files that are damaged; a damaged header may claim any size."""
 
@@ -115,11 +104,7 @@ def image_size_hw(path: Location) -> tuple[int, int]:
     """
     if isinstance(path, RemotePath):
         return _size_hw_in_store(path)
-    with _opened(path) as image:
-        try:
-            return _header_size_hw(image, lambda: read_bytes(path))
-        except _UNREADABLE as error:
-            raise unreadable(path, error) from error
+    return _plain_size_hw(_first_bytes(path)) or _size_hw_by_pillow(path, path)
 
 
 def read_image(path: Location) -> npt.NDArray[np.uint8]:
@@ -178,10 +163,10 @@ def read_index_png(path: Location) -> IndexImage:
 
 def decode_index_png(data: bytes, where: object) -> IndexImage:
     """The same from bytes; ``where`` names them in an error."""
-    size_hw, colour_type = _eight_bit_png(data) or ((0, 0), None)
+    header = png.read_header(data)
     try:
-        if colour_type == _GREY:  # as most masks are; Pillow takes as long to open it as it takes to decode
-            return IndexImage(_decode(data, size_hw))
+        if header is not None and header.bits == 8 and header.colour_type == png.GREY:
+            return IndexImage(png.decode(data, header.size_hw))  # as most are; only to open it, Pillow takes as long
         with Image.open(io.BytesIO(data)) as image:
             if image.mode not in _INDEX_MODES:
                 raise ColourMaskError(
@@ -190,31 +175,18 @@ def decode_index_png(data: bytes, where: object) -> IndexImage:
                     hint="convert colours to class indices first, or check that this is not an image",
                 )
             palette = None if image.palette is None else bytes(image.palette.getdata()[1])
-            values = _decode(data, size_hw) if colour_type == _PALETTE else np.asarray(image, np.uint8)
+            if header is None or header.bits != 8:
+                return IndexImage(np.asarray(image, np.uint8), palette)
+            return IndexImage(png.decode(data, header.size_hw), palette)
     except ColourMaskError:
         raise
     except _UNREADABLE as error:
         raise unreadable(where, error) from error
-    return IndexImage(values, palette)
 
 
 def encode_index_png(mask: IndexImage) -> bytes:
-    """An index PNG, 8 bit; the inverse of ``decode_index_png``.
-
-    Rows of a label map are mostly like the one above.  To take the difference to it, and to look for nothing but runs
-    in that, takes a fifth of the time of Pillow, which tries every filter on every row; and no more room.
-    """
-    height, width = mask.values.shape
-    rows = np.full((height, 1 + width), _UP, np.uint8)
-    rows[:, 1:] = np.diff(mask.values, axis=0, prepend=np.uint8(0))
-    runs = zlib.compressobj(strategy=zlib.Z_RLE)
-    pixels = _chunk(b"IDAT", runs.compress(rows.data) + runs.flush())
-    colour_type, palette = _GREY, b""
-    if mask.palette is not None:
-        needed = 3 * (int(mask.values.max()) + 1)  # a value without a colour would be an error
-        colour_type, palette = _PALETTE, _chunk(b"PLTE", mask.palette.ljust(needed, b"\0"))
-    header = _chunk(b"IHDR", _PNG_HEADER.pack(width, height, 8, colour_type))
-    return _PNG_SIGNATURE + header + palette + pixels + _chunk(b"IEND", b"")
+    """An index PNG, 8 bit; the inverse of ``decode_index_png``."""
+    return png.encode(mask.values, mask.palette)
 
 
 def write_atomic(path: Location, data: bytes, *, durable: bool = True) -> None:
@@ -310,31 +282,6 @@ def _sent(path: RemotePath) -> Iterator[IO[bytes]]:
         raise unwritable(path, error) from error
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    """Length, kind, data and check sum, as in https://www.w3.org/TR/png-3/#5Chunk-layout."""
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def _eight_bit_png(data: bytes) -> tuple[tuple[int, int], int] | None:
-    """Size (height, width) and colour type of a PNG with samples of 8 bits; None for anything else."""
-    header = data[_PNG_HEADER_AT : _PNG_HEADER_AT + _PNG_HEADER.size]
-    if len(header) < _PNG_HEADER.size or not data.startswith(_PNG_SIGNATURE + _chunk(b"IHDR", header)):
-        return None
-    width, height, bits, colour_type = _PNG_HEADER.unpack(header)
-    return ((height, width), colour_type) if bits == 8 and width * height <= _MOST_PX else None
-
-
-def _decode(data: bytes, size_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """The samples of such a PNG, grey levels or indices into its palette, several times faster than by Pillow."""
-    import kornia_rs
-
-    try:
-        values: npt.NDArray[np.uint8] = kornia_rs.io.decode_image_png_u8(data, size_hw, "mono")
-    except Exception as error:  # it has no narrower class for its errors
-        raise OSError(str(error)) from error
-    return values[:, :, 0]
-
-
 def _opened(path: Location) -> Image.Image:
     try:
         return Image.open(path if isinstance(path, Path) else io.BytesIO(path.read_bytes()))
@@ -342,31 +289,39 @@ def _opened(path: Location) -> Image.Image:
         raise unreadable(path, error) from error
 
 
+def _first_bytes(path: Path) -> bytes:
+    """All bytes of a PNG, which may be turned by what stands behind its pixels; the header of a JPEG."""
+    try:
+        with path.open("rb", buffering=0) as stream:
+            first = stream.read(_HEADER_BYTES)
+            return first + stream.read() if first.startswith(png.SIGNATURE) else first
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
 def _size_hw_in_store(path: RemotePath) -> tuple[int, int]:
     """Of a JPEG only the first bytes come over the line, unless its header is longer."""
     if path.name.lower().endswith(_JPEG_SUFFIXES):
         with suppress(DataError, FileNotFoundError, StoreError):  # which the whole file will tell; or it is empty
-            return _encoded_size_hw(path.read_bytes(first=_HEADER_BYTES), path)
+            return _encoded_size_hw(path.read_bytes(first=_HEADER_BYTES_IN_STORE), path)
     return _encoded_size_hw(read_bytes(path), path)
 
 
 def _encoded_size_hw(data: bytes, where: object) -> tuple[int, int]:
+    return _plain_size_hw(data) or _size_hw_by_pillow(io.BytesIO(data), where)
+
+
+def _plain_size_hw(data: bytes) -> tuple[int, int] | None:
+    """Of a PNG or a JPEG that holds no orientation, as most do: Pillow needs longer than it takes to decode a mask."""
+    return png.plain_size_hw(data) or jpeg.plain_size_hw(data)
+
+
+def _size_hw_by_pillow(source: Path | io.BytesIO, where: object) -> tuple[int, int]:
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            return _header_size_hw(image, lambda: data)
+        with Image.open(source) as image:
+            return _shown_size_hw(image)
     except _UNREADABLE as error:
         raise unreadable(where, error) from error
-
-
-def _header_size_hw(image: Image.Image, data: Callable[[], bytes]) -> tuple[int, int]:
-    """Without decoding, unless it is a PNG that says how it is to be turned; ``data`` gives all bytes of it."""
-    is_plain = image.format == "PNG" and _is_plain_png(data())
-    return image.size[::-1] if is_plain else _shown_size_hw(image)
-
-
-def _is_plain_png(data: bytes) -> bool:
-    """Whether it is a whole PNG that cannot hold an orientation, for which Pillow would decode all of it."""
-    return _PNG_END in data and not any(mark in data for mark in _PNG_TURNS)
 
 
 def _shown_size_hw(image: Image.Image) -> tuple[int, int]:

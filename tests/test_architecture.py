@@ -25,7 +25,7 @@ LEVELS = {
     0: ("__init__", "errors", "progress", "kernels"),  # words for what happens, everyone's; and bare loops
     1: (
         "classes", "coco_counts", "credentials", "masks", "metrics", "selection", "durations", "looks", "launch",
-        "mmseg_losses", "mmseg_pretrained", "mmseg_ranks", "neighbourhood", "ray_cluster", "storage",
+        "mmseg_losses", "mmseg_pretrained", "mmseg_ranks", "neighbourhood", "ray_cluster", "storage", "png", "jpeg",
     ),  # values, numbers and places, no files of ours
     2: (
         "images", "runs", "config", "cvat_wire", "polygons", "mistakes", "guide", "archive", "damage",
@@ -89,7 +89,7 @@ HOMES = {
     "rich": {"console", "training_view", "data_view"},
     "sqlite3": {"database", "sandbox"},
     "numba": {"kernels"},
-    "kornia_rs": {"images"},
+    "kornia_rs": {"png"},
     "pycocotools": {"masks"},
     "starlette": {"sandbox"},
     "hypercorn": {"sandbox"},
