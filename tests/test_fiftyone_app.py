@@ -8,9 +8,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import requests
 
+from annoloop import fiftyone_app
 from annoloop.errors import ConfigError
-from annoloop.fiftyone_app import _add_plugin, check_port
+from annoloop.fiftyone_app import App, _add_plugin, check_port
 
 
 @pytest.fixture(autouse=True)
@@ -49,3 +51,55 @@ def test_a_port_is_free_or_named_in_the_error() -> None:
         with pytest.raises(ConfigError, match=f"127.0.0.1:{port}: cannot be used"):
             check_port(port)
     check_port(port)
+
+
+class LateSession:
+    """As FiftyOne's while its server is still coming up."""
+
+    def __init__(self, refusals: list[Exception]) -> None:
+        self._refusals = refusals
+        self.shown: object = None
+
+    @property
+    def dataset(self) -> object:
+        return self.shown
+
+    @dataset.setter
+    def dataset(self, dataset: object) -> None:
+        if self._refusals:
+            raise self._refusals.pop(0)
+        self.shown = dataset
+
+
+def late_app(monkeypatch: pytest.MonkeyPatch, refusals: list[Exception]) -> tuple[App, LateSession, SimpleNamespace]:
+    session, client = LateSession(refusals), SimpleNamespace(print=print)
+    package = SimpleNamespace(
+        core=SimpleNamespace(session=SimpleNamespace(client=client)),
+        launch_app=lambda **_: session,
+        load_dataset=lambda name: f"the dataset {name}",
+    )
+    monkeypatch.setattr(fiftyone_app, "fiftyone", lambda: package)
+    monkeypatch.setattr(fiftyone_app, "_PAUSE_S", 0)
+    return App(5151), session, client
+
+
+REFUSALS = [requests.ConnectionError("connection refused"), RuntimeError("Client is not connected")]
+
+
+def test_an_app_that_comes_up_late_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app, session, client = late_app(monkeypatch, REFUSALS.copy())
+    assert app.show("bags", open_page=False) == "http://127.0.0.1:5151/datasets/bags"
+    assert session.shown == "the dataset bags"
+    client.print("Could not connect session")
+    assert capsys.readouterr().out == "", "the result goes there"
+
+
+def test_an_app_that_does_not_come_up_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    app, _, _ = late_app(monkeypatch, REFUSALS * 1000)
+    monkeypatch.setattr(fiftyone_app, "_COMES_UP_WITHIN_S", 0)
+    with pytest.raises(ConfigError, match=r"did not come up \((connection refused|Client is not)") as caught:
+        app.show("bags", open_page=False)
+    assert caught.value.where == "127.0.0.1:5151"
+    assert "--export" in str(caught.value.hint)
