@@ -45,7 +45,8 @@ class Header:
 def read_header(data: bytes) -> Header | None:
     """The header of a PNG whose rows are stored in order, of up to ``MOST_PX``; None for anything else."""
     header = data[_HEADER_AT : _HEADER_AT + _HEADER.size]
-    if len(header) < _HEADER.size or not data.startswith(SIGNATURE + _chunk(b"IHDR", header)):
+    is_png = data.startswith(SIGNATURE) and len(header) == _HEADER.size
+    if not is_png or not data.startswith(_chunk(b"IHDR", header), len(SIGNATURE)):
         return None
     width, height, bits, colour_type = _HEADER.unpack(header)
     return Header((height, width), bits, colour_type) if 0 < width * height <= MOST_PX else None
