@@ -86,17 +86,19 @@ def encode(
 def annotation_texts(label_map: LabelMap, classes: ClassTable, *, min_region_px: int = 0) -> list[str]:
     """The same as JSON without ``id`` and ``image_id``, which ``numbered`` puts before."""
     found = coco_masks(label_map, skip=(classes.fill_index,), min_region_px=min_region_px)
-    regions, (left, top, right, bottom) = found.regions, found.regions.boxes_ltrb.T
-    is_crowd = (regions.parts > 1) | (regions.class_of == classes.ignore_index)
-    numbers = (regions.sizes_px, left, top, right - left, bottom - top, is_crowd)
-    categories = map(category_id, regions.class_of.tolist())
-    # Written by hand: json.dumps takes as long as everything before it.
+    regions, ignored = found.regions, classes.ignore_index
+    numbers = (regions.class_of, regions.sizes_px, regions.boxes_ltrb, regions.parts)
     counts = (text.replace("\\", "\\\\") for text in found.counts)  # of its 64 characters the only one JSON escapes
-    template = (
-        '"category_id": %d, "area": %d, "bbox": [%d, %d, %d, %d], "iscrowd": %d, '
-        f'"segmentation": {{"size": {list(label_map.shape)}, "counts": "%s"}}'
-    )
-    return [template % row for row in zip(categories, *(one.tolist() for one in numbers), counts, strict=True)]
+    begin = f'"segmentation": {{"size": {list(label_map.shape)}, "counts": "'
+    # Written by hand: json.dumps takes as long as everything before it.
+    return [
+        f'"category_id": {category_id(index)}, "area": {area_px}, '
+        f'"bbox": [{left}, {top}, {right - left}, {bottom - top}], '
+        f'"iscrowd": {1 if parts > 1 or index == ignored else 0}, {begin}{text}"}}'
+        for index, area_px, (left, top, right, bottom), parts, text in zip(
+            *(column.tolist() for column in numbers), counts, strict=True
+        )
+    ]
 
 
 def numbered(text: str, number: int, image_id: int) -> str:

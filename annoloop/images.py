@@ -91,7 +91,10 @@ def read_bytes(path: Location) -> bytes:
         DataError: the file cannot be read.
     """
     try:
-        return path.read_bytes()
+        if isinstance(path, RemotePath):
+            return path.read_bytes()
+        with path.open("rb", buffering=0) as stream:
+            return stream.read()
     except OSError as error:
         raise unreadable(path, error) from error
 

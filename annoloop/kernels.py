@@ -29,6 +29,12 @@ Runs: TypeAlias = npt.NDArray[np.int32]
 
 LINE, START, END, VALUE = range(4)
 
+Measures: TypeAlias = npt.NDArray[np.int64]
+"""int64 (R, 7), of some pixels of one value each: the value, how many, and their box as left, top, right, bottom in px,
+half-open; and where in the topmost row the first of them lies."""
+
+CLASS, SIZE, LEFT, TOP, RIGHT, BOTTOM, FIRST_LEFT = range(7)
+
 _CACHE_LINE = 64
 _MOST_GROUPS = 12
 """5-bit groups of one compressed COCO count that fit into 63 bits."""
@@ -144,25 +150,20 @@ def _root(parents: Owners, number: int) -> int:
 
 
 @compiled
-def measure(runs: Runs, owners: Owners, count: int, along_columns: bool) -> tuple[Ints, Ints, Ints]:
-    """Value and pixels of each owner (count,), and its box as left, top, right, bottom, half-open, (count, 4).
-
-    The box has a fifth column: where the owner's first pixel in its topmost row lies.
-    """
-    values, sizes, boxes = np.zeros(count, np.int64), np.zeros(count, np.int64), np.zeros((count, 5), np.int64)
+def measure(runs: Runs, owners: Owners, count: int, along_columns: bool) -> Measures:
+    """What is to be known of each owner (count, 7)."""
+    measures = np.zeros((count, FIRST_LEFT + 1), np.int64)
     for here in range(len(runs)):
-        owner, line, start, end = owners[here], runs[here, LINE], runs[here, START], runs[here, END]
+        line, start, end = runs[here, LINE], runs[here, START], runs[here, END]
         left, top, right, bottom = (line, start, line + 1, end) if along_columns else (start, line, end, line + 1)
-        box = boxes[owner]
-        if sizes[owner] == 0:
-            values[owner] = runs[here, VALUE]
-            box[0], box[1], box[2], box[3], box[4] = left, top, right, bottom, left
-        else:
-            if top < box[1]:  # within one row, what is further to the left comes first
-                box[1], box[4] = top, left
-            box[0], box[2], box[3] = min(box[0], left), max(box[2], right), max(box[3], bottom)
-        sizes[owner] += end - start
-    return values, sizes, boxes
+        of = measures[owners[here]]
+        if of[SIZE] == 0:
+            of[CLASS], of[LEFT], of[TOP], of[FIRST_LEFT] = runs[here, VALUE], left, top, left
+        elif top < of[TOP]:  # within one row, what is further to the left comes first
+            of[TOP], of[FIRST_LEFT] = top, left
+        of[LEFT], of[RIGHT], of[BOTTOM] = min(of[LEFT], left), max(of[RIGHT], right), max(of[BOTTOM], bottom)
+        of[SIZE] += end - start
+    return measures
 
 
 @compiled

@@ -129,19 +129,17 @@ def divide(label_map: IndexMap, *, along: Along = "rows", skip: Iterable[int] = 
     """
     from annoloop import kernels
 
-    runs, owners, (class_of, sizes, boxes) = _connected(label_map, along, skip)
-    parts = np.ones_like(sizes)
-    if (sizes < min_region_px).any():
-        region_of = _gather_specks(class_of, sizes < min_region_px)
+    runs, owners, measures = _connected(label_map, along, skip)
+    parts = np.ones(len(measures), np.int64)
+    is_small = measures[:, kernels.SIZE] < min_region_px
+    if is_small.any():
+        region_of = _gather_specks(measures[:, kernels.CLASS], is_small)
         owners, parts = region_of[owners], np.bincount(region_of)
-        class_of, sizes, boxes = kernels.measure(runs, owners, parts.size, along == "columns")
-    left, top, _, _, first = boxes.T
-    order = np.lexsort((first, left, top, class_of))
+        measures = kernels.measure(runs, owners, parts.size, along == "columns")
+    order = np.lexsort(measures.T[[kernels.FIRST_LEFT, kernels.LEFT, kernels.TOP, kernels.CLASS]])
     place = np.empty(order.size, np.int32)
     place[order] = np.arange(order.size)
-    return Division(
-        runs, place[owners], class_of[order].astype(label_map.dtype), sizes[order], boxes[order, :4], parts[order]
-    )
+    return Division(runs, place[owners], *_columns(measures[order], label_map.dtype), parts[order])
 
 
 def components(label_map: IndexMap) -> Components:
@@ -150,8 +148,8 @@ def components(label_map: IndexMap) -> Components:
     Raises:
         DataError: as ``check_label_map``.
     """
-    runs, owners, (class_of, sizes, boxes) = _connected(label_map, "rows", ())
-    return Components(_drawn(runs, owners, label_map.shape), class_of.astype(label_map.dtype), sizes, boxes[:, :4])
+    runs, owners, measures = _connected(label_map, "rows", ())
+    return Components(_drawn(runs, owners, label_map.shape), *_columns(measures, label_map.dtype))
 
 
 def paint(parts: Iterable[Region], shape_hw: tuple[int, int], *, fill: int, onto: LabelMap | None = None) -> LabelMap:
@@ -245,10 +243,8 @@ def from_cvat_outline(
     return rasterize([turned.ravel().tolist()], class_index, shape_hw)
 
 
-def _connected(
-    index_map: IndexMap, along: Along, skip: Iterable[int]
-) -> tuple[Owners, Owners, tuple[Ints, Ints, Ints]]:
-    """Runs, their components, and of these what ``kernels.measure`` says."""
+def _connected(index_map: IndexMap, along: Along, skip: Iterable[int]) -> tuple[Owners, Owners, Ints]:
+    """Runs, their components, and the ``kernels.Measures`` of these."""
     from annoloop import kernels
 
     if index_map.dtype != np.uint16 or index_map.ndim != 2 or index_map.size == 0:
@@ -257,6 +253,17 @@ def _connected(
     runs = kernels.find_runs(kernels.readable(index_map), _lookup(skip, index_map.dtype), columns)
     owners, count = kernels.connect(runs)
     return runs, owners, kernels.measure(runs, owners, count, columns)
+
+
+def _columns(measures: Ints, dtype: np.dtype[Any]) -> tuple[IndexMap, Ints, Ints]:
+    """Classes, sizes and boxes (left, top, right, bottom) of ``kernels.Measures``."""
+    from annoloop import kernels
+
+    return (
+        measures[:, kernels.CLASS].astype(dtype),
+        measures[:, kernels.SIZE],
+        measures[:, kernels.LEFT : kernels.BOTTOM + 1],
+    )
 
 
 def _lookup(values: Iterable[int], dtype: np.dtype[Any]) -> Bits:
