@@ -151,7 +151,7 @@ def _root(parents: Owners, number: int) -> int:
 
 @compiled
 def measure(runs: Runs, owners: Owners, count: int, along_columns: bool) -> Measures:
-    """What is to be known of each owner (count, 7)."""
+    """The measures of each owner (count, 7)."""
     measures = np.zeros((count, FIRST_LEFT + 1), np.int64)
     for here in range(len(runs)):
         line, start, end = runs[here, LINE], runs[here, START], runs[here, END]
