@@ -90,12 +90,17 @@ def dice_values(page: Any) -> list[float]:
 
 
 def select(page: Any, *numbers: int) -> None:
-    """Tick samples of the grid: the box is in the corner, and there once the pointer is."""
+    """Tick samples of the grid, none of which is: the box is in the corner, and there once the pointer is."""
+    _wait_for_ticked(page, 0)  # else a click before what was cleared has gone would clear, too
     for number in numbers:
         samples(page).nth(number).hover()
         box = samples(page).nth(number).bounding_box()
         page.mouse.click(box["x"] + 12, box["y"] + 12)
-    page.wait_for_function(f"document.querySelectorAll('{TICKED}').length == {len(numbers)}")
+    _wait_for_ticked(page, len(numbers))
+
+
+def _wait_for_ticked(page: Any, count: int) -> None:
+    page.wait_for_function(f"document.querySelectorAll('{TICKED}').length == {count}")
 
 
 def operator(page: Any, label: str) -> None:
