@@ -134,8 +134,8 @@ def image_dice(counts: Confusion, background_index: int | None) -> float:
     A class that is in neither does not count.  An image without any foreground in both scores 1.
     Where there is no background class every class counts.
     """
-    present = _foreground(dice(counts), background_index)
-    return 1.0 if np.isnan(present).all() else _mean(present)
+    mean = _mean(_foreground(dice(counts), background_index))
+    return 1.0 if np.isnan(mean) else mean
 
 
 def missed_share(counts: Confusion, background_index: int | None) -> float:
