@@ -1,15 +1,27 @@
 """What worker processes all need, loaded once, by the server that they are forked from.
 
 Not here: the processes (``workers.py``, which names this module to that server).  The fact to know: to load numba and
-its first compiled loop takes most of the time that a process takes to be of use.
+its first compiled loop takes most of the time that a process takes to be of use; the others are loaded beside it.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from annoloop import dataset, masks
+from annoloop import coco, metrics, runs
+from annoloop.classes import class_table
+from annoloop.images import IndexImage, decode_index_png, encode_index_png
 
-__all__ = ["dataset", "masks"]
 
-masks.components(np.zeros((1, 1), np.uint8))
+def load_loops() -> None:
+    """Take a small map through every loop: to a PNG, to COCO, to CVAT and back, and against itself."""
+    made, classes = np.eye(8, dtype=np.uint8), class_table(["a", "b"], background="a")
+    label_map = decode_index_png(encode_index_png(IndexImage(made)), "made").values
+    annotations = coco.encode(label_map, classes, image_id=1, first_id=1)
+    image = coco.CocoImage(1, "made", label_map.shape, tuple(annotations))
+    coco.read_label_map(image, classes, {coco.category_id(index): index for index in range(2)}, "made")
+    runs.paint_cvat_masks(runs.cvat_masks(label_map, skip=[0]), np.zeros_like(label_map))
+    metrics.confusion(label_map, label_map, 2, 255)
+
+
+load_loops()

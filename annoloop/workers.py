@@ -7,6 +7,7 @@ comes back as it was raised, for the item that it belongs to.
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -17,6 +18,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, Thr
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from itertools import islice
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -30,16 +32,18 @@ from annoloop.ray_cluster import RayCluster, connected
 S = TypeVar("S")
 T = TypeVar("T")
 
-_TRIED_S = 0.1
+_TRIED_S = 0.05
 """So long items are done here before their time is trusted to be typical."""
 
-_START_S = 1.2
+_START_S = 0.8
 """So long other processes take until they have loaded what they need: only what is left then can be spread."""
 
-_PRELOADED = ["__main__", "annoloop.warm"]
-"""Loaded once, by the server that all other processes are forked from."""
+_PRELOADED = ("__main__", "annoloop.warm")
+"""Loaded once, with the module of what is to be done, by the server that all other processes are forked from."""
 
 _MOST_AT_ONCE = 16
+_BATCHES_A_SECOND = 100
+"""Handed out at most, since each has its price; what takes long goes out a few at a time, so that all end together."""
 _IN_FLIGHT = 4
 """Batches per process that are handed out or wait to be taken."""
 
@@ -105,11 +109,11 @@ def spread(function: Callable[[S], T], items: Sequence[S]) -> Iterator[T]:
             spent_s += time.perf_counter() - began
         yield result
         if _pays(spent_s, done, len(items) - done - 1, count):
-            rest = items[done + 1 :]
+            rest, item_s = items[done + 1 :], spent_s / done
             if cluster is None:
-                yield from _on_processes(function, rest, count)
+                yield from _on_processes(function, rest, count, item_s)
             else:
-                yield from _in_order(cluster.submit, function, rest, count)
+                yield from _in_order(cluster.submit, function, rest, count, item_s)
             return
 
 
@@ -118,22 +122,22 @@ def _pays(spent_s: float, done: int, left: int, count: int) -> bool:
     return count > 1 and spent_s > _TRIED_S and spent_s / done * left > _START_S
 
 
-def _on_processes(function: Callable[[S], T], items: Sequence[S], count: int) -> Iterator[T]:
-    with _pool(count) as (pool, started):
+def _on_processes(function: Callable[[S], T], items: Sequence[S], count: int, item_s: float) -> Iterator[T]:
+    with _pool(function, count) as (pool, started):
         done = 0
         while done < len(items) and not started.done():  # this process goes on meanwhile
             yield function(items[done])
             done += 1
         started.result()
-        yield from _in_order(pool.submit, function, items[done:], count)
+        yield from _in_order(pool.submit, function, items[done:], count, item_s)
 
 
 @contextmanager
-def _pool(count: int) -> Iterator[tuple[ProcessPoolExecutor, Future[None]]]:
-    """So many other processes, and when they are ready; none is left at the end."""
+def _pool(function: Callable[..., object], count: int) -> Iterator[tuple[ProcessPoolExecutor, Future[None]]]:
+    """So many other processes for a function, and when they are ready; none is left at the end."""
     # Not fork: progress bars and databases have threads, whose locks a forked child would inherit for ever.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOADED)
+    context.set_forkserver_preload([*_PRELOADED, _module_of(function)])
     pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(dict(os.environ),))
     starter = ThreadPoolExecutor(1)  # to start a process blocks
     try:
@@ -152,6 +156,10 @@ def _pool(count: int) -> Iterator[tuple[ProcessPoolExecutor, Future[None]]]:
     finally:
         starter.shutdown()
         pool.shutdown()
+
+
+def _module_of(function: Callable[..., object]) -> str:
+    return _module_of(function.func) if isinstance(function, partial) else function.__module__
 
 
 @contextmanager
@@ -181,8 +189,10 @@ def _start(pool: ProcessPoolExecutor, count: int) -> None:
     wait([pool.submit(time.sleep, 0) for _ in range(count)], return_when=FIRST_COMPLETED)
 
 
-def _in_order(submit: Callable[..., _Begun], function: Callable[[S], T], items: Sequence[S], count: int) -> Iterator[T]:
-    size = max(1, min(_MOST_AT_ONCE, len(items) // (4 * count)))
+def _in_order(
+    submit: Callable[..., _Begun], function: Callable[[S], T], items: Sequence[S], count: int, item_s: float
+) -> Iterator[T]:
+    size = max(1, min(_MOST_AT_ONCE, len(items) // (4 * count), int(count / (_BATCHES_A_SECOND * item_s))))
     batches = (items[start : start + size] for start in range(0, len(items), size))
     waiting = deque(submit(_batch, function, batch) for batch in islice(batches, _IN_FLIGHT * count))
     try:
@@ -204,6 +214,7 @@ def _begin(environment: Mapping[str, str]) -> None:
 
     To terminate such a process lets it finish its item, so that nothing is left half-done.
     """
+    gc.freeze()  # what the server loaded stays; to look through it for garbage would copy all its pages
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: _STOPPED.set())
     Thread(target=_end_with_parent, daemon=True).start()

@@ -20,17 +20,15 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from scipy import ndimage
 
-from annoloop import coco
-from annoloop.classes import class_table
 from annoloop.config import FILE_NAME
 from annoloop.convert import from_coco, to_coco
 from annoloop.dataset import Sample
-from annoloop.images import IndexImage, decode_index_png, encode_index_png, read_index_png
+from annoloop.images import read_index_png
 from annoloop.launch import usable_cores
 from annoloop.masks import LabelMap
-from annoloop.metrics import confusion
 from annoloop.project import Project
-from annoloop.runs import coco_masks, cvat_masks, paint_cvat_masks
+from annoloop.runs import coco_masks
+from annoloop.warm import load_loops
 from annoloop.workers import processes
 
 EIGHT = np.ones((3, 3))
@@ -47,16 +45,6 @@ def read_mask(path: str) -> LabelMap:
     """The values of an index PNG, (H, W), as Pillow reads them."""
     with Image.open(path) as image:
         return np.asarray(image, np.uint8)
-
-
-def load_loops() -> None:
-    """What a process loads once, at its first mask; like the imports of all ways it is not counted."""
-    eye, classes = IndexImage(np.eye(8, dtype=np.uint8)), class_table(["a", "b"], background="a")
-    label_map = decode_index_png(encode_index_png(eye), "made").values
-    paint_cvat_masks(cvat_masks(label_map), label_map)
-    confusion(label_map, label_map, 2, 255)
-    image = coco.CocoImage(1, "a.png", (8, 8), tuple(coco.encode(label_map, classes, image_id=1, first_id=1)))
-    coco.read_label_map(image, classes, {coco.category_id(1): 1}, "made")
 
 
 def our_masks_to_coco(plan: Plan) -> Callable[[], object]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from itertools import groupby
 from pathlib import Path
 
 import click
@@ -67,6 +68,8 @@ def test_what_takes_long_goes_to_other_processes_once_that_is_known() -> None:
     assert 2 < here < 100
     assert pids[:here] == [os.getpid()] * here
     assert len(set(pids)) == 3
+    in_a_row = [len(list(same)) for _, same in groupby(pids[here:])]
+    assert max(in_a_row) < 8, "items that take long are handed out a few at a time, so that all end together"
 
 
 def test_this_process_works_while_others_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +148,7 @@ import time
 from annoloop import workers
 
 if __name__ == "__main__":
-    workers._TRIED_S = workers._START_S = 0
+    workers._TRIED_S, workers._START_S, workers._BATCHES_A_SECOND = 0, 0, 1
     with workers.processes(2):
         for number, _ in enumerate(workers.spread(time.sleep, [0.1] * 60 + [{seconds}] * 200)):
             print(number, flush=True)
