@@ -62,11 +62,18 @@ def run(arguments: Sequence[str]) -> int:
             raise
         return _report(error, arguments)
     except Exception as error:
+        if _is_interrupt(error):
+            return _report(Interrupted("interrupted"), arguments)
         if debug:
             raise
         click.echo(f"bug: {type(error).__name__}: {error}\nrun again with --debug and report the traceback", err=True)
         return EXIT_BUG
     return 0
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether ^C is behind an error: it reaches us as a SystemError out of compiled code."""
+    return error is not None and (isinstance(error, KeyboardInterrupt) or _is_interrupt(error.__cause__))
 
 
 def _report(error: AnnoloopError, arguments: Sequence[str]) -> int:

@@ -149,6 +149,17 @@ def test_a_wrong_token_is_exit_code_6_and_never_shown(
     assert "s3cret" not in shown.out + shown.err
 
 
+def test_an_interrupt_that_compiled_code_made_an_error_of_is_one_all_the_same(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: object) -> None:
+        raise SystemError("returned a result with an exception set") from KeyboardInterrupt()
+
+    monkeypatch.setattr("annoloop.status.status", interrupted)
+    assert run(["status", "--project", str(folder)]) == 130
+    assert "bug" not in capsys.readouterr().err
+
+
 def test_a_bug_shows_no_traceback_unless_asked(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
