@@ -6,6 +6,7 @@ no class that annoloop does not draw.
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import multiprocessing
@@ -28,7 +29,6 @@ from annoloop.launch import usable_cores
 from annoloop.masks import LabelMap
 from annoloop.project import Project
 from annoloop.runs import coco_masks
-from annoloop.warm import load_loops
 from annoloop.workers import processes
 
 EIGHT = np.ones((3, 3))
@@ -45,6 +45,11 @@ def read_mask(path: str) -> LabelMap:
     """The values of an index PNG, (H, W), as Pillow reads them."""
     with Image.open(path) as image:
         return np.asarray(image, np.uint8)
+
+
+def load_loops() -> None:
+    """What our processes load once, at their first mask; like the imports of all ways it is not counted."""
+    importlib.import_module("annoloop.warm")  # not above: peers would carry its memory
 
 
 def our_masks_to_coco(plan: Plan) -> Callable[[], object]:
