@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import multiprocessing
+import os
+import tracemalloc
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from memory import most_bytes, tells_memory
 from PIL import Image
 
 from annoloop import coco
@@ -21,17 +23,15 @@ CLASSES = class_table(["background", *"abcdefg"], background="background")
 SIDE, SMALL_SIDE = 6144, 192
 
 
-def to_coco(png: bytes) -> dict[str, Any]:
+def to_coco(png: bytes) -> coco.CocoImage:
     label_map = decode_index_png(png, "mask").values
-    image = coco.image_entry(1, "mask.png", label_map.shape)
     annotations = coco.encode(label_map, CLASSES, image_id=1, first_id=1)
-    return {**coco.header(CLASSES), "images": [image], "annotations": annotations}
+    return coco.CocoImage(1, "mask", label_map.shape, tuple(annotations))
 
 
-def from_coco(document: dict[str, Any]) -> bytes:
-    (image,) = coco.read_images(document, "file")
-    index_of = coco.class_index_of_category(document, CLASSES, "file")
-    return encode_index_png(IndexImage(coco.read_label_map(image, CLASSES, index_of, "file").label_map))
+def from_coco(image: coco.CocoImage) -> bytes:
+    index_of = {coco.category_id(index): index for index in range(len(CLASSES))}
+    return encode_index_png(IndexImage(coco.read_label_map(image, CLASSES, index_of, "mask").label_map))
 
 
 def to_cvat(png: bytes) -> tuple[tuple[int, ...], list[CvatMask]]:
@@ -50,6 +50,17 @@ def test_a_mask_of_several_bands_is_read_by_others() -> None:
         assert np.array_equal(np.asarray(image), noise)
 
 
+def test_to_write_a_mask_takes_next_to_no_room_beside_it() -> None:
+    mask = IndexImage(np.zeros((SIDE, SIDE), np.uint8))
+    tracemalloc.start()
+    try:
+        encode_index_png(mask)
+        assert tracemalloc.get_traced_memory()[1] < mask.values.size / 20
+    finally:
+        tracemalloc.stop()
+
+
+@tells_memory
 @pytest.mark.parametrize(
     ("there", "back", "most_there", "most_back"),
     [
@@ -76,13 +87,8 @@ def bytes_a_pixel(
     there: Callable[[bytes], Any], back: Callable[[Any], bytes], small: bytes, large: bytes
 ) -> tuple[float, float]:
     assert back(there(small)) == small  # what is loaded and compiled once does not count
-    before = most_bytes()
+    before = most_bytes(os.getpid())
     converted = there(large)
-    between = most_bytes()
+    between = most_bytes(os.getpid())
     assert back(converted) == large
-    return (between - before) / SIDE**2, (most_bytes() - before) / SIDE**2
-
-
-def most_bytes() -> int:
-    status = Path("/proc/self/status").read_text()  # getrusage would tell the most of the process that started this one
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) * 1024
+    return (between - before) / SIDE**2, (most_bytes(os.getpid()) - before) / SIDE**2

@@ -35,6 +35,7 @@ from cvat_sdk.core.exceptions import BackgroundRequestException
 from cvat_sdk.core.proxies.annotations import AnnotationUpdateAction
 from cvat_sdk.core.uploading import DataUploader
 from cvat_sdk.exceptions import ApiException
+from memory import most_bytes, tells_memory
 from PIL import Image
 
 from annoloop.sandbox import schema
@@ -478,20 +479,14 @@ def test_a_piece_must_begin_where_the_file_ends(server: Server, client: Client) 
     assert server.raw("HEAD", path, headers=signed).headers["Upload-Offset"] == "5"
 
 
-def most_memory(server: Server) -> int:
-    """The most bytes of memory that the server's process has ever had."""
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
-    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) * 1024
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory of a process from /proc")
+@tells_memory
 def test_uploads_are_not_held_in_memory(tmp_path: Path) -> None:
     size = 96 << 20
     archive = write_zip(tmp_path / "big.zip", {"big.png": bytes(size)}).read_bytes()
     one = start(tmp_path / "state")
     try:
         paths = [f"/api/tasks/{one.raw('POST', '/api/tasks', json={'name': 't'}).json()['id']}/data/" for _ in "12"]
-        before = most_memory(one)
+        before = most_bytes(one.process.pid)
         signed = {"Authorization": f"Bearer {one.token}"}
         form = {"client_files[0]": ("big.zip", archive), "image_quality": "70"}
         assert one.raw("POST", paths[0], fields=form, headers={**signed, "Upload-Multiple": "true"}).status == 200
@@ -503,7 +498,7 @@ def test_uploads_are_not_held_in_memory(tmp_path: Path) -> None:
             made = one.raw("POST", path, json={"image_quality": 70}, headers={**signed, "Upload-Finish": "true"})
             outcome = finished(one, made.json()["rq_id"])
             assert "big.png: UnidentifiedImageError" in outcome["message"]  # so it was unpacked
-        assert most_memory(one) - before < size / 3
+        assert most_bytes(one.process.pid) - before < size / 3
     finally:
         one.stop()
 
