@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from annoloop import coco, metrics, runs
+from annoloop import coco, masks, metrics, runs
 from annoloop.classes import class_table
 from annoloop.images import IndexImage, decode_index_png, encode_index_png
 
 
-def load_loops() -> None:
-    """Take a small map through every loop: to a PNG, to COCO, to CVAT and back, and against itself."""
+def _load_loops() -> None:
+    """Take a small map through every loop: to a PNG, to COCO, to CVAT and back, to components, and against itself."""
     made, classes = np.eye(8, dtype=np.uint8), class_table(["a", "b"], background="a")
     label_map = decode_index_png(encode_index_png(IndexImage(made)), "made").values
     annotations = coco.encode(label_map, classes, image_id=1, first_id=1)
     image = coco.CocoImage(1, "made", label_map.shape, tuple(annotations))
     coco.read_label_map(image, classes, {coco.category_id(index): index for index in range(2)}, "made")
     runs.paint_cvat_masks(runs.cvat_masks(label_map, skip=[0]), np.zeros_like(label_map))
+    masks.components(label_map)
     metrics.confusion(label_map, label_map, 2, 255)
 
 
-load_loops()
+_load_loops()
