@@ -14,7 +14,7 @@ from annoloop.cvat import CvatServer
 from annoloop.cvat_wire import Frame, JobInfo, Shape, shape_digest
 from annoloop.dataset import check_label_map, read_label_map
 from annoloop.errors import DataError
-from annoloop.masks import LabelMap
+from annoloop.masks.regions import LabelMap
 from annoloop.progress import Track, silent
 from annoloop.project import Project
 from annoloop.shapes import Drawing, draw

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from annoloop.classes import MAX_CLASSES, ClassTable
 from annoloop.config import DataConfig
 from annoloop.dataset import Sample, read_label_map
 from annoloop.errors import DataError
 from annoloop.gallery import error_kinds
 from annoloop.images import IndexImage, encode_index_png, read_index_png, write_atomic
-from annoloop.masks import LabelMap
+from annoloop.masks.classes import MAX_CLASSES, ClassTable
+from annoloop.masks.regions import LabelMap
 from annoloop.progress import Track, silent
 from annoloop.project import Project
 from annoloop.schema import ImageRow
@@ -42,7 +42,7 @@ class _Drawing:
 def app_values(classes: ClassTable) -> LabelMap:
     """What a copy holds for each class index, uint8 (256,): i + 1, and 0, which is not drawn, for the background.
 
-    >>> from annoloop.classes import class_table
+    >>> from annoloop.masks.classes import class_table
     >>> app_values(class_table(["road", "car", "sky"], background="sky"))[[0, 1, 2, 255]].tolist()
     [1, 2, 0, 255]
     """

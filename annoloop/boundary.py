@@ -12,9 +12,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from annoloop.masks import Bits, LabelMap
+from annoloop.masks.morphology import highest_around
+from annoloop.masks.regions import Bits, LabelMap
 from annoloop.metrics import Floats
-from annoloop.neighbourhood import highest_around
 
 WIDTH_SHARE = 0.02
 """Of the image's diagonal: how far from a contour a pixel still counts as near it."""

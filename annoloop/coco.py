@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from annoloop.classes import ClassTable, class_table
-from annoloop.coco_counts import Ints, paint_coco_counts, unpack_coco_counts
 from annoloop.errors import AnnoloopError, DataError
-from annoloop.masks import LabelMap, polygon_counts
-from annoloop.runs import coco_masks
+from annoloop.masks.classes import ClassTable, class_table
+from annoloop.masks.coco_counts import Ints, paint_coco_counts, unpack_coco_counts
+from annoloop.masks.regions import LabelMap, polygon_counts
+from annoloop.masks.run_lengths import coco_masks
 
 Json = dict[str, Any]
 

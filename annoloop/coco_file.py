@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from annoloop import coco
-from annoloop.classes import ClassTable
 from annoloop.images import open_atomic
+from annoloop.masks.classes import ClassTable
 from annoloop.storage import Location
 
 _KEPT_IN_MEMORY = 1 << 24

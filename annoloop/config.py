@@ -23,9 +23,9 @@ from pydantic import (
     model_validator,
 )
 
-from annoloop.classes import MAX_CLASSES, ClassTable, class_table
 from annoloop.durations import seconds_of
 from annoloop.errors import AnnoloopError, ConfigError
+from annoloop.masks.classes import MAX_CLASSES, ClassTable, class_table
 from annoloop.storage import Location, RemotePath, location
 
 FILE_NAME = "annoloop.yaml"

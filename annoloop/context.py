@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from annoloop.classes import IGNORE_LABEL, ClassTable
 from annoloop.errors import DataError
 from annoloop.gallery import ERROR_COLORS, colorize, error_map
-from annoloop.masks import LabelMap
+from annoloop.masks.classes import IGNORE_LABEL, ClassTable
+from annoloop.masks.regions import LabelMap
 from annoloop.metrics import confusion, dice
 from annoloop.plots import Rgb, font_path
 

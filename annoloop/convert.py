@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from annoloop import coco
-from annoloop.classes import ClassTable
 from annoloop.coco_file import Written, coco_writer, kept_texts, written_before
 from annoloop.config import DataConfig
 from annoloop.dataset import Sample, check_label_map, decode_label_map, to_stored
@@ -28,6 +27,7 @@ from annoloop.images import (
     sha256,
     write_atomic,
 )
+from annoloop.masks.classes import ClassTable
 from annoloop.progress import Track, silent
 from annoloop.storage import Location
 from annoloop.workers import spread

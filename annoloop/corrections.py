@@ -19,11 +19,11 @@ from annoloop.cvat_wire import Frame, JobInfo, Shape, shape_digest
 from annoloop.dataset import to_label_map, to_stored
 from annoloop.errors import CvatError
 from annoloop.images import decode_index_png, encode_index_png, read_bytes
-from annoloop.masks import LabelMap, Region, coverage, paint
+from annoloop.masks.regions import LabelMap, Region, coverage, paint
+from annoloop.masks.run_lengths import from_cvat_runs
 from annoloop.progress import Track
 from annoloop.project import Project
 from annoloop.project_files import ProjectFiles
-from annoloop.runs import from_cvat_runs
 from annoloop.schema import FrameRow, IssueRow, TaskRow
 from annoloop.shapes import Drawing, draw, read_regions
 from annoloop.workers import spread

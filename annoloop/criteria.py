@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from annoloop.classes import ClassTable
 from annoloop.dataset import Sample, read_label_map
 from annoloop.errors import ConfigError
 from annoloop.label_quality import Belief
+from annoloop.masks.classes import ClassTable
 from annoloop.metrics import Confusion, confusion, dice, image_dice, missed_share, wrong_px
 from annoloop.project import Project
 from annoloop.schema import ImageRow

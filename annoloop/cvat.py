@@ -1,7 +1,7 @@
 """CvatServer: projects, tasks, jobs, mask shapes and issues on a CVAT server, as annoloop thinks of them.
 
 Not here: HTTP and the SDK (``cvat_session.py``), which images, which pixels.  The facts to know: nothing
-in a mask is validated by the server, so callers send only what ``runs.py`` made; frames are
+in a mask is validated by the server, so callers send only what ``run_lengths.py`` made; frames are
 matched by name, never by position; and what a server would make twice is looked for before it is made.
 """
 
@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from annoloop.archive import Picture, packed
-from annoloop.classes import ClassTable
 from annoloop.config import CvatConfig
 from annoloop.credentials import Credentials, credentials_for
 from annoloop.cvat_session import TRIES, Session, pauses
@@ -35,6 +34,7 @@ from annoloop.cvat_wire import (
     task_info,
 )
 from annoloop.errors import CvatError
+from annoloop.masks.classes import ClassTable
 from annoloop.progress import Say, Track, silent, unsaid
 
 T = TypeVar("T")

@@ -13,8 +13,8 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
-from annoloop.classes import ClassTable, default_color
 from annoloop.errors import CvatError
+from annoloop.masks.classes import ClassTable, default_color
 
 Json = Any
 

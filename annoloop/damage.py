@@ -12,9 +12,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from annoloop.classes import ClassTable
 from annoloop.errors import ConfigError, DataError
-from annoloop.masks import LabelMap, Region, regions
+from annoloop.masks.classes import ClassTable
+from annoloop.masks.regions import LabelMap, Region, regions
 
 Kind = Literal["removed", "shifted", "swapped"]
 """What careless labelling does: a component forgotten, drawn beside its place, given another class."""

@@ -15,12 +15,12 @@ from pathlib import PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from annoloop.classes import ClassTable
 from annoloop.config import DataConfig
 from annoloop.errors import DataError
 from annoloop.folders import Folder, folder, stems
 from annoloop.images import IndexImage, decode_index_png, image_size_hw, read_index_png
-from annoloop.masks import LabelMap
+from annoloop.masks.classes import ClassTable
+from annoloop.masks.regions import LabelMap
 from annoloop.storage import Location, each
 
 UNLABELLED = "pool"

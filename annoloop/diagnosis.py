@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from annoloop.classes import ClassTable
 from annoloop.config import DataConfig
 from annoloop.dataset import read_label_map
 from annoloop.examination import ErrorTally, Examination, Observation, examine, no_tally
 from annoloop.images import read_index_png
+from annoloop.masks.classes import ClassTable
 from annoloop.metrics import Confusion, wrong_px
 from annoloop.progress import Track, silent
 from annoloop.storage import Location

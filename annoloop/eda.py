@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from annoloop.classes import ClassTable, LabelClass
 from annoloop.dataset import UNLABELLED, Sample
 from annoloop.findings import KINDS, Finding, finding, ranked
 from annoloop.known_facts import facts_of
 from annoloop.mask_facts import SAMPLES_PER_CELL
-from annoloop.masks import Ints
+from annoloop.masks.classes import ClassTable, LabelClass
+from annoloop.masks.regions import Ints
 from annoloop.metrics import class_weights
 from annoloop.oddities import Copy, Slips, copies, copy_of, missing_classes, odd_slips, said_once, slips_of
 from annoloop.progress import Track, silent

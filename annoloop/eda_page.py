@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from annoloop import page, plots
-from annoloop.classes import IGNORE_LABEL, ClassTable
 from annoloop.dataset import to_label_map
 from annoloop.eda import ClassFacts, EdaReport
 from annoloop.errors import DataError
 from annoloop.findings import KINDS, Finding, Kind
 from annoloop.gallery import close_up, colorize, framed, overlay
 from annoloop.images import read_image, read_index_png, write_atomic
-from annoloop.masks import LabelMap
+from annoloop.masks.classes import IGNORE_LABEL, ClassTable
+from annoloop.masks.regions import LabelMap
 from annoloop.plain import to_plain
 from annoloop.plots import Rgb
 from annoloop.progress import Track, silent

@@ -13,9 +13,9 @@ import numpy as np
 
 from annoloop import plots
 from annoloop.calibration import calibration
-from annoloop.classes import ClassTable
 from annoloop.diagnosis import Before, Case
 from annoloop.examination import SIZE_EDGES_PX, ErrorTally
+from annoloop.masks.classes import ClassTable
 from annoloop.metrics import Confusion, Floats, Intervals, Scores, dice
 from annoloop.page import thousands
 from annoloop.training import Event

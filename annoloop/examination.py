@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from annoloop.boundary import boundary_counts
 from annoloop.calibration import confidence_counts
-from annoloop.classes import ClassTable
 from annoloop.label_quality import Belief, Confidence, belief
-from annoloop.masks import LabelMap, regions
+from annoloop.masks.classes import ClassTable
+from annoloop.masks.regions import LabelMap, regions
 from annoloop.metrics import ErrorKind
 from annoloop.mistakes import Mistake, largest_of_each_kind
 

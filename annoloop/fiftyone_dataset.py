@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from annoloop.classes import IGNORE_LABEL, ClassTable
 from annoloop.fiftyone_app import fiftyone
 from annoloop.gallery import ERROR_COLORS
+from annoloop.masks.classes import IGNORE_LABEL, ClassTable
 from annoloop.progress import Track, silent
 from annoloop.storage import Location
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from annoloop.classes import IGNORE_LABEL, ClassTable
-from annoloop.masks import LabelMap
+from annoloop.masks.classes import IGNORE_LABEL, ClassTable
+from annoloop.masks.regions import LabelMap
 from annoloop.metrics import ErrorKind
 from annoloop.mistakes import wrong_pixels
 from annoloop.plots import Color, Rgb, save_row

@@ -6,7 +6,7 @@ one that people wrote, which is never replaced.
 
 from __future__ import annotations
 
-from annoloop.classes import IGNORE_LABEL, ClassTable
+from annoloop.masks.classes import IGNORE_LABEL, ClassTable
 
 MARK = "[//]: # (written by annoloop)"
 """A line that Markdown does not show."""

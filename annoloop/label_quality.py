@@ -14,9 +14,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from annoloop.classes import ClassTable
-from annoloop.masks import LabelMap
-from annoloop.neighbourhood import without_thin_parts
+from annoloop.masks.classes import ClassTable
+from annoloop.masks.morphology import without_thin_parts
+from annoloop.masks.regions import LabelMap
 
 Confidence = npt.NDArray[np.uint8]
 """uint8 (H, W): round(255 x the probability of the predicted class)."""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from annoloop.images import IndexImage, encode_index_png, write_atomic
-from annoloop.masks import LabelMap
+from annoloop.masks.regions import LabelMap
 
 NAMES = ("background", "disc", "square", "ring", "cross")
 COLORS = ("#000000", "#e6194b", "#3cb44b", "#ffe119", "#4363d8")

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from annoloop.classes import ClassTable
-from annoloop.masks import Bits, Components, IndexMap, Ints, LabelMap, components
+from annoloop.masks.classes import ClassTable
+from annoloop.masks.regions import Bits, Components, IndexMap, Ints, LabelMap, components
 
 BINS = 64
 """Size bins: bin b counts sizes from 2^(b/2) to below 2^((b+1)/2) px."""

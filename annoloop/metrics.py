@@ -87,7 +87,7 @@ def confusion(truth: Pixels, prediction: Pixels, class_count: int, ignore_index:
 
 def _joint_counts(truth: Pixels, prediction: Pixels, class_count: int) -> Confusion:
     """How often every pair of classes occurs, (K + 1, K + 1); every index that is no class counts as K."""
-    from annoloop import kernels
+    from annoloop.masks import kernels
 
     both = np.result_type(truth, prediction)
     t, p = (kernels.readable(one.astype(both, copy=False)).reshape(-1) for one in (truth, prediction))

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from annoloop.classes import ClassTable
-from annoloop.masks import Bits, Components, Ints, LabelMap, Region, components
+from annoloop.masks.classes import ClassTable
+from annoloop.masks.regions import Bits, Components, Ints, LabelMap, Region, components
 from annoloop.metrics import ErrorKind
 
 

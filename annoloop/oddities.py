@@ -10,11 +10,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from annoloop.classes import ClassTable
 from annoloop.dataset import UNLABELLED, Sample
 from annoloop.findings import Finding, finding
 from annoloop.looks import Look, Looks
 from annoloop.mask_facts import SPECK_PX, Frame, Spot, size_bin
+from annoloop.masks.classes import ClassTable
 from annoloop.sample_facts import SampleFacts
 from annoloop.storage import Location
 from annoloop.tally import Tally

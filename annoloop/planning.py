@@ -19,10 +19,10 @@ from annoloop.dataset import Sample, check_label_map, decode_label_map, to_store
 from annoloop.errors import DataError
 from annoloop.images import IndexImage, decode_index_png, encode_index_png, image_size_hw, read_bytes
 from annoloop.label_quality import Reading
-from annoloop.masks import LabelMap
+from annoloop.masks.regions import LabelMap
+from annoloop.masks.run_lengths import to_cvat_runs
 from annoloop.mistakes import largest_mistakes
 from annoloop.project_files import ProjectFiles
-from annoloop.runs import to_cvat_runs
 from annoloop.schema import FrameRow, ImageRow, IssueRow
 from annoloop.shapes import Drawing, Kind, draw, polygon_loss_px
 

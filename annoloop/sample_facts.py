@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from annoloop.classes import ClassTable, LabelClass
 from annoloop.config import DataConfig
 from annoloop.dataset import Sample, other_size, out_of_range, to_label_map
 from annoloop.errors import ColourMaskError, DataError
@@ -20,7 +19,8 @@ from annoloop.findings import Finding, finding
 from annoloop.images import decode_index_png, glance, read_bytes, sha256
 from annoloop.looks import SIDE, Look, look
 from annoloop.mask_facts import MaskFacts, mask_facts
-from annoloop.masks import Ints
+from annoloop.masks.classes import ClassTable, LabelClass
+from annoloop.masks.regions import Ints
 
 _WHITE = 255
 _LEAST_STEP = 20

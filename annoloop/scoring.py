@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from annoloop.classes import ClassTable
 from annoloop.config import DataConfig
 from annoloop.dataset import Sample, read_label_map
 from annoloop.errors import DataError
 from annoloop.images import read_index_png
+from annoloop.masks.classes import ClassTable
 from annoloop.metrics import Confusion, confusion, image_dice
 from annoloop.progress import Track, silent
 from annoloop.project import Project

@@ -13,12 +13,12 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from annoloop.classes import ClassTable
 from annoloop.cvat_wire import Shape, shape_digest
 from annoloop.errors import AnnoloopError, CvatError, DataError
-from annoloop.masks import LabelMap, Region, from_cvat_outline, paint
-from annoloop.polygons import Piece, loss_px, pieces
-from annoloop.runs import CvatMask, cvat_masks, from_cvat_runs, paint_cvat_masks, to_cvat_runs
+from annoloop.masks.classes import ClassTable
+from annoloop.masks.polygons import Piece, loss_px, pieces
+from annoloop.masks.regions import LabelMap, Region, from_cvat_outline, paint
+from annoloop.masks.run_lengths import CvatMask, cvat_masks, from_cvat_runs, paint_cvat_masks, to_cvat_runs
 
 Kind = Literal["mask", "polygon"]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from annoloop.mask_facts import BINS, CELLS, MaskFacts
-from annoloop.masks import Ints
+from annoloop.masks.regions import Ints
 from annoloop.metrics import Floats
 from annoloop.sample_facts import ImageFacts, SampleFacts
 

@@ -19,7 +19,7 @@ from ways_score import link, moved, prediction_of
 
 from annoloop.config import FILE_NAME
 from annoloop.init import init
-from annoloop.masks import LabelMap
+from annoloop.masks.regions import LabelMap
 from annoloop.project import Project
 
 CLASSES = 8

@@ -26,9 +26,9 @@ from annoloop.convert import from_coco, to_coco
 from annoloop.dataset import Sample
 from annoloop.images import read_index_png
 from annoloop.launch import usable_cores
-from annoloop.masks import LabelMap
+from annoloop.masks.regions import LabelMap
+from annoloop.masks.run_lengths import coco_masks
 from annoloop.project import Project
-from annoloop.runs import coco_masks
 from annoloop.workers import processes
 
 EIGHT = np.ones((3, 3))

@@ -22,12 +22,12 @@ from annoloop.demo import Server
 from annoloop.images import IndexImage, encode_index_png, write_atomic
 from annoloop.init import init
 from annoloop.made_data import COLORS, NAMES, MadeData, make_data
-from annoloop.masks import LabelMap, Region
+from annoloop.masks.regions import LabelMap, Region
+from annoloop.masks.run_lengths import to_cvat_runs
 from annoloop.planning import PushRequest
 from annoloop.project import Project
 from annoloop.pull import PullReport, pull
 from annoloop.push import PushReport, push
-from annoloop.runs import to_cvat_runs
 
 COUNTS = {"train": 8, "val": 3}
 

@@ -15,7 +15,7 @@ from annoloop.annotate import annotate
 from annoloop.cvat import CvatServer
 from annoloop.errors import CvatError
 from annoloop.guide import MARK
-from annoloop.masks import Region, from_cvat_outline
+from annoloop.masks.regions import Region, from_cvat_outline
 from annoloop.planning import PushRequest
 from annoloop.push import push
 

@@ -15,9 +15,9 @@ from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco_mask
 
 from annoloop import coco
-from annoloop.classes import ClassTable, class_table
 from annoloop.errors import AnnoloopError, DataError
-from annoloop.masks import LabelMap
+from annoloop.masks.classes import ClassTable, class_table
+from annoloop.masks.regions import LabelMap
 
 WITH_BACKGROUND = class_table(["background", "car", "tree"], ["#000000"], background="background")
 WITHOUT = class_table(["road", "car", "tree"])

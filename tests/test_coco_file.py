@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from annoloop.classes import class_table
 from annoloop.coco import header
 from annoloop.coco_file import coco_writer, kept_texts, written_before
 from annoloop.images import sha256
+from annoloop.masks.classes import class_table
 
 CLASSES = class_table(["road", "car"])
 

@@ -10,12 +10,12 @@ import pytest
 from loop import Loop, mask_bytes, opened
 
 from annoloop.annotate import annotate
-from annoloop.classes import class_table
 from annoloop.config import load, render
 from annoloop.cvat import CvatServer
 from annoloop.errors import ConfigError, CvatError, DataError
 from annoloop.images import IndexImage, encode_index_png
-from annoloop.masks import Region
+from annoloop.masks.classes import class_table
+from annoloop.masks.regions import Region
 from annoloop.planning import PushRequest
 from annoloop.pull import pull
 from annoloop.push import push

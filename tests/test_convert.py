@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from annoloop.classes import class_table
 from annoloop.config import DataConfig
 from annoloop.convert import from_coco, to_coco
 from annoloop.dataset import decode_label_map, list_samples, read_label_map
 from annoloop.errors import ConfigError, DataError
 from annoloop.images import IndexImage, encode_index_png, read_index_png, write_atomic
 from annoloop.made_data import COLORS, NAMES, MadeData
-from annoloop.masks import LabelMap
+from annoloop.masks.classes import class_table
+from annoloop.masks.regions import LabelMap
 from annoloop.project import Project
 from annoloop.workers import processes
 

@@ -13,7 +13,7 @@ from annoloop.criteria import check_criterion
 from annoloop.dataset import read_label_map
 from annoloop.errors import ConfigError, DataError
 from annoloop.images import IndexImage, encode_index_png, write_atomic
-from annoloop.masks import LabelMap
+from annoloop.masks.regions import LabelMap
 from annoloop.planning import PushRequest
 from annoloop.project import Project
 from annoloop.push import PushReport, push

@@ -17,7 +17,6 @@ from loop import add_model, make_project, mask_bytes
 from PIL import Image
 
 from annoloop.annotate import annotate
-from annoloop.classes import ClassTable, class_table
 from annoloop.config import FILE_NAME, CvatConfig
 from annoloop.credentials import Credentials, credentials_for
 from annoloop.cvat import CvatServer, connect
@@ -26,12 +25,13 @@ from annoloop.dataset import read_label_map
 from annoloop.demo import Server
 from annoloop.errors import CvatError
 from annoloop.guide import MARK, annotation_guide
-from annoloop.masks import LabelMap, paint, regions
+from annoloop.masks.classes import ClassTable, class_table
+from annoloop.masks.regions import LabelMap, paint, regions
+from annoloop.masks.run_lengths import from_cvat_runs, to_cvat_runs
 from annoloop.planning import PushRequest
 from annoloop.project import Project
 from annoloop.pull import pull
 from annoloop.push import push
-from annoloop.runs import from_cvat_runs, to_cvat_runs
 from annoloop.tasks import tasks
 
 REAL_URL = os.environ.get("ANNOLOOP_TEST_CVAT_URL")

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from annoloop.classes import class_table
 from annoloop.config import DataConfig
 from annoloop.dataset import (
     Sample,
@@ -26,6 +25,7 @@ from annoloop.dataset import (
 )
 from annoloop.errors import DataError
 from annoloop.images import IndexImage, encode_index_png, write_atomic
+from annoloop.masks.classes import class_table
 
 CLASSES = class_table(["background", "car", "tree"], background="background")
 PLAIN = DataConfig(root=Path(), splits={"train": "train"})

@@ -15,7 +15,6 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from annoloop import known_facts
-from annoloop.classes import ClassTable
 from annoloop.cli import run
 from annoloop.config import FILE_NAME, DataConfig
 from annoloop.dataset import Sample
@@ -23,7 +22,8 @@ from annoloop.eda import EdaReport, eda
 from annoloop.images import IndexImage, encode_index_png, read_index_png, write_atomic
 from annoloop.init import init
 from annoloop.made_data import COLORS, NAMES, make_data
-from annoloop.masks import LabelMap, regions
+from annoloop.masks.classes import ClassTable
+from annoloop.masks.regions import LabelMap, regions
 from annoloop.project import Project
 from annoloop.sample_facts import SampleFacts, sample_facts
 from annoloop.workers import processes

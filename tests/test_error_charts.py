@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from annoloop.classes import class_table
 from annoloop.diagnosis import Case, Files
 from annoloop.error_charts import (
     Chart,
@@ -19,6 +18,7 @@ from annoloop.error_charts import (
     size_names,
 )
 from annoloop.examination import SIZE_COUNT, examine, no_tally
+from annoloop.masks.classes import class_table
 from annoloop.training import Event, events_of
 
 CLASSES = class_table(["background", "disc", "ring"], background="background")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from annoloop.classes import ClassTable, class_table
 from annoloop.diagnosis import Before, Case, Diagnosis, Files
 from annoloop.error_verdict import change, verdict
 from annoloop.examination import ErrorTally, Observation, no_tally
 from annoloop.label_quality import Belief
+from annoloop.masks.classes import ClassTable, class_table
 from annoloop.metrics import Confusion, intervals, scores
 
 CLASSES = class_table(["background", "disc", "ring"], background="background")

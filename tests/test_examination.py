@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from annoloop.classes import ClassTable, class_table
 from annoloop.examination import SIZE_EDGES_PX, Area, examine, no_tally, object_counts
+from annoloop.masks.classes import ClassTable, class_table
 
 CLASSES = class_table(["background", "disc", "ring"], background="background")
 NO_BACKGROUND = class_table(["road", "car", "tree"])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from annoloop.classes import class_table
 from annoloop.fiftyone_dataset import class_fields
+from annoloop.masks.classes import class_table
 
 
 def test_a_class_has_a_field_of_its_own_name() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import ImageFont
 
-from annoloop.classes import class_table
 from annoloop.gallery import ERROR_COLORS, Panel, close_up, colorize, error_map, framed, overlay, save_panels
 from annoloop.images import read_image
+from annoloop.masks.classes import class_table
 from annoloop.plots import font_path
 
 CLASSES = class_table(["background", "car", "tree"], ["#000000", "#ff0000", "#00ff00"], background="background")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from annoloop.classes import class_table
 from annoloop.guide import MARK, annotation_guide
+from annoloop.masks.classes import class_table
 
 
 @pytest.mark.parametrize(

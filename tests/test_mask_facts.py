@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from annoloop.classes import class_table
 from annoloop.mask_facts import BINS, CELLS, SAMPLES_PER_CELL, Frame, MaskFacts, Spot, mask_facts, size_bin
-from annoloop.masks import LabelMap, regions
+from annoloop.masks.classes import class_table
+from annoloop.masks.regions import LabelMap, regions
 
 CLASSES = class_table(["ground", "disc", "ring"], background="ground")
 IGNORE = 255

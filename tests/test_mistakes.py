@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from annoloop.classes import class_table
-from annoloop.masks import Region
+from annoloop.masks.classes import class_table
+from annoloop.masks.regions import Region
 from annoloop.mistakes import Mistake, largest_mistakes
 
 CLASSES = class_table(["background", "patches", "scratches"], background="background")

@@ -22,7 +22,7 @@ from annoloop.doctor import doctor
 from annoloop.errors import ConfigError, DataError
 from annoloop.images import IndexImage, encode_index_png, read_index_png
 from annoloop.ledger import Ledger
-from annoloop.masks import Region
+from annoloop.masks.regions import Region
 from annoloop.planning import PushRequest
 from annoloop.project import Project
 from annoloop.push import push

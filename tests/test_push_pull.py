@@ -25,7 +25,7 @@ from annoloop.dataset import read_label_map
 from annoloop.demo import Server
 from annoloop.errors import ConfigError, CvatError, DataError, LedgerError
 from annoloop.images import IndexImage, encode_index_png
-from annoloop.masks import Region
+from annoloop.masks.regions import Region
 from annoloop.planning import PushRequest
 from annoloop.project import Project
 from annoloop.pull import pull

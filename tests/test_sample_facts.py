@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from annoloop.classes import class_table
 from annoloop.config import DataConfig
 from annoloop.dataset import Sample
 from annoloop.images import IndexImage, encode_index_png, sha256
+from annoloop.masks.classes import class_table
 from annoloop.sample_facts import SampleFacts, sample_facts
 
 CLASSES = class_table(["ground", "disc", "ring"], ["#000000", "#e6194b", "#3cb44b"], background="ground")

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from annoloop.classes import ClassTable, class_table
 from annoloop.cvat_wire import Shape, shape_digest
 from annoloop.errors import CvatError
-from annoloop.masks import LabelMap, coverage, paint
-from annoloop.runs import from_cvat_runs
+from annoloop.masks.classes import ClassTable, class_table
+from annoloop.masks.regions import LabelMap, coverage, paint
+from annoloop.masks.run_lengths import from_cvat_runs
 from annoloop.shapes import Drawing, draw, polygon_loss_px, read_regions
 
 TABLES = tuple(class_table(["bg", "cat", "dog"], background=rule) for rule in ("bg", None, "previous"))

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from annoloop.errors import DataError
-from annoloop.runs import from_cvat_runs
+from annoloop.masks.run_lengths import from_cvat_runs
 from annoloop.sandbox import access, answers
 from annoloop.sandbox.calls import Answer, Call
 from annoloop.sandbox.labels import of_task

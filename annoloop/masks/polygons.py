@@ -1,6 +1,6 @@
 """A label map as polygons for CVAT, each with the original pixels that it stands for.
 
-Not here: masks, which lose nothing (``masks.py``), and polygons that people drew (``masks.rasterize``).
+Not here: masks, which lose nothing (``regions.py``), and polygons that people drew (``masks.rasterize``).
 The fact to know: a CVAT polygon is one ring without holes, so shapes with holes are cut; the regions
 give the label map back exactly, only the simplified outlines lose, and ``loss_px`` says how much.
 """
@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from annoloop.masks import Bits, Ints, LabelMap, Region, check_label_map, paint, rasterize, tight
+from annoloop.masks.regions import Bits, Ints, LabelMap, Region, check_label_map, paint, rasterize, tight
 
 Polygon: TypeAlias = Any
 LinearRing: TypeAlias = Any

@@ -11,8 +11,8 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from annoloop.errors import DataError
-from annoloop.masks import LabelMap, Region, coverage, from_cvat_outline, paint
-from annoloop.polygons import Piece, loss_px, pieces
+from annoloop.masks.polygons import Piece, loss_px, pieces
+from annoloop.masks.regions import LabelMap, Region, coverage, from_cvat_outline, paint
 
 
 def _blown_up(small: LabelMap, times: int) -> LabelMap:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from annoloop.neighbourhood import highest_around, without_thin_parts
+from annoloop.masks.morphology import highest_around, without_thin_parts
 
 pictures = st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(0, 2**32 - 1))
 reaches = st.integers(1, 4)

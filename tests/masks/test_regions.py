@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from annoloop import masks
 from annoloop.errors import DataError
-from annoloop.masks import (
+from annoloop.masks import regions as masks
+from annoloop.masks.regions import (
     Division,
     LabelMap,
     Region,

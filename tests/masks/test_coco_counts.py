@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco_mask
 
-from annoloop import coco_counts
-from annoloop.coco_counts import PaintedMasks, pack_coco_counts, paint_coco_counts, unpack_coco_counts
 from annoloop.errors import DataError
-from annoloop.masks import LabelMap
-from annoloop.runs import coco_masks
+from annoloop.masks import coco_counts
+from annoloop.masks.coco_counts import PaintedMasks, pack_coco_counts, paint_coco_counts, unpack_coco_counts
+from annoloop.masks.regions import LabelMap
+from annoloop.masks.run_lengths import coco_masks
 
 many_counts = st.lists(st.lists(st.integers(0, 1 << 20), min_size=1, max_size=30), min_size=1, max_size=4)
 

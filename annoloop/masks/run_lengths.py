@@ -13,9 +13,9 @@ from itertools import chain, pairwise
 
 import numpy as np
 
-from annoloop.coco_counts import pack_coco_counts
 from annoloop.errors import DataError
-from annoloop.masks import Bits, Division, Ints, LabelMap, Region, divide, tight
+from annoloop.masks.coco_counts import pack_coco_counts
+from annoloop.masks.regions import Bits, Division, Ints, LabelMap, Region, divide, tight
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def paint_cvat_masks(masks: Sequence[CvatMask], onto: LabelMap) -> LabelMap:
     Raises:
         DataError: as ``from_cvat_runs``; also a mask without a pixel, or two masks that share one.
     """
-    from annoloop import kernels
+    from annoloop.masks import kernels
 
     canvas = onto.copy()
     if not masks:
@@ -92,7 +92,7 @@ def paint_cvat_masks(masks: Sequence[CvatMask], onto: LabelMap) -> LabelMap:
 
 def _read_cvat_masks(masks: Sequence[CvatMask], shape_hw: tuple[int, ...]) -> tuple[Ints, Ints, Ints]:
     """Boxes (R, 4), half-open; the run lengths of all masks one after another, and where those of each stop (R,)."""
-    from annoloop import kernels
+    from annoloop.masks import kernels
 
     sizes = np.array([len(mask.points) for mask in masks])
     numbers = np.fromiter(chain.from_iterable(mask.points for mask in masks), np.float64, int(sizes.sum()))
@@ -114,7 +114,7 @@ def _read_cvat_masks(masks: Sequence[CvatMask], shape_hw: tuple[int, ...]) -> tu
 
 def _counts(found: Division, origins: Ints, line_px: Ints, canvas_px: Ints, *, room: int = 0) -> tuple[Ints, Ints]:
     """As ``kernels.run_lengths``, of the runs of a division."""
-    from annoloop import kernels
+    from annoloop.masks import kernels
 
     return kernels.run_lengths(found.runs, found.owners, origins, line_px, canvas_px, room)
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annoloop.classes import IGNORE_LABEL, ClassTable, LabelClass, class_table, default_color
 from annoloop.cvat_wire import label_specs
 from annoloop.errors import ConfigError
+from annoloop.masks.classes import IGNORE_LABEL, ClassTable, LabelClass, class_table, default_color
 
 ROAD = class_table(["background", "car", "tree"], ["#000000", "#FF0080"], background="background")
 

@@ -12,10 +12,10 @@ from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco_mask
 from scipy import ndimage
 
-from annoloop import runs
 from annoloop.errors import DataError
-from annoloop.masks import LabelMap, Region, paint, regions
-from annoloop.runs import (
+from annoloop.masks import run_lengths as runs
+from annoloop.masks.regions import LabelMap, Region, paint, regions
+from annoloop.masks.run_lengths import (
     CvatMask,
     coco_masks,
     cvat_masks,

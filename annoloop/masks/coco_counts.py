@@ -1,6 +1,6 @@
 """COCO's run lengths of many masks at once: packed into its compressed text, unpacked, and painted as a label map.
 
-Exact (law 1).  Not here: label maps to runs (``runs.py``), the JSON around the text (``coco.py``).  The facts to know:
+Exact (law 1).  Not here: label maps to runs (``run_lengths.py``), the JSON around the text (``coco.py``).  The facts to know:
 runs go column by column over the whole image and start with one of zeros, and the counts of all masks follow one
 another in one array, so that each step is done for all of them together.
 """
@@ -44,7 +44,7 @@ def pack_coco_counts(counts: Ints, stops: Ints) -> list[str]:
     Args:
         stops: where the counts of each mask stop; no mask is without any.
     """
-    from annoloop import kernels
+    from annoloop.masks import kernels
 
     packed, text_stops = kernels.pack(counts, stops)
     text = packed.tobytes().decode("ascii")
@@ -66,7 +66,7 @@ def unpack_coco_counts(texts: Sequence[str], where: Sequence[object]) -> tuple[I
     Raises:
         DataError: characters that no encoder writes, or a number that does not end; of the first such mask.
     """
-    from annoloop import kernels
+    from annoloop.masks import kernels
 
     encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
     text_stops = np.cumsum([len(one) for one in encoded], dtype=np.int64)
@@ -90,7 +90,7 @@ def paint_coco_counts(
     Raises:
         DataError: counts that are negative or do not add up to H x W; of the first such mask.
     """
-    from annoloop import kernels
+    from annoloop.masks import kernels
 
     height, width = shape_hw
     unfit = kernels.first_unfit(counts, stops, np.full(stops.size, height * width))

@@ -1,6 +1,6 @@
 """Index maps to regions and back, and outlines to regions.
 
-Exact both ways (law 1), but for outlines.  Not here: how CVAT and COCO write masks (``runs.py``), files, class
+Exact both ways (law 1), but for outlines.  Not here: how CVAT and COCO write masks (``run_lengths.py``), files, class
 names, servers.  The fact to know: ``regions`` cuts every region out, which is for those who need its pixels;
 ``divide`` says the same of all regions at once, as runs.
 """
@@ -127,7 +127,7 @@ def divide(label_map: IndexMap, *, along: Along = "rows", skip: Iterable[int] = 
     Raises:
         DataError: as ``check_label_map``.
     """
-    from annoloop import kernels
+    from annoloop.masks import kernels
 
     runs, owners, measures = _connected(label_map, along, skip)
     parts = np.ones(len(measures), np.int64)
@@ -245,7 +245,7 @@ def from_cvat_outline(
 
 def _connected(index_map: IndexMap, along: Along, skip: Iterable[int]) -> tuple[Owners, Owners, Ints]:
     """Runs, their components, and the ``kernels.Measures`` of these."""
-    from annoloop import kernels
+    from annoloop.masks import kernels
 
     if index_map.dtype != np.uint16 or index_map.ndim != 2 or index_map.size == 0:
         check_label_map(index_map)
@@ -257,7 +257,7 @@ def _connected(index_map: IndexMap, along: Along, skip: Iterable[int]) -> tuple[
 
 def _columns(measures: Ints, dtype: np.dtype[Any]) -> tuple[IndexMap, Ints, Ints]:
     """Classes, sizes and boxes (left, top, right, bottom) of ``kernels.Measures``."""
-    from annoloop import kernels
+    from annoloop.masks import kernels
 
     return (
         measures[:, kernels.CLASS].astype(dtype),
@@ -275,7 +275,7 @@ def _lookup(values: Iterable[int], dtype: np.dtype[Any]) -> Bits:
 
 def _drawn(runs: Owners, owners: Owners, shape_hw: tuple[int, ...]) -> Owners:
     """The owner of every pixel (H, W), -1 where there is none."""
-    from annoloop import kernels
+    from annoloop.masks import kernels
 
     canvas = np.full(shape_hw, -1, np.int32)
     kernels.draw(runs, owners, canvas)

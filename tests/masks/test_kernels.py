@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from annoloop import kernels
+from annoloop.masks import kernels
 
 COUNTED = """
 import json
 import numpy as np
-from annoloop import kernels
+from annoloop.masks import kernels
 kernels.transposed(np.zeros((2, 3), np.uint8))
 stats = kernels.transposed.stats
 print(json.dumps([sum(stats.cache_hits.values()), sum(stats.cache_misses.values())]))

@@ -15,9 +15,9 @@ from memory import most_bytes, tells_memory
 from PIL import Image
 
 from annoloop import coco
-from annoloop.classes import class_table
 from annoloop.images import IndexImage, decode_index_png, encode_index_png
-from annoloop.runs import CvatMask, cvat_masks, paint_cvat_masks
+from annoloop.masks.classes import class_table
+from annoloop.masks.run_lengths import CvatMask, cvat_masks, paint_cvat_masks
 
 CLASSES = class_table(["background", *"abcdefg"], background="background")
 SIDE, SMALL_SIDE = 6144, 192
