@@ -17,8 +17,8 @@ from annoloop.config import DataConfig
 from annoloop.dataset import Sample, read_label_map
 from annoloop.errors import DataError
 from annoloop.images import read_index_png
-from annoloop.label_quality import Belief, Reading, belief, certainty
 from annoloop.masks.classes import ClassTable
+from annoloop.metrics.label_quality import Belief, Reading, belief, certainty
 from annoloop.progress import Track, silent
 from annoloop.project import Project
 from annoloop.schema import BeliefRow, ImageRow

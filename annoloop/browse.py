@@ -16,7 +16,7 @@ from annoloop.beliefs import beliefs, readings
 from annoloop.dataset import Sample
 from annoloop.fiftyone_app import App, check_port, start
 from annoloop.fiftyone_dataset import Board, Entry, marks_set_in_app, update_dataset
-from annoloop.metrics import dice
+from annoloop.metrics.scores import dice
 from annoloop.progress import Track, silent
 from annoloop.project import Project
 from annoloop.schema import FramePlace, ImageRow, MaskEvent, RunRow, ScoreRow

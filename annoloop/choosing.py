@@ -1,6 +1,6 @@
 """Which images go into a task: of those that may go, the ones that people marked, the worst, and a random share.
 
-Not here: what a number means (``criteria.py``) and ranking (``selection.py``).  The fact to know: an image that waits
+Not here: what a number means (``criteria.py``) and ranking (``ranking.py``).  The fact to know: an image that waits
 in an open task never goes twice, and one whose mask is as annotators left it only if somebody asks for it.
 """
 
@@ -26,12 +26,12 @@ from annoloop.criteria import (
 )
 from annoloop.dataset import Sample
 from annoloop.errors import ConfigError, DataError
+from annoloop.metrics.ranking import Candidate, choose, rank
 from annoloop.planning import ChosenImage, PushRequest
 from annoloop.progress import Say, Track
 from annoloop.project import Project
 from annoloop.schema import ImageRow, RunRow
 from annoloop.scoring import Watch, keep_scores, predict
-from annoloop.selection import Candidate, choose, rank
 from annoloop.twins import looks_of
 
 

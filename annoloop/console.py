@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # to import them all would take longer than most commands
     from annoloop.init import InitReport
     from annoloop.log import LogEntry
     from annoloop.login import LoginReport
-    from annoloop.metrics import Scores
+    from annoloop.metrics.scores import Scores
     from annoloop.pull import PullReport
     from annoloop.push import PushReport
     from annoloop.retrain import RetrainReport

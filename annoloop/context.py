@@ -21,7 +21,7 @@ from annoloop.errors import DataError
 from annoloop.gallery import ERROR_COLORS, colorize, error_map
 from annoloop.masks.classes import IGNORE_LABEL, ClassTable
 from annoloop.masks.regions import LabelMap
-from annoloop.metrics import confusion, dice
+from annoloop.metrics.scores import confusion, dice
 from annoloop.plots import Rgb, font_path
 
 CONTEXT_FOLDER = "related_images"

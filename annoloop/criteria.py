@@ -1,6 +1,6 @@
 """What ``push --by`` means: one number for each image, the lower the worse.
 
-Not here: choosing by these numbers (``selection.py``).  The fact to know: what a model says of a label it was
+Not here: choosing by these numbers (``ranking.py``).  The fact to know: what a model says of a label it was
 trained on is flattery; out-of-fold predictions (``retrain --folds``) are heard instead wherever there are any.
 """
 
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from annoloop.dataset import Sample, read_label_map
 from annoloop.errors import ConfigError
-from annoloop.label_quality import Belief
 from annoloop.masks.classes import ClassTable
-from annoloop.metrics import Confusion, confusion, dice, image_dice, missed_share, wrong_px
+from annoloop.metrics.label_quality import Belief
+from annoloop.metrics.ranking import Candidate
+from annoloop.metrics.scores import Confusion, confusion, dice, image_dice, missed_share, wrong_px
 from annoloop.project import Project
 from annoloop.schema import ImageRow
-from annoloop.selection import Candidate
 
 DICE, UNCERTAINTY, LABEL_QUALITY, CONTRADICTION = "dice", "uncertainty", "label-quality", "contradiction"
 

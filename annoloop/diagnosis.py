@@ -15,10 +15,10 @@ import numpy as np
 
 from annoloop.config import DataConfig
 from annoloop.dataset import read_label_map
-from annoloop.examination import ErrorTally, Examination, Observation, examine, no_tally
 from annoloop.images import read_index_png
 from annoloop.masks.classes import ClassTable
-from annoloop.metrics import Confusion, wrong_px
+from annoloop.metrics.examination import ErrorTally, Examination, Observation, examine, no_tally
+from annoloop.metrics.scores import Confusion, wrong_px
 from annoloop.progress import Track, silent
 from annoloop.storage import Location
 from annoloop.workers import spread

@@ -21,7 +21,7 @@ from annoloop.known_facts import facts_of
 from annoloop.mask_facts import SAMPLES_PER_CELL
 from annoloop.masks.classes import ClassTable, LabelClass
 from annoloop.masks.regions import Ints
-from annoloop.metrics import class_weights
+from annoloop.metrics.scores import class_weights
 from annoloop.oddities import Copy, Slips, copies, copy_of, missing_classes, odd_slips, said_once, slips_of
 from annoloop.progress import Track, silent
 from annoloop.project import Project

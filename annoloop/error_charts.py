@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from annoloop import plots
-from annoloop.calibration import calibration
 from annoloop.diagnosis import Before, Case
-from annoloop.examination import SIZE_EDGES_PX, ErrorTally
 from annoloop.masks.classes import ClassTable
-from annoloop.metrics import Confusion, Floats, Intervals, Scores, dice
+from annoloop.metrics.calibration import calibration
+from annoloop.metrics.examination import SIZE_EDGES_PX, ErrorTally
+from annoloop.metrics.scores import Confusion, Floats, Intervals, Scores, dice
 from annoloop.page import thousands
 from annoloop.training import Event
 

@@ -14,12 +14,12 @@ import numpy as np
 from annoloop.config import DataConfig
 from annoloop.dataset import read_label_map
 from annoloop.diagnosis import Before, Case, Diagnosis
-from annoloop.examination import Area
 from annoloop.gallery import ERROR_COLORS, Panel, error_map, framed, overlay, pictures_of
 from annoloop.images import read_image, read_index_png
-from annoloop.label_quality import WRONG_FROM
 from annoloop.masks.classes import ClassTable
-from annoloop.metrics import ErrorKind, dice, wrong_by_kind
+from annoloop.metrics.examination import Area
+from annoloop.metrics.label_quality import WRONG_FROM
+from annoloop.metrics.scores import ErrorKind, dice, wrong_by_kind
 from annoloop.page import percent, picture, thousands
 from annoloop.plots import Rgb
 

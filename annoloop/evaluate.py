@@ -12,7 +12,7 @@ from annoloop.error_report import write_error_report
 from annoloop.errors import ConfigError
 from annoloop.gallery import Panel, save_panels
 from annoloop.images import read_image
-from annoloop.metrics import Scores, scores
+from annoloop.metrics.scores import Scores, scores
 from annoloop.progress import Track, silent
 from annoloop.project import Project
 from annoloop.schema import RunRow

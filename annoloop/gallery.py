@@ -14,8 +14,8 @@ import numpy as np
 
 from annoloop.masks.classes import IGNORE_LABEL, ClassTable
 from annoloop.masks.regions import LabelMap
-from annoloop.metrics import ErrorKind
-from annoloop.mistakes import wrong_pixels
+from annoloop.metrics.error_regions import wrong_pixels
+from annoloop.metrics.scores import ErrorKind
 from annoloop.plots import Color, Rgb, save_row
 from annoloop.progress import Track, silent
 

@@ -12,7 +12,7 @@ from functools import partial
 from annoloop.dataset import Sample
 from annoloop.errors import DataError
 from annoloop.ledger import Ledger
-from annoloop.looks import Look
+from annoloop.metrics.perceptual_hash import Look
 from annoloop.packed_facts import VERSION, can_be_kept, pack, unpack
 from annoloop.progress import Track, silent
 from annoloop.project import Project

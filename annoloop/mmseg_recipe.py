@@ -17,7 +17,7 @@ from mmengine.config import Config
 
 from annoloop import mmseg_data, mmseg_losses  # noqa: F401 - what recipes name
 from annoloop.errors import ConfigError, DataError
-from annoloop.metrics import class_weights
+from annoloop.metrics.scores import class_weights
 from annoloop.mmseg_pretrained import Warn, each_dict, forget_pretrained, settle_pretrained
 from annoloop.training import Job
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from annoloop.dataset import UNLABELLED, Sample
 from annoloop.findings import Finding, finding
-from annoloop.looks import Look, Looks
 from annoloop.mask_facts import SPECK_PX, Frame, Spot, size_bin
 from annoloop.masks.classes import ClassTable
+from annoloop.metrics.perceptual_hash import Look, Looks
 from annoloop.sample_facts import SampleFacts
 from annoloop.storage import Location
 from annoloop.tally import Tally

@@ -14,8 +14,8 @@ import numpy as np
 
 from annoloop.dataset import Sample
 from annoloop.findings import finding
-from annoloop.looks import Look
 from annoloop.mask_facts import BINS, CELLS, Frame, MaskFacts, Spot
+from annoloop.metrics.perceptual_hash import Look
 from annoloop.sample_facts import ImageFacts, SampleFacts
 
 VERSION = 1

@@ -18,10 +18,10 @@ from annoloop.context import CONTEXT_FOLDER
 from annoloop.dataset import Sample, check_label_map, decode_label_map, to_stored
 from annoloop.errors import DataError
 from annoloop.images import IndexImage, decode_index_png, encode_index_png, image_size_hw, read_bytes
-from annoloop.label_quality import Reading
 from annoloop.masks.regions import LabelMap
 from annoloop.masks.run_lengths import to_cvat_runs
-from annoloop.mistakes import largest_mistakes
+from annoloop.metrics.error_regions import largest_mistakes
+from annoloop.metrics.label_quality import Reading
 from annoloop.project_files import ProjectFiles
 from annoloop.schema import FrameRow, ImageRow, IssueRow
 from annoloop.shapes import Drawing, Kind, draw, polygon_loss_px

@@ -20,7 +20,7 @@ from annoloop.durations import seconds_of
 from annoloop.errors import AnnoloopError, ConfigError, DataError, Interrupted
 from annoloop.folds import Fold, predict_out_of_fold, split_folds
 from annoloop.images import file_sha256, image_size_hw
-from annoloop.metrics import Comparison, compare, dice, scores
+from annoloop.metrics.scores import Comparison, compare, dice, scores
 from annoloop.progress import Track, silent
 from annoloop.project import Project
 from annoloop.schema import ImageRow, RunRow

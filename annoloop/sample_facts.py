@@ -17,10 +17,10 @@ from annoloop.dataset import Sample, other_size, out_of_range, to_label_map
 from annoloop.errors import ColourMaskError, DataError
 from annoloop.findings import Finding, finding
 from annoloop.images import decode_index_png, glance, read_bytes, sha256
-from annoloop.looks import SIDE, Look, look
 from annoloop.mask_facts import MaskFacts, mask_facts
 from annoloop.masks.classes import ClassTable, LabelClass
 from annoloop.masks.regions import Ints
+from annoloop.metrics.perceptual_hash import SIDE, Look, look
 
 _WHITE = 255
 _LEAST_STEP = 20

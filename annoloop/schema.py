@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from annoloop.label_quality import Belief
-from annoloop.metrics import Confusion
+from annoloop.metrics.label_quality import Belief
+from annoloop.metrics.scores import Confusion
 
 # Append only: a released statement is never edited; PRAGMA user_version counts those applied.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (

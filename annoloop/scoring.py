@@ -20,7 +20,7 @@ from annoloop.dataset import Sample, read_label_map
 from annoloop.errors import DataError
 from annoloop.images import read_index_png
 from annoloop.masks.classes import ClassTable
-from annoloop.metrics import Confusion, confusion, image_dice
+from annoloop.metrics.scores import Confusion, confusion, image_dice
 from annoloop.progress import Track, silent
 from annoloop.project import Project
 from annoloop.schema import ImageRow, RunRow, ScoreRow

@@ -12,7 +12,7 @@ import numpy as np
 
 from annoloop.mask_facts import BINS, CELLS, MaskFacts
 from annoloop.masks.regions import Ints
-from annoloop.metrics import Floats
+from annoloop.metrics.scores import Floats
 from annoloop.sample_facts import ImageFacts, SampleFacts
 
 LEVEL_BINS = 32

@@ -1,7 +1,7 @@
 """Images of a project that are nearly the same: one of a kind goes to annotators, none of the test split trains.
 
 The fact to know: the same bytes are found without looking, and a picture that was saved anew by its look
-(``looks.py``), which the ledger keeps, so that no image is decoded twice for it.
+(``perceptual_hash.py``), which the ledger keeps, so that no image is decoded twice for it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from itertools import islice
 
 from annoloop.errors import DataError
 from annoloop.images import read_small_grey
-from annoloop.looks import SIDE, Look, Looks, look
+from annoloop.metrics.perceptual_hash import SIDE, Look, Looks, look
 from annoloop.progress import Track, silent
 from annoloop.project import Project
 from annoloop.schema import ImageRow

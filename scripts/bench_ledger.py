@@ -27,7 +27,7 @@ from rich.table import Table
 from annoloop.config import FILE_NAME
 from annoloop.init import init
 from annoloop.made_data import COLORS, NAMES, make_data
-from annoloop.metrics import wrong_px
+from annoloop.metrics.scores import wrong_px
 from annoloop.project import Project
 from annoloop.schema import MaskChange
 from annoloop.status import status

@@ -18,7 +18,7 @@ from ways_convert import EIGHT, chosen, load_loops, read_mask
 from annoloop.config import FILE_NAME
 from annoloop.masks.regions import LabelMap
 from annoloop.masks.run_lengths import cvat_masks, paint_cvat_masks
-from annoloop.metrics import confusion, image_dice
+from annoloop.metrics.scores import confusion, image_dice
 from annoloop.project import Project
 from annoloop.scoring import score
 from annoloop.workers import processes

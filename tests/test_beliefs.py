@@ -15,7 +15,7 @@ from annoloop.dataset import Sample
 from annoloop.errors import DataError
 from annoloop.gallery import ERROR_COLORS
 from annoloop.images import IndexImage, encode_index_png, read_index_png, write_atomic
-from annoloop.label_quality import certainty, label_quality
+from annoloop.metrics.label_quality import certainty, label_quality
 from annoloop.schema import BeliefRow, ImageRow
 
 RUN = 1

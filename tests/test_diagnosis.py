@@ -10,10 +10,10 @@ import pytest
 from annoloop.config import DataConfig
 from annoloop.diagnosis import Case, Files, diagnose, images_with_half_of_the_errors
 from annoloop.errors import DataError
-from annoloop.examination import examine, no_tally
 from annoloop.images import IndexImage, encode_index_png
 from annoloop.masks.classes import class_table
-from annoloop.metrics import Confusion, confusion
+from annoloop.metrics.examination import examine, no_tally
+from annoloop.metrics.scores import Confusion, confusion
 
 CLASSES = class_table(["background", "disc", "ring"], background="background")
 

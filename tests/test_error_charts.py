@@ -17,8 +17,8 @@ from annoloop.error_charts import (
     reliability_chart,
     size_names,
 )
-from annoloop.examination import SIZE_COUNT, examine, no_tally
 from annoloop.masks.classes import class_table
+from annoloop.metrics.examination import SIZE_COUNT, examine, no_tally
 from annoloop.training import Event, events_of
 
 CLASSES = class_table(["background", "disc", "ring"], background="background")

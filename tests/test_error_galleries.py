@@ -15,11 +15,11 @@ from PIL import Image
 from annoloop.config import DataConfig
 from annoloop.diagnosis import Before, Case, Diagnosis, Files
 from annoloop.error_galleries import CHANGED, Gallery, Shot, change_galleries, draw, galleries, window
-from annoloop.examination import Area, Observation, no_tally
 from annoloop.images import IndexImage, encode_index_png
-from annoloop.label_quality import Belief
 from annoloop.masks.classes import class_table
-from annoloop.metrics import Confusion
+from annoloop.metrics.examination import Area, Observation, no_tally
+from annoloop.metrics.label_quality import Belief
+from annoloop.metrics.scores import Confusion
 
 CLASSES = class_table(["background", "disc", "ring"], background="background")
 FILES = Files(*[Path("none")] * 4, None)

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from annoloop.errors import LedgerError
-from annoloop.label_quality import Belief
 from annoloop.ledger import Ledger
-from annoloop.looks import SIDE, look
+from annoloop.metrics.label_quality import Belief
+from annoloop.metrics.perceptual_hash import SIDE, look
+from annoloop.metrics.ranking import Candidate
 from annoloop.schema import (
     MIGRATIONS,
     BeliefRow,
@@ -26,7 +27,6 @@ from annoloop.schema import (
     MaskChange,
     ScoreRow,
 )
-from annoloop.selection import Candidate
 
 IMAGES = [ImageRow(f"train/{name}", "1" * 64, "10:20:30", "2" * 64, "1:2:3") for name in "abc"]
 FRAMES = [FrameRow("train/a", "a.png", 0.25, "2" * 64, "3" * 64, "3" * 64, ("car:12", "tree:34")),

@@ -19,7 +19,7 @@ from annoloop.dataset import read_label_map
 from annoloop.errors import DataError, TrainingError
 from annoloop.evaluate import evaluate
 from annoloop.images import IndexImage, encode_index_png
-from annoloop.metrics import confusion, scores
+from annoloop.metrics.scores import confusion, scores
 from annoloop.project import Project
 from annoloop.retrain import RetrainRequest, retrain
 from annoloop.training import Event, recipe_path

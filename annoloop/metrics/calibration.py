@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from annoloop.metrics import Floats
+from annoloop.metrics.scores import Floats
 
 BINS = 15
 _LEVELS = 256

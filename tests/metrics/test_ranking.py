@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annoloop import selection
-from annoloop.selection import Alike, Candidate, Choice, rank
+from annoloop.metrics import ranking as selection
+from annoloop.metrics.ranking import Alike, Candidate, Choice, rank
 
 TEN = [Candidate(f"train/{i}", i / 10, 0) for i in range(10)]
 

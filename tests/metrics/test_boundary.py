@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from annoloop.boundary import band_width_px, boundary_counts, boundary_dice
+from annoloop.metrics.boundary import band_width_px, boundary_counts, boundary_dice
 
 CLASSES, IGNORE = 3, 255
 

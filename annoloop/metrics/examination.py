@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from annoloop.boundary import boundary_counts
-from annoloop.calibration import confidence_counts
-from annoloop.label_quality import Belief, Confidence, belief
 from annoloop.masks.classes import ClassTable
 from annoloop.masks.regions import LabelMap, regions
-from annoloop.metrics import ErrorKind
-from annoloop.mistakes import Mistake, largest_of_each_kind
+from annoloop.metrics.boundary import boundary_counts
+from annoloop.metrics.calibration import confidence_counts
+from annoloop.metrics.error_regions import Mistake, largest_of_each_kind
+from annoloop.metrics.label_quality import Belief, Confidence, belief
+from annoloop.metrics.scores import ErrorKind
 
 Ints = npt.NDArray[np.int64]
 

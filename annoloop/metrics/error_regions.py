@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from annoloop.masks.classes import ClassTable
 from annoloop.masks.regions import Bits, Components, Ints, LabelMap, Region, components
-from annoloop.metrics import ErrorKind
+from annoloop.metrics.scores import ErrorKind
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from annoloop.masks.morphology import highest_around
 from annoloop.masks.regions import Bits, LabelMap
-from annoloop.metrics import Floats
+from annoloop.metrics.scores import Floats
 
 WIDTH_SHARE = 0.02
 """Of the image's diagonal: how far from a contour a pixel still counts as near it."""

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from annoloop.examination import SIZE_EDGES_PX, Area, examine, no_tally, object_counts
 from annoloop.masks.classes import ClassTable, class_table
+from annoloop.metrics.examination import SIZE_EDGES_PX, Area, examine, no_tally, object_counts
 
 CLASSES = class_table(["background", "disc", "ring"], background="background")
 NO_BACKGROUND = class_table(["road", "car", "tree"])

@@ -6,7 +6,7 @@ import numpy as np
 
 from annoloop.masks.classes import class_table
 from annoloop.masks.regions import Region
-from annoloop.mistakes import Mistake, largest_mistakes
+from annoloop.metrics.error_regions import Mistake, largest_mistakes
 
 CLASSES = class_table(["background", "patches", "scratches"], background="background")
 SURE = np.full((20, 30), 255, np.uint8)

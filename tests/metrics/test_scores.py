@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from annoloop.errors import DataError
-from annoloop.metrics import (
+from annoloop.metrics.scores import (
     Confusion,
     class_weights,
     compare,
@@ -134,7 +134,7 @@ MMSEG = """
 import json, sys
 import numpy as np, torch
 from mmseg.evaluation import IoUMetric
-from annoloop.metrics import confusion, scores
+from annoloop.metrics.scores import confusion, scores
 
 def mmseg_scores(maps, count):
     metric = IoUMetric(ignore_index=255, iou_metrics=["mDice", "mIoU"])

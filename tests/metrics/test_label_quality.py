@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annoloop.label_quality import TEMPERATURE, certainty, contradiction, label_quality, reading
 from annoloop.masks.classes import class_table
+from annoloop.metrics.label_quality import TEMPERATURE, certainty, contradiction, label_quality, reading
 
 IGNORE = 255
 CLASSES = class_table(["background", "disc", "ring"], background="background")

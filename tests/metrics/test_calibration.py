@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annoloop.calibration import BINS, calibration, confidence_counts
+from annoloop.metrics.calibration import BINS, calibration, confidence_counts
 
 
 def drawn(seed: int, shape_hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
