@@ -12,7 +12,7 @@ from pathlib import Path
 
 from annoloop.cvat import CvatServer
 from annoloop.cvat_wire import Frame, JobInfo, Shape, shape_digest
-from annoloop.dataset import check_label_map, read_label_map
+from annoloop.data.mmseg_folders import check_label_map, read_label_map
 from annoloop.errors import DataError
 from annoloop.masks.regions import LabelMap
 from annoloop.progress import Track, silent

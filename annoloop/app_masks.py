@@ -14,17 +14,17 @@ from pathlib import Path
 
 import numpy as np
 
-from annoloop.config import DataConfig
-from annoloop.dataset import Sample, read_label_map
+from annoloop.data.config import DataConfig
+from annoloop.data.images import IndexImage, encode_index_png, read_index_png, write_atomic
+from annoloop.data.mmseg_folders import Sample, read_label_map
+from annoloop.data.storage import Location
 from annoloop.errors import DataError
 from annoloop.gallery import error_kinds
-from annoloop.images import IndexImage, encode_index_png, read_index_png, write_atomic
 from annoloop.masks.classes import MAX_CLASSES, ClassTable
 from annoloop.masks.regions import LabelMap
 from annoloop.progress import Track, silent
 from annoloop.project import Project
 from annoloop.schema import ImageRow
-from annoloop.storage import Location
 from annoloop.workers import spread
 
 Pairs = Sequence[tuple[Sample, ImageRow]]

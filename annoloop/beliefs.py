@@ -13,16 +13,16 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from annoloop.config import DataConfig
-from annoloop.dataset import Sample, read_label_map
+from annoloop.data.config import DataConfig
+from annoloop.data.images import read_index_png
+from annoloop.data.mmseg_folders import Sample, read_label_map
+from annoloop.data.storage import Location
 from annoloop.errors import DataError
-from annoloop.images import read_index_png
 from annoloop.masks.classes import ClassTable
 from annoloop.metrics.label_quality import Belief, Reading, belief, certainty
 from annoloop.progress import Track, silent
 from annoloop.project import Project
 from annoloop.schema import BeliefRow, ImageRow
-from annoloop.storage import Location
 from annoloop.workers import spread
 
 _AT_ONCE = 500

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from annoloop import app_masks
 from annoloop.beliefs import beliefs, readings
-from annoloop.dataset import Sample
+from annoloop.data.mmseg_folders import Sample
 from annoloop.fiftyone_app import App, check_port, start
 from annoloop.fiftyone_dataset import Board, Entry, marks_set_in_app, update_dataset
 from annoloop.metrics.scores import dice

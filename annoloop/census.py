@@ -13,11 +13,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from annoloop.config import DataConfig
-from annoloop.dataset import count_samples, sources
+from annoloop.data.config import DataConfig
+from annoloop.data.mmseg_folders import count_samples, sources
+from annoloop.data.storage import Location, RemotePath
 from annoloop.project import Project
 from annoloop.schema import Census
-from annoloop.storage import Location, RemotePath
 
 _SETTLED_S = 2
 """A folder that changed so lately may change again without its mtime: file systems count in steps of up to this."""

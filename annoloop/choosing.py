@@ -24,7 +24,7 @@ from annoloop.criteria import (
     needs_labels,
     rate,
 )
-from annoloop.dataset import Sample
+from annoloop.data.mmseg_folders import Sample
 from annoloop.errors import ConfigError, DataError
 from annoloop.metrics.ranking import Candidate, choose, rank
 from annoloop.planning import ChosenImage, PushRequest

@@ -32,7 +32,7 @@ from annoloop.options import (
 )
 
 if TYPE_CHECKING:
-    from annoloop.storage import Location
+    from annoloop.data.storage import Location
 
 EXIT_USAGE, EXIT_BUG = 2, 70
 
@@ -347,7 +347,7 @@ def demo_command(folder: Path, **options: Any) -> None:
 
 
 def _seconds(budget: str | None) -> float | None:
-    from annoloop.durations import seconds_of
+    from annoloop.data.durations import seconds_of
 
     try:
         return None if budget is None else seconds_of(budget)

@@ -15,8 +15,8 @@ from annoloop.errors import MissingExtraError
 from annoloop.options import FOLDER, common, example, listed, on_all_cores, open_screen, open_session, opened_project
 
 if TYPE_CHECKING:
-    from annoloop.config import CvatConfig
     from annoloop.credentials import Credentials
+    from annoloop.data.config import CvatConfig
 
 
 @click.command("login", epilog=example("annoloop login", "annoloop login --username me", "annoloop login < token.txt"))
@@ -38,7 +38,7 @@ def login_command(url: str | None, username: str | None, forget: bool, **options
 
 
 def _settings(url: str | None, options: dict[str, Any]) -> CvatConfig:
-    from annoloop.config import CvatConfig, find, load
+    from annoloop.data.config import CvatConfig, find, load
 
     if url is not None:
         return CvatConfig(url=url)

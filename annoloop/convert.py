@@ -11,14 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from annoloop import coco
-from annoloop.coco_file import Written, coco_writer, kept_texts, written_before
-from annoloop.config import DataConfig
-from annoloop.dataset import Sample, check_label_map, decode_label_map, to_stored
-from annoloop.errors import DataError
-from annoloop.fetching import on_disk_meanwhile
-from annoloop.folders import folder
-from annoloop.images import (
+from annoloop.data import coco
+from annoloop.data.coco_file import Written, coco_writer, kept_texts, written_before
+from annoloop.data.config import DataConfig
+from annoloop.data.copies import on_disk_meanwhile
+from annoloop.data.folders import folder
+from annoloop.data.images import (
     IndexImage,
     encode_index_png,
     image_size_hw,
@@ -27,9 +25,11 @@ from annoloop.images import (
     sha256,
     write_atomic,
 )
+from annoloop.data.mmseg_folders import Sample, check_label_map, decode_label_map, to_stored
+from annoloop.data.storage import Location
+from annoloop.errors import DataError
 from annoloop.masks.classes import ClassTable
 from annoloop.progress import Track, silent
-from annoloop.storage import Location
 from annoloop.workers import spread
 
 

@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from annoloop.cvat import CvatServer
 from annoloop.cvat_wire import Frame, JobInfo, Shape, shape_digest
-from annoloop.dataset import to_label_map, to_stored
+from annoloop.data.images import decode_index_png, encode_index_png, read_bytes
+from annoloop.data.mmseg_folders import to_label_map, to_stored
 from annoloop.errors import CvatError
-from annoloop.images import decode_index_png, encode_index_png, read_bytes
 from annoloop.masks.regions import LabelMap, Region, coverage, paint
 from annoloop.masks.run_lengths import from_cvat_runs
 from annoloop.progress import Track

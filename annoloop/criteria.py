@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from annoloop.dataset import Sample, read_label_map
+from annoloop.data.mmseg_folders import Sample, read_label_map
 from annoloop.errors import ConfigError
 from annoloop.masks.classes import ClassTable
 from annoloop.metrics.label_quality import Belief

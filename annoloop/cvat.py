@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from annoloop.archive import Picture, packed
-from annoloop.config import CvatConfig
 from annoloop.credentials import Credentials, credentials_for
 from annoloop.cvat_session import TRIES, Session, pauses
 from annoloop.cvat_wire import (
@@ -33,6 +32,7 @@ from annoloop.cvat_wire import (
     shape_request,
     task_info,
 )
+from annoloop.data.config import CvatConfig
 from annoloop.errors import CvatError
 from annoloop.masks.classes import ClassTable
 from annoloop.progress import Say, Track, silent, unsaid

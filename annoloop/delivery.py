@@ -19,9 +19,9 @@ from annoloop.archive import Picture
 from annoloop.context import CONTEXT_FOLDER, context_pictures
 from annoloop.cvat import CvatServer
 from annoloop.cvat_wire import Frame, Issue, JobInfo, Label, Shape, shape_digest
+from annoloop.data.images import read_image
 from annoloop.errors import CvatError, DataError
 from annoloop.guide import MARK, annotation_guide
-from annoloop.images import read_image
 from annoloop.progress import Say, Track
 from annoloop.project import Project
 from annoloop.project_files import ProjectFiles

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from annoloop.annotate import annotate
-from annoloop.config import FILE_NAME, CvatConfig, TrainConfig, load, render
 from annoloop.credentials import Credentials
 from annoloop.cvat import CvatServer, connect
+from annoloop.data.config import FILE_NAME, CvatConfig, TrainConfig, load, render
 from annoloop.errors import ConfigError, CvatError
 from annoloop.evaluate import EvaluateReport, evaluate
 from annoloop.init import init

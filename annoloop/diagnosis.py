@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from annoloop.config import DataConfig
-from annoloop.dataset import read_label_map
-from annoloop.images import read_index_png
+from annoloop.data.config import DataConfig
+from annoloop.data.images import read_index_png
+from annoloop.data.mmseg_folders import read_label_map
+from annoloop.data.storage import Location
 from annoloop.masks.classes import ClassTable
 from annoloop.metrics.examination import ErrorTally, Examination, Observation, examine, no_tally
 from annoloop.metrics.scores import Confusion, wrong_px
 from annoloop.progress import Track, silent
-from annoloop.storage import Location
 from annoloop.workers import spread
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from annoloop.cvat import open_server
-from annoloop.dataset import UNLABELLED, check_samples, list_samples
-from annoloop.durations import NIGHT_S, in_words
+from annoloop.data.durations import NIGHT_S, in_words
+from annoloop.data.mmseg_folders import UNLABELLED, check_samples, list_samples
 from annoloop.errors import AnnoloopError
 from annoloop.fiftyone_app import mongod_path
 from annoloop.progress import Track, silent

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from annoloop.dataset import UNLABELLED, Sample
+from annoloop.data.mmseg_folders import UNLABELLED, Sample
+from annoloop.data.storage import Location
 from annoloop.findings import KINDS, Finding, finding, ranked
 from annoloop.known_facts import facts_of
 from annoloop.mask_facts import SAMPLES_PER_CELL
@@ -26,7 +27,6 @@ from annoloop.oddities import Copy, Slips, copies, copy_of, missing_classes, odd
 from annoloop.progress import Track, silent
 from annoloop.project import Project
 from annoloop.sample_facts import SampleFacts
-from annoloop.storage import Location
 from annoloop.tally import Tally, quantile_px, total
 
 MOST_OF_A_KIND = 200

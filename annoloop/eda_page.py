@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from annoloop import page, plots
-from annoloop.dataset import to_label_map
+from annoloop.data.images import read_image, read_index_png, write_atomic
+from annoloop.data.mmseg_folders import to_label_map
 from annoloop.eda import ClassFacts, EdaReport
 from annoloop.errors import DataError
 from annoloop.findings import KINDS, Finding, Kind
 from annoloop.gallery import close_up, colorize, framed, overlay
-from annoloop.images import read_image, read_index_png, write_atomic
 from annoloop.masks.classes import IGNORE_LABEL, ClassTable
 from annoloop.masks.regions import LabelMap
 from annoloop.plain import to_plain

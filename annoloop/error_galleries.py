@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from annoloop.config import DataConfig
-from annoloop.dataset import read_label_map
+from annoloop.data.config import DataConfig
+from annoloop.data.images import read_image, read_index_png
+from annoloop.data.mmseg_folders import read_label_map
 from annoloop.diagnosis import Before, Case, Diagnosis
 from annoloop.gallery import ERROR_COLORS, Panel, error_map, framed, overlay, pictures_of
-from annoloop.images import read_image, read_index_png
 from annoloop.masks.classes import ClassTable
 from annoloop.metrics.examination import Area
 from annoloop.metrics.label_quality import WRONG_FROM

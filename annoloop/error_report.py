@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from annoloop import error_charts as charts
+from annoloop.data.images import write_atomic
 from annoloop.diagnosis import Case, Diagnosis, diagnose
 from annoloop.error_galleries import PICTURES_PER_SHOT, Gallery, Shot, change_galleries, draw, galleries
 from annoloop.error_verdict import change, verdict
 from annoloop.gallery import ERROR_COLORS
-from annoloop.images import write_atomic
 from annoloop.masks.classes import IGNORE_LABEL, ClassTable
 from annoloop.metrics.boundary import boundary_dice
 from annoloop.metrics.scores import Interval, Intervals, Scores, intervals, scores

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from annoloop.dataset import read_label_map
+from annoloop.data.images import read_image
+from annoloop.data.mmseg_folders import read_label_map
 from annoloop.diagnosis import Before, Case, Files
 from annoloop.error_report import write_error_report
 from annoloop.errors import ConfigError
 from annoloop.gallery import Panel, save_panels
-from annoloop.images import read_image
 from annoloop.metrics.scores import Scores, scores
 from annoloop.progress import Track, silent
 from annoloop.project import Project

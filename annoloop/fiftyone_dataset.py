@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from annoloop.data.storage import Location
 from annoloop.fiftyone_app import fiftyone
 from annoloop.gallery import ERROR_COLORS
 from annoloop.masks.classes import IGNORE_LABEL, ClassTable
 from annoloop.progress import Track, silent
-from annoloop.storage import Location
 
 PROJECT_KEY = "annoloop_project"
 """Where the dataset's ``info`` holds the folder of its project, for the plugin."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from annoloop.dataset import Sample
+from annoloop.data.mmseg_folders import Sample
 from annoloop.errors import DataError
 from annoloop.project import Project
 from annoloop.schema import ImageRow

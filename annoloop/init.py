@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from annoloop.config import FILE_NAME, ClassConfig, Config, DataConfig, render
-from annoloop.dataset import Fault, Sample, list_samples
+from annoloop.data.config import FILE_NAME, ClassConfig, Config, DataConfig, render
+from annoloop.data.folders import Folder, folder, stems
+from annoloop.data.images import IMAGE_SUFFIXES, read_index_png, write_atomic
+from annoloop.data.mmseg_folders import Fault, Sample, list_samples
+from annoloop.data.storage import Location, each
 from annoloop.errors import ConfigError, DataError
-from annoloop.folders import Folder, folder, stems
-from annoloop.images import IMAGE_SUFFIXES, read_index_png, write_atomic
 from annoloop.masks.classes import default_color
 from annoloop.progress import Track, silent
-from annoloop.storage import Location, each
 
 _LAYOUTS = (
     ("img_dir", "ann_dir"),

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence, Set
 from functools import partial
 
-from annoloop.dataset import Sample
+from annoloop.data.mmseg_folders import Sample
+from annoloop.data.storage import each
 from annoloop.errors import DataError
 from annoloop.ledger import Ledger
 from annoloop.metrics.perceptual_hash import Look
@@ -19,7 +20,6 @@ from annoloop.project import Project
 from annoloop.sample_facts import SampleFacts, sample_facts
 from annoloop.scan import stamp
 from annoloop.schema import FactRow
-from annoloop.storage import each
 from annoloop.workers import spread
 
 _AT_ONCE = 200

@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from annoloop.config import CvatConfig
 from annoloop.credentials import Credentials, credentials_file, store
 from annoloop.cvat import connect
+from annoloop.data.config import CvatConfig
 from annoloop.progress import Say, unsaid
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from annoloop.images import IndexImage, encode_index_png, write_atomic
+from annoloop.data.images import IndexImage, encode_index_png, write_atomic
 from annoloop.masks.regions import LabelMap
 
 NAMES = ("background", "disc", "square", "ring", "cross")

@@ -19,8 +19,8 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from PIL import Image
 
+from annoloop.data.images import IndexImage, encode_index_png
 from annoloop.errors import TrainingError
-from annoloop.images import IndexImage, encode_index_png
 from annoloop.mmseg_checkpoint import replacing
 from annoloop.mmseg_recipe import prediction_pipeline
 

@@ -10,13 +10,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from annoloop.dataset import UNLABELLED, Sample
+from annoloop.data.mmseg_folders import UNLABELLED, Sample
+from annoloop.data.storage import Location
 from annoloop.findings import Finding, finding
 from annoloop.mask_facts import SPECK_PX, Frame, Spot, size_bin
 from annoloop.masks.classes import ClassTable
 from annoloop.metrics.perceptual_hash import Look, Looks
 from annoloop.sample_facts import SampleFacts
-from annoloop.storage import Location
 from annoloop.tally import Tally
 
 RARE = 0.1

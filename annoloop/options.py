@@ -29,7 +29,7 @@ class _Place(click.Path):
             return super().convert(value, parameter, context)
         if not self._urls:
             self.fail(f"{value!r} is a URL; here a path on the local disk is meant", parameter, context)
-        from annoloop.storage import location
+        from annoloop.data.storage import location
 
         return location(value)
 

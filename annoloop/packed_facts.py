@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from annoloop.dataset import Sample
+from annoloop.data.mmseg_folders import Sample
 from annoloop.findings import finding
 from annoloop.mask_facts import BINS, CELLS, Frame, MaskFacts, Spot
 from annoloop.metrics.perceptual_hash import Look

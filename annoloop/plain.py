@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from annoloop.storage import RemotePath
+from annoloop.data.storage import RemotePath
 
 
 def to_plain(value: Any) -> Any:

@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from annoloop.config import Config
 from annoloop.context import CONTEXT_FOLDER
-from annoloop.dataset import Sample, check_label_map, decode_label_map, to_stored
+from annoloop.data.config import Config
+from annoloop.data.images import IndexImage, decode_index_png, encode_index_png, image_size_hw, read_bytes
+from annoloop.data.mmseg_folders import Sample, check_label_map, decode_label_map, to_stored
 from annoloop.errors import DataError
-from annoloop.images import IndexImage, decode_index_png, encode_index_png, image_size_hw, read_bytes
 from annoloop.masks.regions import LabelMap
 from annoloop.masks.run_lengths import to_cvat_runs
 from annoloop.metrics.error_regions import largest_mistakes

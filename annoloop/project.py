@@ -16,18 +16,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from annoloop import config as configuration
-from annoloop.config import DataConfig
-from annoloop.dataset import Listing, Sample, list_samples
+from annoloop.data import config as configuration
+from annoloop.data.config import DataConfig
+from annoloop.data.copies import Copies
+from annoloop.data.images import drop_partial, remove, write_atomic
+from annoloop.data.mmseg_folders import Listing, Sample, list_samples
+from annoloop.data.storage import each
 from annoloop.errors import ConfigError, LedgerError
-from annoloop.fetching import Copies
-from annoloop.images import drop_partial, remove, write_atomic
 from annoloop.ledger import Ledger
 from annoloop.progress import Track, silent
 from annoloop.project_files import ProjectFiles
 from annoloop.scan import scan_one
 from annoloop.schema import ImageRow, MaskChange, RunRow
-from annoloop.storage import each
 
 
 @dataclass(frozen=True, slots=True)

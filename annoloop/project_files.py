@@ -14,13 +14,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from annoloop.config import Config
-from annoloop.dataset import decode_label_map
+from annoloop.data.config import Config
+from annoloop.data.images import file_sha256, read_bytes, read_index_png, sha256, write_atomic
+from annoloop.data.mmseg_folders import decode_label_map
+from annoloop.data.storage import Location
 from annoloop.errors import ConfigError, DataError, LedgerError
-from annoloop.images import file_sha256, read_bytes, read_index_png, sha256, write_atomic
 from annoloop.masks.classes import ClassTable
 from annoloop.masks.regions import LabelMap
-from annoloop.storage import Location
 from annoloop.training import Job, recipe_path
 
 

@@ -17,7 +17,7 @@ from annoloop.choosing import Chosen, choose_images
 from annoloop.criteria import check_criterion
 from annoloop.cvat import CvatServer
 from annoloop.cvat_wire import digest_label
-from annoloop.dataset import palette_of
+from annoloop.data.mmseg_folders import palette_of
 from annoloop.delivery import Handling, deliver, give_up
 from annoloop.errors import ConfigError
 from annoloop.planning import Planned, Planner, PushRequest, Source

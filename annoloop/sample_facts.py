@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from annoloop.config import DataConfig
-from annoloop.dataset import Sample, other_size, out_of_range, to_label_map
+from annoloop.data.config import DataConfig
+from annoloop.data.images import decode_index_png, glance, read_bytes, sha256
+from annoloop.data.mmseg_folders import Sample, other_size, out_of_range, to_label_map
 from annoloop.errors import ColourMaskError, DataError
 from annoloop.findings import Finding, finding
-from annoloop.images import decode_index_png, glance, read_bytes, sha256
 from annoloop.mask_facts import MaskFacts, mask_facts
 from annoloop.masks.classes import ClassTable, LabelClass
 from annoloop.masks.regions import Ints

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from annoloop.dataset import Sample
-from annoloop.images import file_sha256, unreadable
+from annoloop.data.images import file_sha256, unreadable
+from annoloop.data.mmseg_folders import Sample
+from annoloop.data.storage import Location, RemotePath
 from annoloop.schema import ImageRow
-from annoloop.storage import Location, RemotePath
 
 
 def scan_one(sample: Sample, known: ImageRow | None, sha256_of: Callable[[Location], str] = file_sha256) -> ImageRow:

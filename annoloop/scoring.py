@@ -15,17 +15,17 @@ from pathlib import Path
 
 import numpy as np
 
-from annoloop.config import DataConfig
-from annoloop.dataset import Sample, read_label_map
+from annoloop.data.config import DataConfig
+from annoloop.data.images import read_index_png
+from annoloop.data.mmseg_folders import Sample, read_label_map
+from annoloop.data.storage import Location
 from annoloop.errors import DataError
-from annoloop.images import read_index_png
 from annoloop.masks.classes import ClassTable
 from annoloop.metrics.scores import Confusion, confusion, image_dice
 from annoloop.progress import Track, silent
 from annoloop.project import Project
 from annoloop.schema import ImageRow, RunRow, ScoreRow
 from annoloop.shards import predict_job
-from annoloop.storage import Location
 from annoloop.training import Event
 from annoloop.workers import spread
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from annoloop.config import DataConfig
-from annoloop.dataset import read_label_map
+from annoloop.data.config import DataConfig
+from annoloop.data.images import read_image, read_index_png, write_atomic
+from annoloop.data.mmseg_folders import read_label_map
 from annoloop.errors import ConfigError
 from annoloop.fiftyone_dataset import Entry
 from annoloop.gallery import ERROR_COLORS, Panel, overlay, pictures_of
-from annoloop.images import read_image, read_index_png, write_atomic
 from annoloop.masks.classes import IGNORE_LABEL, ClassTable
 from annoloop.page import is_ours, render
 from annoloop.plots import Rgb

@@ -20,7 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from annoloop.durations import NIGHT_S, in_words
+from annoloop.data.durations import NIGHT_S, in_words
 from annoloop.training import Event
 
 

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
+from annoloop.data.images import read_small_grey
+from annoloop.data.storage import Location
 from annoloop.errors import DataError
-from annoloop.images import read_small_grey
 from annoloop.metrics.perceptual_hash import SIDE, Look, Looks, look
 from annoloop.progress import Track, silent
 from annoloop.project import Project
 from annoloop.schema import ImageRow
-from annoloop.storage import Location
 
 _SHOWN = 5
 _AT_ONCE = 200

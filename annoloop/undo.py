@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from annoloop.data.images import read_bytes
 from annoloop.errors import DataError, LedgerError
-from annoloop.images import read_bytes
 from annoloop.project import Project
 from annoloop.schema import ChangeRow, MaskChange
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from annoloop import coco
-from annoloop.images import IndexImage, decode_index_png, encode_index_png
+from annoloop.data import coco
+from annoloop.data.images import IndexImage, decode_index_png, encode_index_png
 from annoloop.masks import regions as masks
 from annoloop.masks import run_lengths as runs
 from annoloop.masks.classes import class_table

@@ -17,7 +17,7 @@ from scipy import ndimage
 from ways_convert import chosen, read_mask
 from ways_score import link, moved, prediction_of
 
-from annoloop.config import FILE_NAME
+from annoloop.data.config import FILE_NAME
 from annoloop.init import init
 from annoloop.masks.regions import LabelMap
 from annoloop.project import Project

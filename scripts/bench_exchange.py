@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from loop import add_model, make_project, opened
 
-from annoloop.dataset import read_label_map
+from annoloop.data.mmseg_folders import read_label_map
 from annoloop.demo import Server, running_sandbox
 from annoloop.planning import PushRequest
 from annoloop.pull import pull

@@ -24,7 +24,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from annoloop.config import FILE_NAME
+from annoloop.data.config import FILE_NAME
 from annoloop.init import init
 from annoloop.made_data import COLORS, NAMES, make_data
 from annoloop.metrics.scores import wrong_px

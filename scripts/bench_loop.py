@@ -23,15 +23,15 @@ from rich.console import Console
 from rich.table import Table
 
 from annoloop.annotate import annotate
-from annoloop.config import FILE_NAME, CvatConfig, load, render
 from annoloop.credentials import Credentials
 from annoloop.cvat import CvatServer, connect
 from annoloop.damage import damage_share
-from annoloop.dataset import read_label_map, to_stored
+from annoloop.data.config import FILE_NAME, CvatConfig, load, render
+from annoloop.data.images import encode_index_png, read_index_png, write_atomic
+from annoloop.data.mmseg_folders import read_label_map, to_stored
 from annoloop.demo import running_sandbox
 from annoloop.errors import AnnoloopError, ConfigError
 from annoloop.evaluate import evaluate
-from annoloop.images import encode_index_png, read_index_png, write_atomic
 from annoloop.init import init
 from annoloop.made_data import COLORS, NAMES, make_data
 from annoloop.planning import PushRequest

@@ -21,10 +21,10 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from scipy import ndimage
 
-from annoloop.config import FILE_NAME
 from annoloop.convert import from_coco, to_coco
-from annoloop.dataset import Sample
-from annoloop.images import read_index_png
+from annoloop.data.config import FILE_NAME
+from annoloop.data.images import read_index_png
+from annoloop.data.mmseg_folders import Sample
 from annoloop.launch import usable_cores
 from annoloop.masks.regions import LabelMap
 from annoloop.masks.run_lengths import coco_masks

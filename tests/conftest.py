@@ -23,7 +23,7 @@ from ray_head import HERE, RAY_IS_MISSING, ray_head
 from store import Store, new_bucket, running_store
 
 from annoloop import workers
-from annoloop.config import FILE_NAME
+from annoloop.data.config import FILE_NAME
 from annoloop.demo import Server, running_sandbox
 from annoloop.init import init
 from annoloop.made_data import COLORS, NAMES, MadeData, make_data

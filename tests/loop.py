@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from annoloop.config import FILE_NAME, CvatConfig, load, render
 from annoloop.credentials import Credentials
 from annoloop.cvat import CvatServer, connect
 from annoloop.cvat_wire import JobInfo, Shape
-from annoloop.dataset import read_label_map
+from annoloop.data.config import FILE_NAME, CvatConfig, load, render
+from annoloop.data.images import IndexImage, encode_index_png, write_atomic
+from annoloop.data.mmseg_folders import read_label_map
 from annoloop.demo import Server
-from annoloop.images import IndexImage, encode_index_png, write_atomic
 from annoloop.init import init
 from annoloop.made_data import COLORS, NAMES, MadeData, make_data
 from annoloop.masks.regions import LabelMap, Region

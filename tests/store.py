@@ -16,8 +16,8 @@ from uuid import uuid4
 import fsspec
 import pytest
 
-from annoloop.config import FILE_NAME, load, render
-from annoloop.storage import RemotePath
+from annoloop.data.config import FILE_NAME, load, render
+from annoloop.data.storage import RemotePath
 
 ACCOUNT = {
     "AWS_ACCESS_KEY_ID": "test-account",

@@ -15,7 +15,7 @@ from app import annoloop, looked_at, needs_chromium, needs_mongodb, own_database
 from loop import add_model, make_project, opened
 
 from annoloop.annotate import annotate
-from annoloop.config import FILE_NAME
+from annoloop.data.config import FILE_NAME
 from annoloop.demo import Server
 from annoloop.project import Project
 from annoloop.scoring import score

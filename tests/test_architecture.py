@@ -151,7 +151,7 @@ def _imports(path: Path) -> tuple[Import, ...]:
 
 
 def _imported_names(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
-    """Dotted names; ``from annoloop import coco`` counts as annoloop.coco."""
+    """Dotted names; ``from annoloop import coco`` counts as annoloop.data.coco."""
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
         return

@@ -13,12 +13,12 @@ import pytest
 from loop import Loop, add_model, mask_bytes, opened
 from PIL import Image
 
-from annoloop.config import CvatConfig, load, render
 from annoloop.credentials import Credentials
 from annoloop.cvat import connect
+from annoloop.data.config import CvatConfig, load, render
+from annoloop.data.images import IndexImage, encode_index_png
 from annoloop.demo import Server
 from annoloop.errors import CvatError, DataError
-from annoloop.images import IndexImage, encode_index_png
 from annoloop.init import init
 from annoloop.planning import PushRequest
 from annoloop.pull import pull

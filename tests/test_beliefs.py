@@ -11,10 +11,10 @@ from loop import Loop
 from annoloop import beliefs as module
 from annoloop.app_masks import error_maps
 from annoloop.beliefs import beliefs, readings
-from annoloop.dataset import Sample
+from annoloop.data.images import IndexImage, encode_index_png, read_index_png, write_atomic
+from annoloop.data.mmseg_folders import Sample
 from annoloop.errors import DataError
 from annoloop.gallery import ERROR_COLORS
-from annoloop.images import IndexImage, encode_index_png, read_index_png, write_atomic
 from annoloop.metrics.label_quality import certainty, label_quality
 from annoloop.schema import BeliefRow, ImageRow
 

@@ -17,11 +17,11 @@ from store import Store
 
 from annoloop.annotate import annotate
 from annoloop.browse import dataset_name, refresh
-from annoloop.config import FILE_NAME, load, render
 from annoloop.convert import to_coco
+from annoloop.data.config import FILE_NAME, load, render
+from annoloop.data.images import read_index_png
 from annoloop.fiftyone_app import fiftyone
 from annoloop.fiftyone_dataset import MARK_TAG
-from annoloop.images import read_index_png
 from annoloop.project import Project
 from annoloop.scoring import score
 from annoloop.undo import undo

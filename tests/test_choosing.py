@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from loop import Loop
 
 from annoloop.choosing import choose_images
-from annoloop.dataset import read_label_map
+from annoloop.data.images import IndexImage, encode_index_png, write_atomic
+from annoloop.data.mmseg_folders import read_label_map
 from annoloop.errors import ConfigError, DataError
-from annoloop.images import IndexImage, encode_index_png, write_atomic
 from annoloop.metrics.scores import Confusion, confusion, image_dice, wrong_px
 from annoloop.planning import PushRequest
 from annoloop.progress import silent, unsaid

@@ -14,7 +14,7 @@ from loop import add_model, make_project
 
 from annoloop import errors
 from annoloop.cli import commands, run
-from annoloop.config import FILE_NAME
+from annoloop.data.config import FILE_NAME
 from annoloop.demo import Server
 from annoloop.doctor import TESTED
 from annoloop.project import Project

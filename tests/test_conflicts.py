@@ -10,10 +10,10 @@ import pytest
 from loop import Loop, mask_bytes, opened
 
 from annoloop.annotate import annotate
-from annoloop.config import load, render
 from annoloop.cvat import CvatServer
+from annoloop.data.config import load, render
+from annoloop.data.images import IndexImage, encode_index_png
 from annoloop.errors import ConfigError, CvatError, DataError
-from annoloop.images import IndexImage, encode_index_png
 from annoloop.masks.classes import class_table
 from annoloop.masks.regions import Region
 from annoloop.planning import PushRequest

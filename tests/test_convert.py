@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from annoloop.config import DataConfig
 from annoloop.convert import from_coco, to_coco
-from annoloop.dataset import decode_label_map, list_samples, read_label_map
+from annoloop.data.config import DataConfig
+from annoloop.data.images import IndexImage, encode_index_png, read_index_png, write_atomic
+from annoloop.data.mmseg_folders import decode_label_map, list_samples, read_label_map
 from annoloop.errors import ConfigError, DataError
-from annoloop.images import IndexImage, encode_index_png, read_index_png, write_atomic
 from annoloop.made_data import COLORS, NAMES, MadeData
 from annoloop.masks.classes import class_table
 from annoloop.masks.regions import LabelMap

@@ -10,9 +10,9 @@ from loop import Loop
 
 from annoloop.annotate import annotate
 from annoloop.criteria import check_criterion
-from annoloop.dataset import read_label_map
+from annoloop.data.images import IndexImage, encode_index_png, write_atomic
+from annoloop.data.mmseg_folders import read_label_map
 from annoloop.errors import ConfigError, DataError
-from annoloop.images import IndexImage, encode_index_png, write_atomic
 from annoloop.masks.regions import LabelMap
 from annoloop.planning import PushRequest
 from annoloop.project import Project

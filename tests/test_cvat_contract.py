@@ -17,11 +17,11 @@ from loop import add_model, make_project, mask_bytes
 from PIL import Image
 
 from annoloop.annotate import annotate
-from annoloop.config import FILE_NAME, CvatConfig
 from annoloop.credentials import Credentials, credentials_for
 from annoloop.cvat import CvatServer, connect
 from annoloop.cvat_wire import Issue, Shape, shape_digest
-from annoloop.dataset import read_label_map
+from annoloop.data.config import FILE_NAME, CvatConfig
+from annoloop.data.mmseg_folders import read_label_map
 from annoloop.demo import Server
 from annoloop.errors import CvatError
 from annoloop.guide import MARK, annotation_guide

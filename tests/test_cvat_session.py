@@ -17,9 +17,9 @@ from typing import ClassVar
 import pytest
 from loop import add_model, make_project, opened
 
-from annoloop.config import CvatConfig
 from annoloop.credentials import Credentials
 from annoloop.cvat import connect
+from annoloop.data.config import CvatConfig
 from annoloop.demo import Server
 from annoloop.errors import AnnoloopError, ConfigError, CvatError
 from annoloop.planning import PushRequest

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from annoloop.config import DataConfig
+from annoloop.data.config import DataConfig
+from annoloop.data.images import IndexImage, encode_index_png
 from annoloop.diagnosis import Case, Files, diagnose, images_with_half_of_the_errors
 from annoloop.errors import DataError
-from annoloop.images import IndexImage, encode_index_png
 from annoloop.masks.classes import class_table
 from annoloop.metrics.examination import examine, no_tally
 from annoloop.metrics.scores import Confusion, confusion

@@ -16,10 +16,10 @@ from PIL import Image, ImageEnhance
 
 from annoloop import known_facts
 from annoloop.cli import run
-from annoloop.config import FILE_NAME, DataConfig
-from annoloop.dataset import Sample
+from annoloop.data.config import FILE_NAME, DataConfig
+from annoloop.data.images import IndexImage, encode_index_png, read_index_png, write_atomic
+from annoloop.data.mmseg_folders import Sample
 from annoloop.eda import EdaReport, eda
-from annoloop.images import IndexImage, encode_index_png, read_index_png, write_atomic
 from annoloop.init import init
 from annoloop.made_data import COLORS, NAMES, make_data
 from annoloop.masks.classes import ClassTable

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from annoloop.config import DataConfig
+from annoloop.data.config import DataConfig
+from annoloop.data.images import IndexImage, encode_index_png
 from annoloop.diagnosis import Before, Case, Diagnosis, Files
 from annoloop.error_galleries import CHANGED, Gallery, Shot, change_galleries, draw, galleries, window
-from annoloop.images import IndexImage, encode_index_png
 from annoloop.masks.classes import class_table
 from annoloop.metrics.examination import Area, Observation, no_tally
 from annoloop.metrics.label_quality import Belief

@@ -14,12 +14,12 @@ import pytest
 from loop import add_model, make_project
 
 from annoloop.cli import run as run_command
-from annoloop.config import FILE_NAME, ClassConfig, load, render
-from annoloop.dataset import read_label_map
+from annoloop.data.config import FILE_NAME, ClassConfig, load, render
+from annoloop.data.images import IndexImage, encode_index_png, write_atomic
+from annoloop.data.mmseg_folders import read_label_map
 from annoloop.error_report import _picture_px
 from annoloop.errors import ConfigError, LedgerError
 from annoloop.evaluate import EvaluateReport, evaluate
-from annoloop.images import IndexImage, encode_index_png, write_atomic
 from annoloop.project import Project
 
 COUNTS = {"train": 3, "val": 3, "test": 2}

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loop import make_project, train_here
 
-from annoloop.config import FILE_NAME
-from annoloop.dataset import Sample
+from annoloop.data.config import FILE_NAME
+from annoloop.data.images import sha256
+from annoloop.data.mmseg_folders import Sample
 from annoloop.errors import DataError, Interrupted
 from annoloop.folds import fold_of, split_folds
-from annoloop.images import sha256
 from annoloop.planning import PushRequest
 from annoloop.project import Project
 from annoloop.push import push

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import ImageFont
 
+from annoloop.data.images import read_image
 from annoloop.gallery import ERROR_COLORS, Panel, close_up, colorize, error_map, framed, overlay, save_panels
-from annoloop.images import read_image
 from annoloop.masks.classes import class_table
 from annoloop.plots import font_path
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from annoloop.config import FILE_NAME, load
-from annoloop.dataset import list_samples
+from annoloop.data.config import FILE_NAME, load
+from annoloop.data.images import IndexImage, encode_index_png, write_atomic
+from annoloop.data.mmseg_folders import list_samples
 from annoloop.errors import ConfigError, DataError
-from annoloop.images import IndexImage, encode_index_png, write_atomic
 from annoloop.init import InitReport, init
 from annoloop.made_data import COLORS, NAMES, MadeData
 

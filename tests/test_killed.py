@@ -24,7 +24,8 @@ from store import Store, contents
 from annoloop.annotate import annotate
 from annoloop.cvat import CvatServer
 from annoloop.cvat_wire import shape_digest
-from annoloop.dataset import read_label_map
+from annoloop.data.mmseg_folders import read_label_map
+from annoloop.data.storage import RemotePath
 from annoloop.demo import Server
 from annoloop.ledger import Ledger
 from annoloop.planning import PushRequest
@@ -32,7 +33,6 @@ from annoloop.project import Project
 from annoloop.project_files import ProjectFiles
 from annoloop.pull import pull
 from annoloop.push import PushReport, push
-from annoloop.storage import RemotePath
 from annoloop.undo import undo
 
 REQUEST = PushRequest(worst=4, segment_size=3)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from annoloop.images import read_image, read_index_png
+from annoloop.data.images import read_image, read_index_png
 from annoloop.made_data import NAMES, MadeData, make_data
 
 

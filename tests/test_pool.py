@@ -16,11 +16,11 @@ from loop import Loop, add_model, make_project, mask_bytes, opened
 from PIL import Image
 
 from annoloop.annotate import annotate
-from annoloop.config import FILE_NAME, load, render
+from annoloop.data.config import FILE_NAME, load, render
+from annoloop.data.images import IndexImage, encode_index_png, read_index_png
 from annoloop.demo import Server
 from annoloop.doctor import doctor
 from annoloop.errors import ConfigError, DataError
-from annoloop.images import IndexImage, encode_index_png, read_index_png
 from annoloop.ledger import Ledger
 from annoloop.masks.regions import Region
 from annoloop.planning import PushRequest

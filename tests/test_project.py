@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from conftest import ProjectFactory
 
-from annoloop.config import FILE_NAME, render
-from annoloop.dataset import read_label_map
+from annoloop.data.config import FILE_NAME, render
+from annoloop.data.images import IndexImage, encode_index_png, file_sha256, sha256
+from annoloop.data.mmseg_folders import read_label_map
 from annoloop.errors import ConfigError, DataError, LedgerError
-from annoloop.images import IndexImage, encode_index_png, file_sha256, sha256
 from annoloop.project import Project, Recovered, open_project
 from annoloop.schema import MaskChange
 
@@ -164,7 +164,7 @@ CHILD = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
-from annoloop.images import IndexImage, encode_index_png
+from annoloop.data.images import IndexImage, encode_index_png
 from annoloop.project import Project
 from annoloop.schema import MaskChange
 

@@ -17,14 +17,14 @@ from loop import Loop, add_model, make_project, mask_bytes, opened
 from PIL import Image
 
 from annoloop.annotate import annotate
-from annoloop.config import CvatConfig
 from annoloop.credentials import Credentials
 from annoloop.cvat import CvatServer, connect
 from annoloop.cvat_wire import Shape
-from annoloop.dataset import read_label_map
+from annoloop.data.config import CvatConfig
+from annoloop.data.images import IndexImage, encode_index_png
+from annoloop.data.mmseg_folders import read_label_map
 from annoloop.demo import Server
 from annoloop.errors import ConfigError, CvatError, DataError, LedgerError
-from annoloop.images import IndexImage, encode_index_png
 from annoloop.masks.regions import Region
 from annoloop.planning import PushRequest
 from annoloop.project import Project

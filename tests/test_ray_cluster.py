@@ -18,7 +18,7 @@ from loop import COUNTS, add_model, make_project
 from ray_head import CORES, HERE, needs_ray, ray_head
 
 from annoloop.cli import run
-from annoloop.config import FILE_NAME
+from annoloop.data.config import FILE_NAME
 from annoloop.errors import AnnoloopError, ConfigError, DataError
 from annoloop.project import Project
 from annoloop.scoring import score

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from loop import make_project, train_here
 
-from annoloop.config import FILE_NAME
-from annoloop.dataset import read_label_map
+from annoloop.data.config import FILE_NAME
+from annoloop.data.images import IndexImage, encode_index_png
+from annoloop.data.mmseg_folders import read_label_map
 from annoloop.errors import DataError, TrainingError
 from annoloop.evaluate import evaluate
-from annoloop.images import IndexImage, encode_index_png
 from annoloop.metrics.scores import confusion, scores
 from annoloop.project import Project
 from annoloop.retrain import RetrainRequest, retrain

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from annoloop.config import DataConfig
-from annoloop.dataset import Sample
-from annoloop.images import IndexImage, encode_index_png, sha256
+from annoloop.data.config import DataConfig
+from annoloop.data.images import IndexImage, encode_index_png, sha256
+from annoloop.data.mmseg_folders import Sample
 from annoloop.masks.classes import class_table
 from annoloop.sample_facts import SampleFacts, sample_facts
 

@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from annoloop.data.images import image_size_hw
 from annoloop.errors import Interrupted, MissingExtraError, TrainingError
-from annoloop.images import image_size_hw
 from annoloop.training import Event, Job, Result, recipe_path, run_job
 
 IGNORE = 7
@@ -342,7 +342,7 @@ import os, sys
 from pathlib import Path
 import numpy as np, torch
 from mmengine.logging import MessageHub
-from annoloop.images import image_size_hw
+from annoloop.data.images import image_size_hw
 from annoloop.errors import TrainingError
 from annoloop.mmseg_checkpoint import load
 

@@ -14,8 +14,8 @@ import pytest
 from memory import most_bytes, tells_memory
 from PIL import Image
 
-from annoloop import coco
-from annoloop.images import IndexImage, decode_index_png, encode_index_png
+from annoloop.data import coco
+from annoloop.data.images import IndexImage, decode_index_png, encode_index_png
 from annoloop.masks.classes import class_table
 from annoloop.masks.run_lengths import CvatMask, cvat_masks, paint_cvat_masks
 

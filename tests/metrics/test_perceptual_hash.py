@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from annoloop.images import read_image, read_small_grey
+from annoloop.data.images import read_image, read_small_grey
 from annoloop.made_data import make_data
 from annoloop.metrics.perceptual_hash import MOST_BITS, SIDE, Look, Looks, look
 

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from annoloop import coco
-from annoloop.images import open_atomic
+from annoloop.data import coco
+from annoloop.data.images import open_atomic
+from annoloop.data.storage import Location
 from annoloop.masks.classes import ClassTable
-from annoloop.storage import Location
 
 _KEPT_IN_MEMORY = 1 << 24
 _BLOCK = 1 << 16

@@ -23,8 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from annoloop.errors import ColourMaskError, DataError
-from annoloop.images import (
+from annoloop.data.images import (
     IndexImage,
     decode_index_png,
     drop_partial,
@@ -38,6 +37,7 @@ from annoloop.images import (
     sha256,
     write_atomic,
 )
+from annoloop.errors import ColourMaskError, DataError
 
 VALUES = np.arange(6, dtype=np.uint8).reshape(2, 3)
 NOISE = np.random.default_rng(0).integers(0, 255, (50, 70), dtype=np.uint8)
@@ -263,7 +263,7 @@ def _write_in_child(path: Path, most_bytes: int) -> subprocess.CompletedProcess[
     """Replace ``path`` by 4 kB in a process whose files may not grow beyond ``most_bytes``."""
     code = (
         "import signal, sys\nfrom pathlib import Path\nfrom annoloop.errors import DataError\n"
-        "from annoloop.images import write_atomic\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from annoloop.data.images import write_atomic\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "try:\n    write_atomic(Path(sys.argv[1]), bytes(4096))\n"
         "except DataError as error:\n    sys.exit(str(error))\n"
     )

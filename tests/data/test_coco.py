@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco_mask
 
-from annoloop import coco
+from annoloop.data import coco
 from annoloop.errors import AnnoloopError, DataError
 from annoloop.masks.classes import ClassTable, class_table
 from annoloop.masks.regions import LabelMap

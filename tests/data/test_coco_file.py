@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from annoloop.coco import header
-from annoloop.coco_file import coco_writer, kept_texts, written_before
-from annoloop.images import sha256
+from annoloop.data.coco import header
+from annoloop.data.coco_file import coco_writer, kept_texts, written_before
+from annoloop.data.images import sha256
 from annoloop.masks.classes import class_table
 
 CLASSES = class_table(["road", "car"])
@@ -99,7 +99,7 @@ def test_a_file_that_breaks_off_leaves_the_one_before(tmp_path: Path) -> None:
 
 
 def test_memory_stays_flat_however_many_images_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("annoloop.coco_file._KEPT_IN_MEMORY", 1 << 16)
+    monkeypatch.setattr("annoloop.data.coco_file._KEPT_IN_MEMORY", 1 << 16)
     texts = ['"counts": "' + "x" * 1000 + '"']
     tracemalloc.start()
     try:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from annoloop.config import (
+from annoloop.data.config import (
     FILE_NAME,
     ClassConfig,
     Config,
@@ -20,8 +20,8 @@ from annoloop.config import (
     load,
     render,
 )
+from annoloop.data.storage import RemotePath
 from annoloop.errors import ConfigError
-from annoloop.storage import RemotePath
 
 SMALLEST = "project: p\ndata: {root: d, splits: {train: train}}\nclasses: [{name: a}, {name: b}]\n"
 

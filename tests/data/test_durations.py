@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from annoloop.durations import in_words, seconds_of
+from annoloop.data.durations import in_words, seconds_of
 
 
 @pytest.mark.parametrize(

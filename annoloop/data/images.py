@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from annoloop import jpeg, png
+from annoloop.data import jpeg, png
+from annoloop.data.storage import Location, RemotePath
 from annoloop.errors import ColourMaskError, DataError, StoreError
-from annoloop.storage import Location, RemotePath
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 

@@ -17,12 +17,13 @@ from store import Store, contents, gets
 from annoloop.annotate import annotate
 from annoloop.browse import export
 from annoloop.cli import run
-from annoloop.config import FILE_NAME, load, render
 from annoloop.convert import from_coco, to_coco
+from annoloop.data.config import FILE_NAME, load, render
+from annoloop.data.images import IndexImage, encode_index_png, remove, write_atomic
+from annoloop.data.storage import RemotePath
 from annoloop.demo import Server
 from annoloop.eda import eda
 from annoloop.errors import DataError, StoreError
-from annoloop.images import IndexImage, encode_index_png, remove, write_atomic
 from annoloop.init import init
 from annoloop.made_data import COLORS, NAMES, MadeData
 from annoloop.plain import to_plain
@@ -31,7 +32,6 @@ from annoloop.retrain import RetrainRequest, retrain
 from annoloop.schema import MaskChange
 from annoloop.scoring import score
 from annoloop.status import status
-from annoloop.storage import RemotePath
 from annoloop.undo import undo
 from annoloop.workers import processes
 

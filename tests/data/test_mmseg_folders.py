@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from annoloop.config import DataConfig
-from annoloop.dataset import (
+from annoloop.data.config import DataConfig
+from annoloop.data.images import IndexImage, encode_index_png, write_atomic
+from annoloop.data.mmseg_folders import (
     Sample,
     check_label_map,
     check_samples,
@@ -24,7 +25,6 @@ from annoloop.dataset import (
     to_stored,
 )
 from annoloop.errors import DataError
-from annoloop.images import IndexImage, encode_index_png, write_atomic
 from annoloop.masks.classes import class_table
 
 CLASSES = class_table(["background", "car", "tree"], background="background")

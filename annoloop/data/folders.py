@@ -1,6 +1,6 @@
 """The files below a folder by their names, on the local disk or in a store.
 
-Names in, locations out; not here: what a name means (``dataset.py``).  The fact to know: a local folder is looked at
+Names in, locations out; not here: what a name means (``mmseg_folders.py``).  The fact to know: a local folder is looked at
 for every question, and that of a store is listed once, when it is first asked, because every request takes its time.
 """
 
@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from annoloop.storage import Location, RemotePath
+from annoloop.data.storage import Location, RemotePath
 
 
 class Folder(Protocol):

@@ -23,10 +23,10 @@ from pydantic import (
     model_validator,
 )
 
-from annoloop.durations import seconds_of
+from annoloop.data.durations import seconds_of
+from annoloop.data.storage import Location, RemotePath, location
 from annoloop.errors import AnnoloopError, ConfigError
 from annoloop.masks.classes import MAX_CLASSES, ClassTable, class_table
-from annoloop.storage import Location, RemotePath, location
 
 FILE_NAME = "annoloop.yaml"
 

@@ -15,13 +15,13 @@ from pathlib import PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from annoloop.config import DataConfig
+from annoloop.data.config import DataConfig
+from annoloop.data.folders import Folder, folder, stems
+from annoloop.data.images import IndexImage, decode_index_png, image_size_hw, read_index_png
+from annoloop.data.storage import Location, each
 from annoloop.errors import DataError
-from annoloop.folders import Folder, folder, stems
-from annoloop.images import IndexImage, decode_index_png, image_size_hw, read_index_png
 from annoloop.masks.classes import ClassTable
 from annoloop.masks.regions import LabelMap
-from annoloop.storage import Location, each
 
 UNLABELLED = "pool"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from store import Store
 
-from annoloop.folders import Folder, folder, stems
-from annoloop.storage import RemotePath
+from annoloop.data.folders import Folder, folder, stems
+from annoloop.data.storage import RemotePath
 
 NAMES = ("a.png", "a.txt", "sub/b.png", "sub/deep/c.PNG", "sub.png/d.png")
 

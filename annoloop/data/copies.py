@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from annoloop.images import file_sha256, read_bytes, remove, unreadable, write_atomic
+from annoloop.data.images import file_sha256, read_bytes, remove, unreadable, write_atomic
+from annoloop.data.storage import Location, RemotePath, side_by_side
 from annoloop.progress import Track, silent
-from annoloop.storage import Location, RemotePath, side_by_side
 
 
 @dataclass(frozen=True, slots=True)

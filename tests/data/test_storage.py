@@ -17,10 +17,10 @@ import pytest
 from PIL import Image
 from store import ACCOUNT, Store
 
+from annoloop.data.images import image_size_hw, open_atomic, read_bytes, read_image, remove, write_atomic
+from annoloop.data.storage import RemotePath, _reason, location, side_by_side
 from annoloop.errors import ConfigError, DataError, MissingExtraError, StoreError
-from annoloop.images import image_size_hw, open_atomic, read_bytes, read_image, remove, write_atomic
 from annoloop.project import Project
-from annoloop.storage import RemotePath, _reason, location, side_by_side
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_a_protocol_that_nobody_knows() -> None:
     ],
 )
 def test_a_package_that_is_missing_is_named(url: str, blocked: str, said: str) -> None:
-    code = f"import sys; sys.modules[{blocked!r}] = None\nfrom annoloop.storage import RemotePath\n"
+    code = f"import sys; sys.modules[{blocked!r}] = None\nfrom annoloop.data.storage import RemotePath\n"
     code += f"try: RemotePath({url!r}).read_bytes()\nexcept Exception as error: print(type(error).__name__, error)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.startswith((MissingExtraError.__name__, ConfigError.__name__))
@@ -238,7 +238,7 @@ def test_what_goes_wrong_on_the_way_is_said_without_secrets(
     refusing: str, name: str, changed: dict[str, str], said: str
 ) -> None:
     place = f"s3://bucket/{name}"
-    code = "import sys\nfrom annoloop.storage import RemotePath\nfrom annoloop.errors import StoreError\n"
+    code = "import sys\nfrom annoloop.data.storage import RemotePath\nfrom annoloop.errors import StoreError\n"
     code += "try: RemotePath(sys.argv[1]).read_bytes()\nexcept StoreError as error: print(error)"
     environment = {**os.environ, **ACCOUNT, "AWS_ENDPOINT_URL": refusing, **changed}
     command = [sys.executable, "-c", code, place]

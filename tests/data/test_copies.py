@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from store import Store, contents, gets
 
+from annoloop.data.copies import Copies
+from annoloop.data.images import sha256, write_atomic
+from annoloop.data.storage import RemotePath
 from annoloop.errors import DataError, StoreError
-from annoloop.fetching import Copies
-from annoloop.images import sha256, write_atomic
-from annoloop.storage import RemotePath
 
 FILES = {"img_dir/a.jpg": b"an image", "ann_dir/a.png": b"a mask", "ann_dir/sub/b.png": b"another"}
 
