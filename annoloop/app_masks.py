@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from annoloop.compute.workers import spread
 from annoloop.data.config import DataConfig
 from annoloop.data.images import IndexImage, encode_index_png, read_index_png, write_atomic
 from annoloop.data.mmseg_folders import Sample, read_label_map
@@ -25,7 +26,6 @@ from annoloop.masks.regions import LabelMap
 from annoloop.progress import Track, silent
 from annoloop.project import Project
 from annoloop.schema import ImageRow
-from annoloop.workers import spread
 
 Pairs = Sequence[tuple[Sample, ImageRow]]
 

@@ -13,6 +13,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
+from annoloop.compute.workers import spread
 from annoloop.data.config import DataConfig
 from annoloop.data.images import read_index_png
 from annoloop.data.mmseg_folders import Sample, read_label_map
@@ -23,7 +24,6 @@ from annoloop.metrics.label_quality import Belief, Reading, belief, certainty
 from annoloop.progress import Track, silent
 from annoloop.project import Project
 from annoloop.schema import BeliefRow, ImageRow
-from annoloop.workers import spread
 
 _AT_ONCE = 500
 """So many are written to the ledger at a time: what was computed before ^C is not lost."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from annoloop.compute.workers import spread
 from annoloop.data import coco
 from annoloop.data.coco_file import Written, coco_writer, kept_texts, written_before
 from annoloop.data.config import DataConfig
@@ -30,7 +31,6 @@ from annoloop.data.storage import Location
 from annoloop.errors import DataError
 from annoloop.masks.classes import ClassTable
 from annoloop.progress import Track, silent
-from annoloop.workers import spread
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from annoloop.compute.workers import spread
 from annoloop.cvat import CvatServer
 from annoloop.cvat_wire import Frame, JobInfo, Shape, shape_digest
 from annoloop.data.images import decode_index_png, encode_index_png, read_bytes
@@ -26,7 +27,6 @@ from annoloop.project import Project
 from annoloop.project_files import ProjectFiles
 from annoloop.schema import FrameRow, IssueRow, TaskRow
 from annoloop.shapes import Drawing, draw, read_regions
-from annoloop.workers import spread
 
 Counts = npt.NDArray[np.int64]
 """int64 (256,): pixels by class index."""

@@ -16,6 +16,7 @@ from itertools import cycle, islice
 from pathlib import Path, PurePosixPath
 
 from annoloop.archive import Picture
+from annoloop.compute.workers import spread
 from annoloop.context import CONTEXT_FOLDER, context_pictures
 from annoloop.cvat import CvatServer
 from annoloop.cvat_wire import Frame, Issue, JobInfo, Label, Shape, shape_digest
@@ -27,7 +28,6 @@ from annoloop.project import Project
 from annoloop.project_files import ProjectFiles
 from annoloop.schema import FrameRow, IssueRow, TaskRow
 from annoloop.shapes import Drawing, draw
-from annoloop.workers import spread
 
 _UPLOADS = 3
 _PAUSE_S = 1.0

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from annoloop.compute.workers import spread
 from annoloop.data.config import DataConfig
 from annoloop.data.images import read_index_png
 from annoloop.data.mmseg_folders import read_label_map
@@ -21,7 +22,6 @@ from annoloop.masks.classes import ClassTable
 from annoloop.metrics.examination import ErrorTally, Examination, Observation, examine, no_tally
 from annoloop.metrics.scores import Confusion, wrong_px
 from annoloop.progress import Track, silent
-from annoloop.workers import spread
 
 
 @dataclass(frozen=True, slots=True)

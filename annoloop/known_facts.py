@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence, Set
 from functools import partial
 
+from annoloop.compute.workers import spread
 from annoloop.data.mmseg_folders import Sample
 from annoloop.data.storage import each
 from annoloop.errors import DataError
@@ -20,7 +21,6 @@ from annoloop.project import Project
 from annoloop.sample_facts import SampleFacts, sample_facts
 from annoloop.scan import stamp
 from annoloop.schema import FactRow
-from annoloop.workers import spread
 
 _AT_ONCE = 200
 

@@ -10,8 +10,8 @@ import torch
 from mmengine.runner import Runner
 from torch import nn
 
+from annoloop.compute.launch import usable_cores
 from annoloop.errors import TrainingError
-from annoloop.launch import usable_cores
 from annoloop.mmseg_ranks import LOCAL_WORLD
 from annoloop.training import Job
 

@@ -233,7 +233,7 @@ def _predict(job: Job, device: str, border: Border) -> Result:
 
 def _config(job: Job, device: str, border: Border) -> Config:
     """The job's resolved config, also written to the run folder for people to read."""
-    from annoloop.launch import usable_cores
+    from annoloop.compute.launch import usable_cores
     from annoloop.mmseg_device import precision
     from annoloop.mmseg_ranks import LOCAL_WORLD, WORLD
     from annoloop.mmseg_recipe import Machine, resolve

@@ -58,7 +58,7 @@ def on_all_cores(command: F) -> F:
     """The options of commands that spread their work over processes or machines."""
 
     def limit(context: click.Context, _: click.Parameter, count: int | None) -> None:
-        from annoloop.workers import processes
+        from annoloop.compute.workers import processes
 
         context.with_resource(processes(count))
 
@@ -108,7 +108,7 @@ def on_cluster(options: dict[str, Any], screen: Screen, folder: Path | None) -> 
     if address is None:
         yield
         return
-    from annoloop.workers import on_ray
+    from annoloop.compute.workers import on_ray
 
     with on_ray(address, folder) as cluster:
         machines, gpus = len(cluster.machines), sum(machine.gpus for machine in cluster.machines)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from annoloop.choosing import Chosen, choose_images
+from annoloop.compute.workers import spread
 from annoloop.criteria import check_criterion
 from annoloop.cvat import CvatServer
 from annoloop.cvat_wire import digest_label
@@ -26,7 +27,6 @@ from annoloop.project import Project
 from annoloop.schema import RunRow, TaskRow
 from annoloop.scoring import Watch, unwatched
 from annoloop.shapes import Drawing
-from annoloop.workers import spread
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from annoloop.compute.workers import spread
 from annoloop.data.config import DataConfig
 from annoloop.data.images import read_index_png
 from annoloop.data.mmseg_folders import Sample, read_label_map
@@ -27,7 +28,6 @@ from annoloop.project import Project
 from annoloop.schema import ImageRow, RunRow, ScoreRow
 from annoloop.shards import predict_job
 from annoloop.training import Event
-from annoloop.workers import spread
 
 Watch = Callable[[Event], None]
 

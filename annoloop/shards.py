@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
+from annoloop.compute.ray_cluster import Machine, RayCluster
+from annoloop.compute.workers import joined_cluster
 from annoloop.errors import Interrupted
-from annoloop.ray_cluster import Machine, RayCluster
 from annoloop.training import Device, Event, Job, run_job
-from annoloop.workers import joined_cluster
 
 _FEWEST = 32
 """Images in a shard at least: a child needs seconds to load torch."""

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from annoloop.compute.workers import spread
 from annoloop.data.config import DataConfig
 from annoloop.data.images import read_image, read_index_png, write_atomic
 from annoloop.data.mmseg_folders import read_label_map
@@ -25,7 +26,6 @@ from annoloop.masks.classes import IGNORE_LABEL, ClassTable
 from annoloop.page import is_ours, render
 from annoloop.plots import Rgb
 from annoloop.progress import Track, silent
-from annoloop.workers import spread
 
 _TILE_PX = 320
 _GAP_PX = 4

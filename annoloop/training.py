@@ -18,8 +18,8 @@ from importlib import resources
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from annoloop.compute.launch import launch, thread_settings
 from annoloop.errors import ConfigError, Interrupted, MissingExtraError, OutOfMemoryError, TrainingError
-from annoloop.launch import launch, thread_settings
 
 Kind = Literal["train", "predict", "measure"]
 Device = Literal["auto", "cpu", "cuda"]

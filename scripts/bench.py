@@ -23,7 +23,7 @@ from bench_environment import peers_python
 from bench_table import Against, Measured, Row, Skipped, Times, compare, in_turns, number, parser, remark, said, show
 from rich.console import Console
 
-from annoloop.launch import usable_cores
+from annoloop.compute.launch import usable_cores
 
 FEW_MPX, HELD_MPX, MANY_MPX, BACK_MPX = 2, 8, 40, 136
 """Megapixels for a way that takes seconds for each image, for what is held in memory, for one process, and for

@@ -21,15 +21,15 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from scipy import ndimage
 
+from annoloop.compute.launch import usable_cores
+from annoloop.compute.workers import processes
 from annoloop.convert import from_coco, to_coco
 from annoloop.data.config import FILE_NAME
 from annoloop.data.images import read_index_png
 from annoloop.data.mmseg_folders import Sample
-from annoloop.launch import usable_cores
 from annoloop.masks.regions import LabelMap
 from annoloop.masks.run_lengths import coco_masks
 from annoloop.project import Project
-from annoloop.workers import processes
 
 EIGHT = np.ones((3, 3))
 """Neighbours across corners belong to one object."""
@@ -49,7 +49,7 @@ def read_mask(path: str) -> LabelMap:
 
 def load_loops() -> None:
     """What our processes load once, at their first mask; like the imports of all ways it is not counted."""
-    importlib.import_module("annoloop.warm")  # not above: peers would carry its memory
+    importlib.import_module("annoloop.compute.preload")  # not above: peers would carry its memory
 
 
 def our_masks_to_coco(plan: Plan) -> Callable[[], object]:

@@ -15,13 +15,13 @@ from cvat_sdk.masks import decode_mask, encode_mask
 from scipy import ndimage
 from ways_convert import EIGHT, chosen, load_loops, read_mask
 
+from annoloop.compute.workers import processes
 from annoloop.data.config import FILE_NAME
 from annoloop.masks.regions import LabelMap
 from annoloop.masks.run_lengths import cvat_masks, paint_cvat_masks
 from annoloop.metrics.scores import confusion, image_dice
 from annoloop.project import Project
 from annoloop.scoring import score
-from annoloop.workers import processes
 
 
 def moved(truth: LabelMap) -> LabelMap:

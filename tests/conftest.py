@@ -22,7 +22,7 @@ from loop import Loop, add_model, make_project, opened
 from ray_head import HERE, RAY_IS_MISSING, ray_head
 from store import Store, new_bucket, running_store
 
-from annoloop import workers
+from annoloop.compute import workers
 from annoloop.data.config import FILE_NAME
 from annoloop.demo import Server, running_sandbox
 from annoloop.init import init

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
+from annoloop.compute.workers import processes
 from annoloop.convert import from_coco, to_coco
 from annoloop.data.config import DataConfig
 from annoloop.data.images import IndexImage, encode_index_png, read_index_png, write_atomic
@@ -22,7 +23,6 @@ from annoloop.made_data import COLORS, NAMES, MadeData
 from annoloop.masks.classes import class_table
 from annoloop.masks.regions import LabelMap
 from annoloop.project import Project
-from annoloop.workers import processes
 
 CLASSES = class_table(["road", "car"], ["#101010", "#ff0000"])
 MADE_CLASSES = class_table(NAMES, COLORS, background="background")

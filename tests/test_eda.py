@@ -16,6 +16,7 @@ from PIL import Image, ImageEnhance
 
 from annoloop import known_facts
 from annoloop.cli import run
+from annoloop.compute.workers import processes
 from annoloop.data.config import FILE_NAME, DataConfig
 from annoloop.data.images import IndexImage, encode_index_png, read_index_png, write_atomic
 from annoloop.data.mmseg_folders import Sample
@@ -26,7 +27,6 @@ from annoloop.masks.classes import ClassTable
 from annoloop.masks.regions import LabelMap, regions
 from annoloop.project import Project
 from annoloop.sample_facts import SampleFacts, sample_facts
-from annoloop.workers import processes
 
 COUNTS = {"train": 24, "val": 8, "test": 8}
 

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 from small_job import make_job, of, pairs
 
+from annoloop.compute.ray_cluster import Machine
+from annoloop.compute.workers import on_ray
 from annoloop.errors import Interrupted, TrainingError
-from annoloop.ray_cluster import Machine
 from annoloop.shards import Share, predict_job
 from annoloop.training import Device, Event, Job, run_job
-from annoloop.workers import on_ray
 
 pytestmark = pytest.mark.timeout(120)
 

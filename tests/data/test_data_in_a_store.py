@@ -17,6 +17,7 @@ from store import Store, contents, gets
 from annoloop.annotate import annotate
 from annoloop.browse import export
 from annoloop.cli import run
+from annoloop.compute.workers import processes
 from annoloop.convert import from_coco, to_coco
 from annoloop.data.config import FILE_NAME, load, render
 from annoloop.data.images import IndexImage, encode_index_png, remove, write_atomic
@@ -33,7 +34,6 @@ from annoloop.schema import MaskChange
 from annoloop.scoring import score
 from annoloop.status import status
 from annoloop.undo import undo
-from annoloop.workers import processes
 
 COUNTS = {"train": 6, "val": 3, "test": 2}
 

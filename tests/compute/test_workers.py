@@ -16,11 +16,11 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
-from annoloop import workers
+from annoloop.compute import workers
+from annoloop.compute.launch import usable_cores
+from annoloop.compute.workers import processes, spread
 from annoloop.errors import AnnoloopError, DataError
-from annoloop.launch import usable_cores
 from annoloop.options import on_all_cores
-from annoloop.workers import processes, spread
 
 early = pytest.mark.usefixtures("spread_early")
 
@@ -145,7 +145,7 @@ def test_a_killed_process_is_an_error_that_says_so() -> None:
 
 LONG_WORK = """
 import time
-from annoloop import workers
+from annoloop.compute import workers
 
 if __name__ == "__main__":
     workers._TRIED_S, workers._START_S, workers._BATCHES_A_SECOND = 0, 0, 1

@@ -25,9 +25,9 @@ from pathlib import Path
 from threading import Event, Thread, current_thread, main_thread
 from typing import Any, Protocol, TypeVar
 
+from annoloop.compute.launch import usable_cores
+from annoloop.compute.ray_cluster import RayCluster, connected
 from annoloop.errors import AnnoloopError
-from annoloop.launch import usable_cores
-from annoloop.ray_cluster import RayCluster, connected
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -38,7 +38,7 @@ _TRIED_S = 0.05
 _START_S = 0.8
 """So long other processes take until they have loaded what they need: only what is left then can be spread."""
 
-_PRELOADED = ("__main__", "annoloop.warm")
+_PRELOADED = ("__main__", "annoloop.compute.preload")
 """Loaded once, with the module of what is to be done, by the server that all other processes are forked from."""
 
 _MOST_AT_ONCE = 16

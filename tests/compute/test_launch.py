@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from small_job import in_child, make_job, of
 
+from annoloop.compute.launch import launch, thread_settings
 from annoloop.errors import ConfigError, Interrupted, TrainingError
-from annoloop.launch import launch, thread_settings
 from annoloop.training import Event, run_job
 
 JOB = Path("runs/0007/job.json")

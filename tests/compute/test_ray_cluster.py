@@ -18,11 +18,11 @@ from loop import COUNTS, add_model, make_project
 from ray_head import CORES, HERE, needs_ray, ray_head
 
 from annoloop.cli import run
+from annoloop.compute.workers import on_ray, processes, spread
 from annoloop.data.config import FILE_NAME
 from annoloop.errors import AnnoloopError, ConfigError, DataError
 from annoloop.project import Project
 from annoloop.scoring import score
-from annoloop.workers import on_ray, processes, spread
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -198,7 +198,7 @@ def test_auto_is_the_cluster_of_this_machine(ray_address: str, tmp_path: Path, m
 
 
 def test_a_cluster_that_does_not_let_us_in_is_an_error_within_seconds(ray_address: str, tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from annoloop.workers import on_ray\n"
+    code = "import sys; from pathlib import Path; from annoloop.compute.workers import on_ray\n"
     code += "with on_ray(sys.argv[1], Path(sys.argv[2])): pass"
     stranger = {**os.environ, "RAY_AUTH_TOKEN": "0" * 64}
     command = [sys.executable, "-c", code, ray_address, str(tmp_path)]
@@ -238,7 +238,7 @@ import os, signal, sys
 from pathlib import Path
 from test_ray_cluster import trace
 from functools import partial
-from annoloop.workers import on_ray, spread
+from annoloop.compute.workers import on_ray, spread
 address, head, folder, early = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4] == "before"
 with on_ray(address, folder):
     results = spread(partial(trace, folder=folder, seconds=0.02), range(2000))
