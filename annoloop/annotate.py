@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from annoloop.cvat import CvatServer
-from annoloop.cvat_wire import Frame, JobInfo, Shape, shape_digest
+from annoloop.cvat.server import CvatServer
+from annoloop.cvat.shapes import Drawing, draw
+from annoloop.cvat.wire import Frame, JobInfo, Shape, shape_digest
 from annoloop.data.mmseg_folders import check_label_map, read_label_map
 from annoloop.errors import DataError
 from annoloop.masks.regions import LabelMap
 from annoloop.progress import Track, silent
 from annoloop.project import Project
-from annoloop.shapes import Drawing, draw
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from annoloop.errors import MissingExtraError
 from annoloop.options import FOLDER, common, example, listed, on_all_cores, open_screen, open_session, opened_project
 
 if TYPE_CHECKING:
-    from annoloop.credentials import Credentials
+    from annoloop.cvat.credentials import Credentials
     from annoloop.data.config import CvatConfig
 
 
@@ -46,7 +46,7 @@ def _settings(url: str | None, options: dict[str, Any]) -> CvatConfig:
 
 
 def _asked_for(username: str | None) -> Credentials:
-    from annoloop.credentials import Credentials
+    from annoloop.cvat.credentials import Credentials
 
     what = "access token" if username is None else "password"
     by_hand = sys.stdin.isatty()

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from annoloop.compute.workers import spread
-from annoloop.cvat import CvatServer
-from annoloop.cvat_wire import Frame, JobInfo, Shape, shape_digest
+from annoloop.cvat.server import CvatServer
+from annoloop.cvat.shapes import Drawing, draw, read_regions
+from annoloop.cvat.wire import Frame, JobInfo, Shape, shape_digest
 from annoloop.data.images import decode_index_png, encode_index_png, read_bytes
 from annoloop.data.mmseg_folders import to_label_map, to_stored
 from annoloop.errors import CvatError
@@ -26,7 +27,6 @@ from annoloop.progress import Track
 from annoloop.project import Project
 from annoloop.project_files import ProjectFiles
 from annoloop.schema import FrameRow, IssueRow, TaskRow
-from annoloop.shapes import Drawing, draw, read_regions
 
 Counts = npt.NDArray[np.int64]
 """int64 (256,): pixels by class index."""

@@ -15,19 +15,19 @@ from functools import partial
 from itertools import cycle, islice
 from pathlib import Path, PurePosixPath
 
-from annoloop.archive import Picture
 from annoloop.compute.workers import spread
 from annoloop.context import CONTEXT_FOLDER, context_pictures
-from annoloop.cvat import CvatServer
-from annoloop.cvat_wire import Frame, Issue, JobInfo, Label, Shape, shape_digest
+from annoloop.cvat.archive import Picture
+from annoloop.cvat.guide import MARK, annotation_guide
+from annoloop.cvat.server import CvatServer
+from annoloop.cvat.shapes import Drawing, draw
+from annoloop.cvat.wire import Frame, Issue, JobInfo, Label, Shape, shape_digest
 from annoloop.data.images import read_image
 from annoloop.errors import CvatError, DataError
-from annoloop.guide import MARK, annotation_guide
 from annoloop.progress import Say, Track
 from annoloop.project import Project
 from annoloop.project_files import ProjectFiles
 from annoloop.schema import FrameRow, IssueRow, TaskRow
-from annoloop.shapes import Drawing, draw
 
 _UPLOADS = 3
 _PAUSE_S = 1.0

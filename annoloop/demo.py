@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from annoloop.annotate import annotate
-from annoloop.credentials import Credentials
-from annoloop.cvat import CvatServer, connect
+from annoloop.cvat.credentials import Credentials
+from annoloop.cvat.server import CvatServer, connect
 from annoloop.data.config import FILE_NAME, CvatConfig, TrainConfig, load, render
 from annoloop.errors import ConfigError, CvatError
 from annoloop.evaluate import EvaluateReport, evaluate

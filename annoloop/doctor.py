@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from annoloop.cvat import open_server
+from annoloop.cvat.server import open_server
 from annoloop.data.durations import NIGHT_S, in_words
 from annoloop.data.mmseg_folders import UNLABELLED, check_samples, list_samples
 from annoloop.errors import AnnoloopError

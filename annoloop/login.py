@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from annoloop.credentials import Credentials, credentials_file, store
-from annoloop.cvat import connect
+from annoloop.cvat.credentials import Credentials, credentials_file, store
+from annoloop.cvat.server import connect
 from annoloop.data.config import CvatConfig
 from annoloop.progress import Say, unsaid
 

@@ -11,7 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from annoloop.console import Screen
-    from annoloop.cvat import CvatServer
+    from annoloop.cvat.server import CvatServer
     from annoloop.project import Project
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -119,7 +119,7 @@ def on_cluster(options: dict[str, Any], screen: Screen, folder: Path | None) -> 
 @contextmanager
 def open_session(project: Project, screen: Screen) -> Iterator[CvatServer]:
     """A session with the project's CVAT server; its account is tried at once."""
-    from annoloop.cvat import open_server
+    from annoloop.cvat.server import open_server
 
     with open_server(project.config.cvat, screen.note) as server:
         about = server.about()

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from annoloop.context import CONTEXT_FOLDER
+from annoloop.cvat.shapes import Drawing, Kind, draw, polygon_loss_px
 from annoloop.data.config import Config
 from annoloop.data.images import IndexImage, decode_index_png, encode_index_png, image_size_hw, read_bytes
 from annoloop.data.mmseg_folders import Sample, check_label_map, decode_label_map, to_stored
@@ -24,7 +25,6 @@ from annoloop.metrics.error_regions import largest_mistakes
 from annoloop.metrics.label_quality import Reading
 from annoloop.project_files import ProjectFiles
 from annoloop.schema import FrameRow, ImageRow, IssueRow
-from annoloop.shapes import Drawing, Kind, draw, polygon_loss_px
 
 Source = Literal["prediction", "ground-truth"]
 

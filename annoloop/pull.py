@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from annoloop.corrections import Correction, Counts, TaskReading, class_pixels, read_task
-from annoloop.cvat import CvatServer
+from annoloop.cvat.server import CvatServer
 from annoloop.errors import ConfigError, CvatError, DataError
 from annoloop.progress import Say, Track, silent, unsaid
 from annoloop.project import Project

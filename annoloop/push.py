@@ -16,8 +16,9 @@ from uuid import uuid4
 from annoloop.choosing import Chosen, choose_images
 from annoloop.compute.workers import spread
 from annoloop.criteria import check_criterion
-from annoloop.cvat import CvatServer
-from annoloop.cvat_wire import digest_label
+from annoloop.cvat.server import CvatServer
+from annoloop.cvat.shapes import Drawing
+from annoloop.cvat.wire import digest_label
 from annoloop.data.mmseg_folders import palette_of
 from annoloop.delivery import Handling, deliver, give_up
 from annoloop.errors import ConfigError
@@ -26,7 +27,6 @@ from annoloop.progress import Say, Track, silent, unsaid
 from annoloop.project import Project
 from annoloop.schema import RunRow, TaskRow
 from annoloop.scoring import Watch, unwatched
-from annoloop.shapes import Drawing
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from annoloop.cvat import CvatServer
-from annoloop.cvat_wire import JobInfo
+from annoloop.cvat.server import CvatServer
+from annoloop.cvat.wire import JobInfo
 from annoloop.errors import CvatError
 from annoloop.progress import Track, silent
 from annoloop.project import Project

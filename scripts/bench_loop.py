@@ -23,8 +23,8 @@ from rich.console import Console
 from rich.table import Table
 
 from annoloop.annotate import annotate
-from annoloop.credentials import Credentials
-from annoloop.cvat import CvatServer, connect
+from annoloop.cvat.credentials import Credentials
+from annoloop.cvat.server import CvatServer, connect
 from annoloop.damage import damage_share
 from annoloop.data.config import FILE_NAME, CvatConfig, load, render
 from annoloop.data.images import encode_index_png, read_index_png, write_atomic

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from annoloop.credentials import Credentials
-from annoloop.cvat import CvatServer, connect
-from annoloop.cvat_wire import JobInfo, Shape
+from annoloop.cvat.credentials import Credentials
+from annoloop.cvat.server import CvatServer, connect
+from annoloop.cvat.wire import JobInfo, Shape
 from annoloop.data.config import FILE_NAME, CvatConfig, load, render
 from annoloop.data.images import IndexImage, encode_index_png, write_atomic
 from annoloop.data.mmseg_folders import read_label_map

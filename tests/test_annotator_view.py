@@ -12,9 +12,9 @@ from loop import Loop, mask_bytes
 from PIL import Image
 
 from annoloop.annotate import annotate
-from annoloop.cvat import CvatServer
+from annoloop.cvat.guide import MARK
+from annoloop.cvat.server import CvatServer
 from annoloop.errors import CvatError
-from annoloop.guide import MARK
 from annoloop.masks.regions import Region, from_cvat_outline
 from annoloop.planning import PushRequest
 from annoloop.push import push

@@ -13,8 +13,8 @@ import pytest
 from loop import Loop, add_model, mask_bytes, opened
 from PIL import Image
 
-from annoloop.credentials import Credentials
-from annoloop.cvat import connect
+from annoloop.cvat.credentials import Credentials
+from annoloop.cvat.server import connect
 from annoloop.data.config import CvatConfig, load, render
 from annoloop.data.images import IndexImage, encode_index_png
 from annoloop.demo import Server

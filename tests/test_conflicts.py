@@ -10,7 +10,7 @@ import pytest
 from loop import Loop, mask_bytes, opened
 
 from annoloop.annotate import annotate
-from annoloop.cvat import CvatServer
+from annoloop.cvat.server import CvatServer
 from annoloop.data.config import load, render
 from annoloop.data.images import IndexImage, encode_index_png
 from annoloop.errors import ConfigError, CvatError, DataError

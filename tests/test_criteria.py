@@ -149,7 +149,7 @@ def test_the_reading_is_still_known_when_a_broken_push_is_finished(loop: Loop, m
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("annoloop.cvat.CvatServer.create_task", cut_off)
+        patch.setattr("annoloop.cvat.server.CvatServer.create_task", cut_off)
         with pytest.raises(KeyboardInterrupt):
             loop.push(worst=1, by="label-quality")
     report = loop.push(worst=1, by="label-quality")

@@ -11,9 +11,9 @@ import pytest
 from loop import add_model, make_project
 
 from annoloop.annotate import annotate
-from annoloop.credentials import Credentials
-from annoloop.cvat import CvatServer, connect
-from annoloop.cvat_wire import Issue, shape_digest
+from annoloop.cvat.credentials import Credentials
+from annoloop.cvat.server import CvatServer, connect
+from annoloop.cvat.wire import Issue, shape_digest
 from annoloop.data.config import FILE_NAME, CvatConfig
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.demo import Server, running_sandbox

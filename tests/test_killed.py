@@ -22,8 +22,8 @@ from loop import add_model, make_project, mask_bytes, opened
 from store import Store, contents
 
 from annoloop.annotate import annotate
-from annoloop.cvat import CvatServer
-from annoloop.cvat_wire import shape_digest
+from annoloop.cvat.server import CvatServer
+from annoloop.cvat.wire import shape_digest
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.data.storage import RemotePath
 from annoloop.demo import Server

@@ -10,7 +10,7 @@ import pytest
 from loop import make_project
 
 from annoloop.cli import run
-from annoloop.credentials import credentials_file
+from annoloop.cvat.credentials import credentials_file
 from annoloop.demo import Server
 
 

@@ -17,9 +17,9 @@ from loop import Loop, add_model, make_project, mask_bytes, opened
 from PIL import Image
 
 from annoloop.annotate import annotate
-from annoloop.credentials import Credentials
-from annoloop.cvat import CvatServer, connect
-from annoloop.cvat_wire import Shape
+from annoloop.cvat.credentials import Credentials
+from annoloop.cvat.server import CvatServer, connect
+from annoloop.cvat.wire import Shape
 from annoloop.data.config import CvatConfig
 from annoloop.data.images import IndexImage, encode_index_png
 from annoloop.data.mmseg_folders import read_label_map

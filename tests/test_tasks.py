@@ -6,7 +6,7 @@ import pytest
 from loop import Loop
 
 from annoloop.annotate import annotate
-from annoloop.cvat import CvatServer
+from annoloop.cvat.server import CvatServer
 from annoloop.tasks import tasks
 
 

@@ -16,7 +16,7 @@ from fiftyone.operators import types
 
 from annoloop.browse import describe_event, refresh
 from annoloop.criteria import UNCERTAINTY
-from annoloop.cvat import open_server
+from annoloop.cvat.server import open_server
 from annoloop.data.config import FILE_NAME, Config, load
 from annoloop.errors import AnnoloopError
 from annoloop.fiftyone_dataset import MARK_TAG, PROJECT_KEY, set_marks

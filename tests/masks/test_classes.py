@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annoloop.cvat_wire import label_specs
+from annoloop.cvat.wire import label_specs
 from annoloop.errors import ConfigError
 from annoloop.masks.classes import IGNORE_LABEL, ClassTable, LabelClass, class_table, default_color
 

@@ -1,6 +1,6 @@
 """What CVAT says and hears: its answers as dataclasses, our requests and its refusals as JSON and words.
 
-Pure functions on decoded JSON; no network, no SDK (``cvat.py``).  Shapes and error bodies are as a 2.54
+Pure functions on decoded JSON; no network, no SDK (``server.py``).  Shapes and error bodies are as a 2.54
 server sends them: an error may be an object, a list, a bare string or a page of HTML.
 """
 

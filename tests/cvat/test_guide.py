@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from annoloop.guide import MARK, annotation_guide
+from annoloop.cvat.guide import MARK, annotation_guide
 from annoloop.masks.classes import class_table
 
 

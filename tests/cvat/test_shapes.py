@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from annoloop.cvat_wire import Shape, shape_digest
+from annoloop.cvat.shapes import Drawing, draw, polygon_loss_px, read_regions
+from annoloop.cvat.wire import Shape, shape_digest
 from annoloop.errors import CvatError
 from annoloop.masks.classes import ClassTable, class_table
 from annoloop.masks.regions import LabelMap, coverage, paint
 from annoloop.masks.run_lengths import from_cvat_runs
-from annoloop.shapes import Drawing, draw, polygon_loss_px, read_regions
 
 TABLES = tuple(class_table(["bg", "cat", "dog"], background=rule) for rule in ("bg", None, "previous"))
 LABELS = {1: "cat", 2: "dog", 3: "ignore", 4: "bg"}

@@ -17,14 +17,14 @@ from loop import add_model, make_project, mask_bytes
 from PIL import Image
 
 from annoloop.annotate import annotate
-from annoloop.credentials import Credentials, credentials_for
-from annoloop.cvat import CvatServer, connect
-from annoloop.cvat_wire import Issue, Shape, shape_digest
+from annoloop.cvat.credentials import Credentials, credentials_for
+from annoloop.cvat.guide import MARK, annotation_guide
+from annoloop.cvat.server import CvatServer, connect
+from annoloop.cvat.wire import Issue, Shape, shape_digest
 from annoloop.data.config import FILE_NAME, CvatConfig
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.demo import Server
 from annoloop.errors import CvatError
-from annoloop.guide import MARK, annotation_guide
 from annoloop.masks.classes import ClassTable, class_table
 from annoloop.masks.regions import LabelMap, paint, regions
 from annoloop.masks.run_lengths import from_cvat_runs, to_cvat_runs

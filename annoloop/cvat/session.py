@@ -2,7 +2,7 @@
 
 The SDK brings the login, the connection and the chunked upload that resumes; annotations travel as plain
 JSON, because building its model objects costs more than the network does.  Not here: what the requests
-are about (``cvat.py``).  The fact to know: a request is repeated only where repeating does no harm, or
+are about (``server.py``).  The fact to know: a request is repeated only where repeating does no harm, or
 where the server said that it did nothing (429), and every wait is said aloud.
 """
 
@@ -18,8 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from annoloop.credentials import ACCOUNT_HINT, Credentials
-from annoloop.cvat_wire import Json, first_line, said
+from annoloop.cvat.credentials import ACCOUNT_HINT, Credentials
+from annoloop.cvat.wire import Json, first_line, said
 from annoloop.errors import AnnoloopError, ConfigError, CvatError
 from annoloop.progress import Say, Track, silent, unsaid
 
@@ -273,7 +273,7 @@ def _sdk_client(url: str, ca_file: Path | None, timeout_s: float) -> Any:
     from cvat_sdk.api_client import rest
     from cvat_sdk.core.client import Client, Config
 
-    logger = logging.getLogger("annoloop.cvat")
+    logger = logging.getLogger("annoloop.cvat.server")
     logger.addHandler(logging.NullHandler())
     logger.propagate = False
     client = Client(url, logger=logger, config=Config(verify_ssl=True), check_server_version=False)

@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from annoloop.cvat_wire import Shape, shape_digest
+from annoloop.cvat.wire import Shape, shape_digest
 from annoloop.errors import AnnoloopError, CvatError, DataError
 from annoloop.masks.classes import ClassTable
 from annoloop.masks.polygons import Piece, loss_px, pieces

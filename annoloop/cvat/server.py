@@ -1,6 +1,6 @@
 """CvatServer: projects, tasks, jobs, mask shapes and issues on a CVAT server, as annoloop thinks of them.
 
-Not here: HTTP and the SDK (``cvat_session.py``), which images, which pixels.  The facts to know: nothing
+Not here: HTTP and the SDK (``session.py``), which images, which pixels.  The facts to know: nothing
 in a mask is validated by the server, so callers send only what ``run_lengths.py`` made; frames are
 matched by name, never by position; and what a server would make twice is looked for before it is made.
 """
@@ -13,10 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from annoloop.archive import Picture, packed
-from annoloop.credentials import Credentials, credentials_for
-from annoloop.cvat_session import TRIES, Session, pauses
-from annoloop.cvat_wire import (
+from annoloop.cvat.archive import Picture, packed
+from annoloop.cvat.credentials import Credentials, credentials_for
+from annoloop.cvat.session import TRIES, Session, pauses
+from annoloop.cvat.wire import (
     About,
     Frame,
     Issue,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from annoloop.credentials import Credentials, credentials_file, credentials_for, store
+from annoloop.cvat.credentials import Credentials, credentials_file, credentials_for, store
 from annoloop.errors import ConfigError
 
 URL, OTHER = "https://cvat.example.org", "http://localhost:8080"

@@ -17,8 +17,8 @@ from typing import ClassVar
 import pytest
 from loop import add_model, make_project, opened
 
-from annoloop.credentials import Credentials
-from annoloop.cvat import connect
+from annoloop.cvat.credentials import Credentials
+from annoloop.cvat.server import connect
 from annoloop.data.config import CvatConfig
 from annoloop.demo import Server
 from annoloop.errors import AnnoloopError, ConfigError, CvatError
