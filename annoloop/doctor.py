@@ -20,7 +20,7 @@ from annoloop.errors import AnnoloopError
 from annoloop.fiftyone_app import mongod_path
 from annoloop.progress import Track, silent
 from annoloop.project import Project
-from annoloop.training import Event, run_job
+from annoloop.training.child import Event, run_job
 
 State = Literal["ok", "warning", "fault"]
 

@@ -18,7 +18,7 @@ from annoloop.metrics.calibration import calibration
 from annoloop.metrics.examination import SIZE_EDGES_PX, ErrorTally
 from annoloop.metrics.scores import Confusion, Floats, Intervals, Scores, dice
 from annoloop.page import thousands
-from annoloop.training import Event
+from annoloop.training.child import Event
 
 _MOST_HISTOGRAMS = 12
 _MOST_CLASS_LINES = len(plots.PALETTE) - 1

@@ -27,7 +27,7 @@ from annoloop.page import render
 from annoloop.progress import Track, silent
 from annoloop.project import Project
 from annoloop.schema import RunRow
-from annoloop.training import events_of
+from annoloop.training.child import events_of
 
 _PAGE_BYTES = 8_000_000
 _BYTES_PER_PX = 0.35  # of a JPEG inside a page, when its image is rich in detail

@@ -16,7 +16,7 @@ from annoloop.data.mmseg_folders import Sample
 from annoloop.errors import DataError
 from annoloop.project import Project
 from annoloop.schema import ImageRow
-from annoloop.training import Event, Job, run_job
+from annoloop.training.child import Event, Job, run_job
 
 
 @dataclass(frozen=True, slots=True, eq=False)

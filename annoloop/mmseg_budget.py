@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 from annoloop.mmseg_parts import MEASURED_ITERATIONS, Emit, Progress
 from annoloop.mmseg_ranks import WORLD, from_first
 from annoloop.mmseg_recipe import NEVER
-from annoloop.training import Job
+from annoloop.training.child import Job
 
 _POWER = 0.9
 _WARM_UP_SHARE = 0.015

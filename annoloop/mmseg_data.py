@@ -21,7 +21,7 @@ from mmseg.registry import DATASETS, TRANSFORMS
 
 from annoloop.errors import TrainingError
 from annoloop.mmseg_ranks import LOCAL_WORLD
-from annoloop.training import Job
+from annoloop.training.child import Job
 
 _LOADING = ("LoadImageFromFile", "LoadAnnotations")
 _CACHE_SHARE = 0.25

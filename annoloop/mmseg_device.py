@@ -13,7 +13,7 @@ from torch import nn
 from annoloop.compute.launch import usable_cores
 from annoloop.errors import TrainingError
 from annoloop.mmseg_ranks import LOCAL_WORLD
-from annoloop.training import Job
+from annoloop.training.child import Job
 
 
 def choose_device(job: Job) -> str:

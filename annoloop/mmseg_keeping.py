@@ -20,7 +20,7 @@ from annoloop.mmseg_checkpoint import load, load_weights, random_state, restore_
 from annoloop.mmseg_data import metainfo
 from annoloop.mmseg_parts import Diverged, Emit, Progress, StopRequested, versions
 from annoloop.mmseg_ranks import RANK, any_rank
-from annoloop.training import Job
+from annoloop.training.child import Job
 
 SAVE_EVERY_SECONDS = 60.0
 """How much work a kill -9 can cost at most, one iteration and one validation aside."""

@@ -19,7 +19,7 @@ from annoloop import mmseg_data, mmseg_losses  # noqa: F401 - what recipes name
 from annoloop.errors import ConfigError, DataError
 from annoloop.metrics.scores import class_weights
 from annoloop.mmseg_pretrained import Warn, each_dict, forget_pretrained, settle_pretrained
-from annoloop.training import Job
+from annoloop.training.child import Job
 
 NEVER = 10_000_000
 """An iteration that no run reaches: mmengine wants a number where the clock decides."""

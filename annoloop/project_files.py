@@ -21,7 +21,7 @@ from annoloop.data.storage import Location
 from annoloop.errors import ConfigError, DataError, LedgerError
 from annoloop.masks.classes import ClassTable
 from annoloop.masks.regions import LabelMap
-from annoloop.training import Job, recipe_path
+from annoloop.training.child import Job, recipe_path
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -25,7 +25,7 @@ from annoloop.progress import Track, silent
 from annoloop.project import Project
 from annoloop.schema import ImageRow, RunRow
 from annoloop.scoring import Scored, Watch, missing_predictions, score, stacked, total, unwatched
-from annoloop.training import Event, Job, Result, result_of, run_job
+from annoloop.training.child import Event, Job, Result, result_of, run_job
 from annoloop.twins import refuse_test_images
 
 PROMOTE_SHARE = 0.95

@@ -26,8 +26,8 @@ from annoloop.metrics.scores import Confusion, confusion, image_dice
 from annoloop.progress import Track, silent
 from annoloop.project import Project
 from annoloop.schema import ImageRow, RunRow, ScoreRow
-from annoloop.shards import predict_job
-from annoloop.training import Event
+from annoloop.training.child import Event
+from annoloop.training.shards import predict_job
 
 Watch = Callable[[Event], None]
 

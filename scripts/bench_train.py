@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from annoloop.made_data import NAMES, make_data
-from annoloop.training import Event, Job, recipe_path, run_job
+from annoloop.training.child import Event, Job, recipe_path, run_job
 
 BATCH = 8
 """The batch of every shipped recipe."""

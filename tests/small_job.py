@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from annoloop.training import Event, Job, recipe_path
+from annoloop.training.child import Event, Job, recipe_path
 
 PALETTE = ((0, 0, 0), (220, 30, 30))
 

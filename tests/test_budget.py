@@ -12,7 +12,7 @@ import pytest
 from small_job import make_job, of
 
 from annoloop.errors import Interrupted
-from annoloop.training import Event, Job, run_job
+from annoloop.training.child import Event, Job, run_job
 
 BUDGET_S = 40.0
 

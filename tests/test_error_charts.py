@@ -19,7 +19,7 @@ from annoloop.error_charts import (
 )
 from annoloop.masks.classes import class_table
 from annoloop.metrics.examination import SIZE_COUNT, examine, no_tally
-from annoloop.training import Event, events_of
+from annoloop.training.child import Event, events_of
 
 CLASSES = class_table(["background", "disc", "ring"], background="background")
 FILES = Files(*[Path("none")] * 4, None)

@@ -21,7 +21,7 @@ from annoloop.project import Project
 from annoloop.push import push
 from annoloop.retrain import RetrainRequest, retrain
 from annoloop.schema import ImageRow
-from annoloop.training import Event, Job
+from annoloop.training.child import Event, Job
 
 COUNTS = {"train": 6, "val": 2, "pool": 3}
 LABELLED_IN_POOL = "pool/0001"

@@ -10,7 +10,7 @@ from PIL import Image
 from small_job import make_job, of
 
 from annoloop.errors import OutOfMemoryError, TrainingError
-from annoloop.training import Event, run_job
+from annoloop.training.child import Event, run_job
 
 TROUBLE = """
 import resource, shutil

@@ -22,7 +22,7 @@ from annoloop.evaluate import evaluate
 from annoloop.metrics.scores import confusion, scores
 from annoloop.project import Project
 from annoloop.retrain import RetrainRequest, retrain
-from annoloop.training import Event, recipe_path
+from annoloop.training.child import Event, recipe_path
 
 pytestmark = pytest.mark.slow
 

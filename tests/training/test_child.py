@@ -21,7 +21,7 @@ from PIL import Image
 
 from annoloop.data.images import image_size_hw
 from annoloop.errors import Interrupted, MissingExtraError, TrainingError
-from annoloop.training import Event, Job, Result, recipe_path, run_job
+from annoloop.training.child import Event, Job, Result, recipe_path, run_job
 
 IGNORE = 7
 NAMES = ("background", "red", "green")
@@ -289,7 +289,7 @@ def test_a_killed_child_is_named_by_its_signal(base: Job, tmp_path: Path) -> Non
 def test_a_child_does_not_outlive_its_parent(base: Job, tmp_path: Path) -> None:
     job = replace(base, run_dir=tmp_path / "run", iterations=100_000)
     (tmp_path / "job.json").write_text(job.to_json(), encoding="utf-8")
-    code = "import sys; from annoloop.training import *; run_job(Job.from_json(open(sys.argv[1]).read()), print)"
+    code = "import sys; from annoloop.training.child import *; run_job(Job.from_json(open(sys.argv[1]).read()), print)"
     parent = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path / "job.json")], stdout=subprocess.PIPE, text=True
     )
@@ -432,7 +432,7 @@ def test_a_python_that_does_not_exist_is_an_error(base: Job, tmp_path: Path) -> 
 
 def test_training_needs_no_torch() -> None:
     heavy = {"torch", "mmseg", "mmengine", "mmcv", "numpy"}
-    code = f"import sys, annoloop.training; print({heavy} & set(sys.modules))"
+    code = f"import sys, annoloop.training.child; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
