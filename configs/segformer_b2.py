@@ -122,7 +122,7 @@ val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 
 # What annoloop adds to mmseg: its own loss and crop, and how it weighs classes and repeats rare images.
-custom_imports = dict(imports=["annoloop.mmseg_data", "annoloop.mmseg_losses"])
+custom_imports = dict(imports=["annoloop.training.mmseg.data", "annoloop.training.mmseg.losses"])
 annoloop = dict(class_weight_power=1 / 3, repeat_below=0.1)
 
 default_scope = "mmseg"

@@ -158,7 +158,7 @@ def test_a_failing_training_names_command_log_and_last_lines(folder: Path) -> No
     with Project(folder / FILE_NAME) as project:
         with pytest.raises(TrainingError) as caught:
             retrain(project, RetrainRequest(recipe="broken.py"))
-        for words in ("annoloop.mmseg_worker", "exit code", "train.log"):
+        for words in ("annoloop.training.mmseg.worker", "exit code", "train.log"):
             assert words in str(caught.value)
         assert [run.state for run in project.ledger.runs()] == ["failed"]
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from annoloop.errors import ConfigError
 
-WORKER = "annoloop.mmseg_worker"
+WORKER = "annoloop.training.mmseg.worker"
 
 _LOOKS = 5
 _LOOK_EVERY_S = 0.04

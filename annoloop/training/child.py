@@ -1,6 +1,6 @@
 """Training from outside: a Job goes to a child process, events and a Result come back.
 
-It starts, watches and stops ``annoloop.mmseg_worker``; it never imports torch or mmseg. The one fact
+It starts, watches and stops ``annoloop.training.mmseg.worker``; it never imports torch or mmseg. The one fact
 to know: a run has succeeded when the child exited with 0 *and* left ``result.json``, written last.
 """
 

@@ -1,6 +1,6 @@
 """Predictions in shards, each made by a child process on a machine of a Ray cluster; without one, by a child here.
 
-Not here: the cluster (``ray_cluster.py``) and the child (``mmseg_worker.py``).  The fact to know: a shard is a job of
+Not here: the cluster (``ray_cluster.py``) and the child (``worker.py``).  The fact to know: a shard is a job of
 its own in a folder of its own; its events come back through the file in which it records them, for files are shared.
 """
 

@@ -22,12 +22,15 @@ JOB = Path("runs/0007/job.json")
 
 
 def test_one_process_needs_no_torchrun() -> None:
-    assert launch("python", JOB).command == ("python", "-m", "annoloop.mmseg_worker", str(JOB))
+    assert launch("python", JOB).command == ("python", "-m", "annoloop.training.mmseg.worker", str(JOB))
 
 
 def test_gpus_of_one_machine_go_through_torchrun() -> None:
     command = shlex.join(launch("python", JOB, processes=4).command)
-    assert command == f"python -m torch.distributed.run --nproc-per-node=4 --standalone -m annoloop.mmseg_worker {JOB}"
+    assert (
+        command
+        == f"python -m torch.distributed.run --nproc-per-node=4 --standalone -m annoloop.training.mmseg.worker {JOB}"
+    )
 
 
 def test_without_slurm_a_person_starts_the_other_machines(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -315,7 +315,7 @@ def test_a_recipe_that_fails_shows_the_end_of_the_log(base: Job, tmp_path: Path)
     text = str(caught.value)
     assert "NoSuchNet is not in the" in text
     assert "exit code 1" in text
-    assert "annoloop.mmseg_worker" in text
+    assert "annoloop.training.mmseg.worker" in text
     assert str(tmp_path / "run" / "train.log") in text
 
 
@@ -344,7 +344,7 @@ import numpy as np, torch
 from mmengine.logging import MessageHub
 from annoloop.data.images import image_size_hw
 from annoloop.errors import TrainingError
-from annoloop.mmseg_checkpoint import load
+from annoloop.training.mmseg.checkpoint import load
 
 folder = Path(sys.argv[1])
 hub = MessageHub.get_instance("any")

@@ -27,7 +27,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 import mmseg.models
 from mmseg.registry import MODELS
-from annoloop.mmseg_recipe import Machine, resolve
+from annoloop.training.mmseg.recipe import Machine, resolve
 from annoloop.training.child import Job
 
 init_default_scope("mmseg")

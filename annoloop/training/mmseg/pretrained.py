@@ -1,6 +1,6 @@
 """Weights that a recipe wants to start from: found on this machine, fetched, replaced or left out.
 
-Not here: annoloop's own checkpoints (``mmseg_checkpoint``).  The fact to know: whatever cannot be had is
+Not here: annoloop's own checkpoints (``checkpoint``).  The fact to know: whatever cannot be had is
 taken out of the config and said once; a training never fails for it, it only needs longer.
 """
 

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 
-from annoloop import mmseg_data, mmseg_losses  # noqa: F401 - what recipes name
 from annoloop.errors import ConfigError, DataError
 from annoloop.metrics.scores import class_weights
-from annoloop.mmseg_pretrained import Warn, each_dict, forget_pretrained, settle_pretrained
 from annoloop.training.child import Job
+from annoloop.training.mmseg import data as mmseg_data  # noqa: F401 - what recipes name
+from annoloop.training.mmseg import losses as mmseg_losses  # noqa: F401 - what recipes name
+from annoloop.training.mmseg.pretrained import Warn, each_dict, forget_pretrained, settle_pretrained
 
 NEVER = 10_000_000
 """An iteration that no run reaches: mmengine wants a number where the clock decides."""
@@ -249,7 +250,7 @@ def _set_schedule(config: Config, job: Job, machine: Machine) -> None:
 
 
 def _follow_the_clock(config: Config) -> None:
-    """Rates, validations and the end are set by ``mmseg_budget``; a resumed run does not read its past again."""
+    """Rates, validations and the end are set by ``budget``; a resumed run does not read its past again."""
     config.param_scheduler = []
     config.train_cfg = {
         "type": "IterBasedTrainLoop",

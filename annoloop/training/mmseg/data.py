@@ -1,6 +1,6 @@
 """A job's files as mmseg reads them: decoded once, cropped where there is something to see.
 
-Not here: which pipeline a recipe has, and how loaders are set up (``mmseg_recipe``).  The fact to know:
+Not here: which pipeline a recipe has, and how loaders are set up (``recipe``).  The fact to know:
 decoding costs more than everything else that is done to an image, so decoded images stay in memory, as
 far as a share of what is free goes; the others are decoded again each time.
 """
@@ -20,8 +20,8 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS, TRANSFORMS
 
 from annoloop.errors import TrainingError
-from annoloop.mmseg_ranks import LOCAL_WORLD
 from annoloop.training.child import Job
+from annoloop.training.mmseg.ranks import LOCAL_WORLD
 
 _LOADING = ("LoadImageFromFile", "LoadAnnotations")
 _CACHE_SHARE = 0.25

@@ -17,7 +17,7 @@ import resource, shutil
 from types import SimpleNamespace
 import torch
 from mmseg.registry import MODELS
-from annoloop.mmseg_losses import LovaszSoftmax
+from annoloop.training.mmseg.losses import LovaszSoftmax
 
 calls = 0
 
@@ -50,7 +50,7 @@ if {limit}:
 def trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """What to replace in a recipe so that the child imports the module of ``write_trouble``."""
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(__file__).parent.parent}")
-    return {'"annoloop.mmseg_losses"]': '"annoloop.mmseg_losses", "trouble"]'}
+    return {'"annoloop.training.mmseg.losses"]': '"annoloop.training.mmseg.losses", "trouble"]'}
 
 
 def write_trouble(folder: Path, *, fits: int = 100, after: int = 0, full: bool = False, limit: int = 0) -> None:

@@ -9,7 +9,7 @@ CHILD = """
 import json, sys
 import torch
 from mmseg.models.losses import LovaszLoss
-from annoloop.mmseg_losses import LovaszSoftmax
+from annoloop.training.mmseg.losses import LovaszSoftmax
 
 torch.manual_seed(0)
 stock, ours = LovaszLoss(per_image=False, classes="present", reduction="none"), LovaszSoftmax()

@@ -12,7 +12,7 @@ from small_job import in_child, make_job
 CROPS = """
 import json
 import numpy as np
-from annoloop.mmseg_data import ForegroundCrop
+from annoloop.training.mmseg.data import ForegroundCrop
 
 np.random.seed(0)
 label_map = np.zeros((100, 120), np.uint8)
@@ -48,8 +48,8 @@ import numpy as np
 from mmengine.registry import init_default_scope
 init_default_scope("mmseg")
 import mmseg.datasets
-from annoloop.mmseg_data import JobDataset
-from annoloop import mmseg_data
+from annoloop.training.mmseg.data import JobDataset
+from annoloop.training.mmseg import data as mmseg_data
 
 def dataset(**options):
     steps = [dict(type=t) for t in ("LoadImageFromFile", "LoadAnnotations", "PackSegInputs")]

@@ -1,6 +1,6 @@
 """The loss that shows every class to a network: Lovász-Softmax, without the cost of sorting floats.
 
-Named in a recipe as ``LovaszSoftmax``; ``mmseg_recipe`` imports it.  The fact to know: mmseg's own
+Named in a recipe as ``LovaszSoftmax``; ``recipe`` imports it.  The fact to know: mmseg's own
 ``LovaszLoss`` gives the same value, but sorts each class on one core and asks the device once per class.
 """
 

@@ -1,4 +1,4 @@
-"""The child process: ``python -m annoloop.mmseg_worker JOB.json`` trains, predicts or measures with mmseg.
+"""The child process: ``python -m annoloop.training.mmseg.worker JOB.json`` trains, predicts or measures with mmseg.
 
 Events go to the original stdout as JSON lines, all chatter of torch and mm* to train.log. It stops in
 good order, with last.pth saved, on SIGTERM and when the process that started it is gone.
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mmengine.config import Config
     from mmengine.runner import Runner
 
-    from annoloop.mmseg_parts import Progress
+    from annoloop.training.mmseg.hooks import Progress
 
 _FIRST = os.environ.get("RANK", "0") == "0"
 """Whether this is the process that speaks and writes for all that torchrun started."""
@@ -103,8 +103,8 @@ def main(job_file: Path) -> int:
         traceback.print_exc()
         border.emit("missing", package=error.name or str(error))
         return EXIT_MISSING_PACKAGE
-    from annoloop.mmseg_checkpoint import replacing
-    from annoloop.mmseg_parts import StopRequested
+    from annoloop.training.mmseg.checkpoint import replacing
+    from annoloop.training.mmseg.hooks import StopRequested
 
     try:
         result = _run(job, border)
@@ -136,8 +136,8 @@ def _import_framework() -> None:
 def _run(job: Job, border: Border) -> Result:
     import torch
 
-    from annoloop.mmseg_device import choose_device
-    from annoloop.mmseg_ranks import join
+    from annoloop.training.mmseg.device import choose_device
+    from annoloop.training.mmseg.ranks import join
 
     began = time.perf_counter()
     device = choose_device(job)
@@ -161,11 +161,11 @@ def _out_of_memory(device: str, border: Border) -> TrainingError:
 
 
 def _train(job: Job, device: str, border: Border) -> Result:
-    from annoloop.mmseg_budget import BudgetHook
-    from annoloop.mmseg_checkpoint import load_weights
-    from annoloop.mmseg_keeping import BestHook, ResumeHook, bare, end_with_last_good
-    from annoloop.mmseg_parts import Diverged, Progress
-    from annoloop.mmseg_ranks import wait_for_all
+    from annoloop.training.mmseg.budget import BudgetHook
+    from annoloop.training.mmseg.checkpoint import load_weights
+    from annoloop.training.mmseg.hooks import Diverged, Progress
+    from annoloop.training.mmseg.ranks import wait_for_all
+    from annoloop.training.mmseg.resume import BestHook, ResumeHook, bare, end_with_last_good
 
     progress = Progress()
     runner = _runner(job, device, border, progress)
@@ -198,7 +198,7 @@ def _train(job: Job, device: str, border: Border) -> Result:
 
 def _measure(job: Job, device: str, border: Border) -> Result:
     """A few iterations and a few images, timed; ``iterations`` is how many a training would run."""
-    from annoloop.mmseg_parts import Progress, TimeLimitHook
+    from annoloop.training.mmseg.hooks import Progress, TimeLimitHook
 
     progress = Progress()
     runner = _runner(replace(job, iterations=_MEASURED_ITERATIONS), device, border, progress)
@@ -215,8 +215,8 @@ def _predict(job: Job, device: str, border: Border) -> Result:
     from mmengine.registry import init_default_scope
     from mmseg.registry import MODELS
 
-    from annoloop.mmseg_checkpoint import load_weights
-    from annoloop.mmseg_device import placed
+    from annoloop.training.mmseg.checkpoint import load_weights
+    from annoloop.training.mmseg.device import placed
 
     if job.init_checkpoint is None:
         raise TrainingError("a prediction needs a checkpoint", hint="set Job.init_checkpoint")
@@ -234,9 +234,9 @@ def _predict(job: Job, device: str, border: Border) -> Result:
 def _config(job: Job, device: str, border: Border) -> Config:
     """The job's resolved config, also written to the run folder for people to read."""
     from annoloop.compute.launch import usable_cores
-    from annoloop.mmseg_device import precision
-    from annoloop.mmseg_ranks import LOCAL_WORLD, WORLD
-    from annoloop.mmseg_recipe import Machine, resolve
+    from annoloop.training.mmseg.device import precision
+    from annoloop.training.mmseg.ranks import LOCAL_WORLD, WORLD
+    from annoloop.training.mmseg.recipe import Machine, resolve
 
     # On a CPU a loading process would only take turns with the training on the same cores.
     workers = 0 if device == "cpu" else max(1, usable_cores() // LOCAL_WORLD - 1)
@@ -247,9 +247,9 @@ def _config(job: Job, device: str, border: Border) -> Config:
 
 
 def _runner(job: Job, device: str, border: Border, progress: Progress) -> Runner:
-    from annoloop.mmseg_checkpoint import check_room
-    from annoloop.mmseg_device import PlacedRunner
-    from annoloop.mmseg_parts import ReportHook, versions
+    from annoloop.training.mmseg.checkpoint import check_room
+    from annoloop.training.mmseg.device import PlacedRunner
+    from annoloop.training.mmseg.hooks import ReportHook, versions
 
     config = _config(job, device, border)
     runner = PlacedRunner.from_cfg(config)
@@ -284,9 +284,9 @@ def _seconds_per_image(runner: Runner) -> float:
 
 def _write_predictions(model: torch.nn.Module, config: Config, job: Job, border: Border) -> None:
     """This process's share of the predictions."""
-    from annoloop.mmseg_parts import StopRequested
-    from annoloop.mmseg_predict import write_predictions
-    from annoloop.mmseg_ranks import RANK, WORLD
+    from annoloop.training.mmseg.hooks import StopRequested
+    from annoloop.training.mmseg.predict import write_predictions
+    from annoloop.training.mmseg.ranks import RANK, WORLD
 
     border.stop_orderly()
     done = 0

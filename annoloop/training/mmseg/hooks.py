@@ -1,7 +1,7 @@
 """What the child process plugs into mmengine's Runner: exact scores and the hooks of a run.
 
 The hooks tell the parent what happens and end a run whose loss is no number.  Not here: what a run keeps
-on disk (``mmseg_keeping``), and the clock (``mmseg_budget``).
+on disk (``resume``), and the clock (``budget``).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS
 
 from annoloop import __version__
-from annoloop.mmseg_ranks import any_rank, from_first
+from annoloop.training.mmseg.ranks import any_rank, from_first
 
 MEASURED_ITERATIONS = 6
 """After so many it is said how long a training will take; the first one warms up."""

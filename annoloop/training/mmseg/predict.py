@@ -21,8 +21,8 @@ from PIL import Image
 
 from annoloop.data.images import IndexImage, encode_index_png
 from annoloop.errors import TrainingError
-from annoloop.mmseg_checkpoint import replacing
-from annoloop.mmseg_recipe import prediction_pipeline
+from annoloop.training.mmseg.checkpoint import replacing
+from annoloop.training.mmseg.recipe import prediction_pipeline
 
 Target = tuple[Path, Path, Path]
 """An image, the index PNG and the confidence PNG to write."""
