@@ -17,7 +17,7 @@ from annoloop.data.mmseg_folders import check_label_map, read_label_map
 from annoloop.errors import DataError
 from annoloop.masks.regions import LabelMap
 from annoloop.progress import Track, silent
-from annoloop.project import Project
+from annoloop.project.project import Project
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,8 @@ from annoloop.gallery import error_kinds
 from annoloop.masks.classes import MAX_CLASSES, ClassTable
 from annoloop.masks.regions import LabelMap
 from annoloop.progress import Track, silent
-from annoloop.project import Project
-from annoloop.schema import ImageRow
+from annoloop.project.project import Project
+from annoloop.project.schema import ImageRow
 
 Pairs = Sequence[tuple[Sample, ImageRow]]
 

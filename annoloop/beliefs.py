@@ -22,8 +22,8 @@ from annoloop.errors import DataError
 from annoloop.masks.classes import ClassTable
 from annoloop.metrics.label_quality import Belief, Reading, belief, certainty
 from annoloop.progress import Track, silent
-from annoloop.project import Project
-from annoloop.schema import BeliefRow, ImageRow
+from annoloop.project.project import Project
+from annoloop.project.schema import BeliefRow, ImageRow
 
 _AT_ONCE = 500
 """So many are written to the ledger at a time: what was computed before ^C is not lost."""

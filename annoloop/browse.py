@@ -18,8 +18,8 @@ from annoloop.fiftyone_app import App, check_port, start
 from annoloop.fiftyone_dataset import Board, Entry, marks_set_in_app, update_dataset
 from annoloop.metrics.scores import dice
 from annoloop.progress import Track, silent
-from annoloop.project import Project
-from annoloop.schema import FramePlace, ImageRow, MaskEvent, RunRow, ScoreRow
+from annoloop.project.project import Project
+from annoloop.project.schema import FramePlace, ImageRow, MaskEvent, RunRow, ScoreRow
 from annoloop.static_gallery import export_gallery
 
 

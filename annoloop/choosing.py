@@ -29,10 +29,10 @@ from annoloop.errors import ConfigError, DataError
 from annoloop.metrics.ranking import Candidate, choose, rank
 from annoloop.planning import ChosenImage, PushRequest
 from annoloop.progress import Say, Track
-from annoloop.project import Project
-from annoloop.schema import ImageRow, RunRow
+from annoloop.project.near_duplicates import looks_of
+from annoloop.project.project import Project
+from annoloop.project.schema import ImageRow, RunRow
 from annoloop.scoring import Watch, keep_scores, predict
-from annoloop.twins import looks_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -24,9 +24,9 @@ from annoloop.errors import CvatError
 from annoloop.masks.regions import LabelMap, Region, coverage, paint
 from annoloop.masks.run_lengths import from_cvat_runs
 from annoloop.progress import Track
-from annoloop.project import Project
-from annoloop.project_files import ProjectFiles
-from annoloop.schema import FrameRow, IssueRow, TaskRow
+from annoloop.project.files import ProjectFiles
+from annoloop.project.project import Project
+from annoloop.project.schema import FrameRow, IssueRow, TaskRow
 
 Counts = npt.NDArray[np.int64]
 """int64 (256,): pixels by class index."""

@@ -25,9 +25,9 @@ from annoloop.cvat.wire import Frame, Issue, JobInfo, Label, Shape, shape_digest
 from annoloop.data.images import read_image
 from annoloop.errors import CvatError, DataError
 from annoloop.progress import Say, Track
-from annoloop.project import Project
-from annoloop.project_files import ProjectFiles
-from annoloop.schema import FrameRow, IssueRow, TaskRow
+from annoloop.project.files import ProjectFiles
+from annoloop.project.project import Project
+from annoloop.project.schema import FrameRow, IssueRow, TaskRow
 
 _UPLOADS = 3
 _PAUSE_S = 1.0

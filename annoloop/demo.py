@@ -26,7 +26,7 @@ from annoloop.init import init
 from annoloop.made_data import COLORS, NAMES, MadeData, make_data
 from annoloop.planning import PushRequest
 from annoloop.progress import Track, silent
-from annoloop.project import Project
+from annoloop.project.project import Project
 from annoloop.pull import pull
 from annoloop.push import push
 from annoloop.retrain import RetrainReport, RetrainRequest, retrain

@@ -19,7 +19,7 @@ from annoloop.data.mmseg_folders import UNLABELLED, check_samples, list_samples
 from annoloop.errors import AnnoloopError
 from annoloop.fiftyone_app import mongod_path
 from annoloop.progress import Track, silent
-from annoloop.project import Project
+from annoloop.project.project import Project
 from annoloop.training.child import Event, run_job
 
 State = Literal["ok", "warning", "fault"]

@@ -25,7 +25,7 @@ from annoloop.masks.regions import Ints
 from annoloop.metrics.scores import class_weights
 from annoloop.oddities import Copy, Slips, copies, copy_of, missing_classes, odd_slips, said_once, slips_of
 from annoloop.progress import Track, silent
-from annoloop.project import Project
+from annoloop.project.project import Project
 from annoloop.sample_facts import SampleFacts
 from annoloop.tally import Tally, quantile_px, total
 

@@ -27,7 +27,7 @@ from annoloop.masks.regions import LabelMap
 from annoloop.plain import to_plain
 from annoloop.plots import Rgb
 from annoloop.progress import Track, silent
-from annoloop.project import Project
+from annoloop.project.project import Project
 
 MOST_PANELS = 36
 MOST_OF_A_KIND = 4

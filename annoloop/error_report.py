@@ -25,8 +25,8 @@ from annoloop.metrics.boundary import boundary_dice
 from annoloop.metrics.scores import Interval, Intervals, Scores, intervals, scores
 from annoloop.page import render
 from annoloop.progress import Track, silent
-from annoloop.project import Project
-from annoloop.schema import RunRow
+from annoloop.project.project import Project
+from annoloop.project.schema import RunRow
 from annoloop.training.child import events_of
 
 _PAGE_BYTES = 8_000_000

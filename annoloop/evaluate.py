@@ -14,8 +14,8 @@ from annoloop.errors import ConfigError
 from annoloop.gallery import Panel, save_panels
 from annoloop.metrics.scores import Scores, scores
 from annoloop.progress import Track, silent
-from annoloop.project import Project
-from annoloop.schema import RunRow
+from annoloop.project.project import Project
+from annoloop.project.schema import RunRow
 from annoloop.scoring import Scored, Watch, by_split, missing_predictions, score, total, unwatched
 
 

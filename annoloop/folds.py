@@ -14,8 +14,8 @@ from pathlib import Path
 
 from annoloop.data.mmseg_folders import Sample
 from annoloop.errors import DataError
-from annoloop.project import Project
-from annoloop.schema import ImageRow
+from annoloop.project.project import Project
+from annoloop.project.schema import ImageRow
 from annoloop.training.child import Event, Job, run_job
 
 

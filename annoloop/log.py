@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from annoloop.project import Project
+from annoloop.project.project import Project
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from annoloop.console import Screen
     from annoloop.cvat.server import CvatServer
-    from annoloop.project import Project
+    from annoloop.project.project import Project
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -83,7 +83,7 @@ def open_screen(options: dict[str, Any]) -> Screen:
 @contextmanager
 def opened_project(options: dict[str, Any], screen: Screen, *, changes: str | None = None) -> Iterator[Project]:
     """Open the project; ``changes`` names a command that needs it for itself."""
-    from annoloop.project import open_project
+    from annoloop.project.project import open_project
 
     with ExitStack() as stack:
         project = stack.enter_context(open_project(options["project_dir"]))

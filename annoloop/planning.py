@@ -23,8 +23,8 @@ from annoloop.masks.regions import LabelMap
 from annoloop.masks.run_lengths import to_cvat_runs
 from annoloop.metrics.error_regions import largest_mistakes
 from annoloop.metrics.label_quality import Reading
-from annoloop.project_files import ProjectFiles
-from annoloop.schema import FrameRow, ImageRow, IssueRow
+from annoloop.project.files import ProjectFiles
+from annoloop.project.schema import FrameRow, ImageRow, IssueRow
 
 Source = Literal["prediction", "ground-truth"]
 

@@ -17,8 +17,8 @@ from annoloop.corrections import Correction, Counts, TaskReading, class_pixels, 
 from annoloop.cvat.server import CvatServer
 from annoloop.errors import ConfigError, CvatError, DataError
 from annoloop.progress import Say, Track, silent, unsaid
-from annoloop.project import Project
-from annoloop.schema import FrameRow, MaskChange, TaskRow
+from annoloop.project.project import Project
+from annoloop.project.schema import FrameRow, MaskChange, TaskRow
 
 OnConflict = Literal["stop", "mine", "theirs"]
 

@@ -24,8 +24,8 @@ from annoloop.delivery import Handling, deliver, give_up
 from annoloop.errors import ConfigError
 from annoloop.planning import Planned, Planner, PushRequest, Source
 from annoloop.progress import Say, Track, silent, unsaid
-from annoloop.project import Project
-from annoloop.schema import RunRow, TaskRow
+from annoloop.project.project import Project
+from annoloop.project.schema import RunRow, TaskRow
 from annoloop.scoring import Watch, unwatched
 
 

@@ -22,11 +22,11 @@ from annoloop.errors import AnnoloopError, ConfigError, DataError, Interrupted
 from annoloop.folds import Fold, predict_out_of_fold, split_folds
 from annoloop.metrics.scores import Comparison, compare, dice, scores
 from annoloop.progress import Track, silent
-from annoloop.project import Project
-from annoloop.schema import ImageRow, RunRow
+from annoloop.project.near_duplicates import refuse_test_images
+from annoloop.project.project import Project
+from annoloop.project.schema import ImageRow, RunRow
 from annoloop.scoring import Scored, Watch, missing_predictions, score, stacked, total, unwatched
 from annoloop.training.child import Event, Job, Result, result_of, run_job
-from annoloop.twins import refuse_test_images
 
 PROMOTE_SHARE = 0.95
 """A candidate must be better in this share of the bootstrap's resamples."""

@@ -24,8 +24,8 @@ from annoloop.errors import DataError
 from annoloop.masks.classes import ClassTable
 from annoloop.metrics.scores import Confusion, confusion, image_dice
 from annoloop.progress import Track, silent
-from annoloop.project import Project
-from annoloop.schema import ImageRow, RunRow, ScoreRow
+from annoloop.project.project import Project
+from annoloop.project.schema import ImageRow, RunRow, ScoreRow
 from annoloop.training.child import Event
 from annoloop.training.shards import predict_job
 

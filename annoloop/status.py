@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from annoloop.census import census
-from annoloop.project import Project
-from annoloop.schema import RunRow, TaskRow
+from annoloop.project.census import census
+from annoloop.project.project import Project
+from annoloop.project.schema import RunRow, TaskRow
 
 
 @dataclass(frozen=True, slots=True)

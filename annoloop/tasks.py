@@ -8,8 +8,8 @@ from annoloop.cvat.server import CvatServer
 from annoloop.cvat.wire import JobInfo
 from annoloop.errors import CvatError
 from annoloop.progress import Track, silent
-from annoloop.project import Project
-from annoloop.schema import TaskRow
+from annoloop.project.project import Project
+from annoloop.project.schema import TaskRow
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from annoloop.data.images import read_bytes
 from annoloop.errors import DataError, LedgerError
-from annoloop.project import Project
-from annoloop.schema import ChangeRow, MaskChange
+from annoloop.project.project import Project
+from annoloop.project.schema import ChangeRow, MaskChange
 
 
 @dataclass(frozen=True, slots=True)

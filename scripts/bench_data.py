@@ -20,7 +20,7 @@ from ways_score import link, moved, prediction_of
 from annoloop.data.config import FILE_NAME
 from annoloop.init import init
 from annoloop.masks.regions import LabelMap
-from annoloop.project import Project
+from annoloop.project.project import Project
 
 CLASSES = 8
 FIELDS = 4

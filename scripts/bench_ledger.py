@@ -28,8 +28,8 @@ from annoloop.data.config import FILE_NAME
 from annoloop.init import init
 from annoloop.made_data import COLORS, NAMES, make_data
 from annoloop.metrics.scores import wrong_px
-from annoloop.project import Project
-from annoloop.schema import MaskChange
+from annoloop.project.project import Project
+from annoloop.project.schema import MaskChange
 from annoloop.status import status
 
 NOISY = 1.5

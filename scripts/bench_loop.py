@@ -35,7 +35,7 @@ from annoloop.evaluate import evaluate
 from annoloop.init import init
 from annoloop.made_data import COLORS, NAMES, make_data
 from annoloop.planning import PushRequest
-from annoloop.project import Project
+from annoloop.project.project import Project
 from annoloop.pull import pull
 from annoloop.push import push
 from annoloop.retrain import RetrainRequest, retrain

@@ -29,7 +29,7 @@ from annoloop.data.images import read_index_png
 from annoloop.data.mmseg_folders import Sample
 from annoloop.masks.regions import LabelMap
 from annoloop.masks.run_lengths import coco_masks
-from annoloop.project import Project
+from annoloop.project.project import Project
 
 EIGHT = np.ones((3, 3))
 """Neighbours across corners belong to one object."""

@@ -20,7 +20,7 @@ from annoloop.data.config import FILE_NAME
 from annoloop.masks.regions import LabelMap
 from annoloop.masks.run_lengths import cvat_masks, paint_cvat_masks
 from annoloop.metrics.scores import confusion, image_dice
-from annoloop.project import Project
+from annoloop.project.project import Project
 from annoloop.scoring import score
 
 

@@ -27,7 +27,7 @@ from annoloop.data.config import FILE_NAME
 from annoloop.demo import Server, running_sandbox
 from annoloop.init import init
 from annoloop.made_data import COLORS, NAMES, MadeData, make_data
-from annoloop.project import Project
+from annoloop.project.project import Project
 
 # A shell starts what runs in its background with ^C ignored, and every child would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

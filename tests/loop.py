@@ -25,7 +25,7 @@ from annoloop.made_data import COLORS, NAMES, MadeData, make_data
 from annoloop.masks.regions import LabelMap, Region
 from annoloop.masks.run_lengths import to_cvat_runs
 from annoloop.planning import PushRequest
-from annoloop.project import Project
+from annoloop.project.project import Project
 from annoloop.pull import PullReport, pull
 from annoloop.push import PushReport, push
 

@@ -17,7 +17,7 @@ from loop import add_model, make_project, opened
 from annoloop.annotate import annotate
 from annoloop.data.config import FILE_NAME
 from annoloop.demo import Server
-from annoloop.project import Project
+from annoloop.project.project import Project
 from annoloop.scoring import score
 
 pytestmark = [pytest.mark.slow, needs_mongodb, needs_chromium]

@@ -16,7 +16,7 @@ from annoloop.data.mmseg_folders import Sample
 from annoloop.errors import DataError
 from annoloop.gallery import ERROR_COLORS
 from annoloop.metrics.label_quality import certainty, label_quality
-from annoloop.schema import BeliefRow, ImageRow
+from annoloop.project.schema import BeliefRow, ImageRow
 
 RUN = 1
 

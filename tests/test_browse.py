@@ -22,7 +22,7 @@ from annoloop.data.config import FILE_NAME, load, render
 from annoloop.data.images import read_index_png
 from annoloop.fiftyone_app import fiftyone
 from annoloop.fiftyone_dataset import MARK_TAG
-from annoloop.project import Project
+from annoloop.project.project import Project
 from annoloop.scoring import score
 from annoloop.undo import undo
 

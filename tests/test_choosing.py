@@ -18,11 +18,11 @@ from annoloop.errors import ConfigError, DataError
 from annoloop.metrics.scores import Confusion, confusion, image_dice, wrong_px
 from annoloop.planning import PushRequest
 from annoloop.progress import silent, unsaid
-from annoloop.project import Project
+from annoloop.project.near_duplicates import looks_of
+from annoloop.project.project import Project
+from annoloop.project.schema import FrameRow, ImageRow, ScoreRow
 from annoloop.push import PushReport, push
-from annoloop.schema import FrameRow, ImageRow, ScoreRow
 from annoloop.scoring import unwatched
-from annoloop.twins import looks_of
 
 
 def dry(loop: Loop, **details: object) -> tuple[PushReport, list[str]]:

@@ -17,7 +17,7 @@ from annoloop.cli import commands, run
 from annoloop.data.config import FILE_NAME
 from annoloop.demo import Server
 from annoloop.doctor import TESTED
-from annoloop.project import Project
+from annoloop.project.project import Project
 
 ROOT = Path(__file__).parent.parent
 
@@ -232,7 +232,7 @@ def test_two_commands_at_once_the_second_is_told_who_works(folder: Path, capsys:
 HOLD = """
 import sys
 from pathlib import Path
-from annoloop.project import open_project
+from annoloop.project.project import open_project
 with open_project(Path(sys.argv[1])) as project, project.locked("retrain"):
     print("held", flush=True)
     sys.stdin.read()

@@ -22,7 +22,7 @@ from annoloop.errors import ConfigError, DataError
 from annoloop.made_data import COLORS, NAMES, MadeData
 from annoloop.masks.classes import class_table
 from annoloop.masks.regions import LabelMap
-from annoloop.project import Project
+from annoloop.project.project import Project
 
 CLASSES = class_table(["road", "car"], ["#101010", "#ff0000"])
 MADE_CLASSES = class_table(NAMES, COLORS, background="background")

@@ -15,7 +15,7 @@ from annoloop.data.mmseg_folders import read_label_map
 from annoloop.errors import ConfigError, DataError
 from annoloop.masks.regions import LabelMap
 from annoloop.planning import PushRequest
-from annoloop.project import Project
+from annoloop.project.project import Project
 from annoloop.push import PushReport, push
 from annoloop.undo import undo
 

@@ -25,7 +25,7 @@ from annoloop.init import init
 from annoloop.made_data import COLORS, NAMES, make_data
 from annoloop.masks.classes import ClassTable
 from annoloop.masks.regions import LabelMap, regions
-from annoloop.project import Project
+from annoloop.project.project import Project
 from annoloop.sample_facts import SampleFacts, sample_facts
 
 COUNTS = {"train": 24, "val": 8, "test": 8}

@@ -20,7 +20,7 @@ from annoloop.data.mmseg_folders import read_label_map
 from annoloop.error_report import _picture_px
 from annoloop.errors import ConfigError, LedgerError
 from annoloop.evaluate import EvaluateReport, evaluate
-from annoloop.project import Project
+from annoloop.project.project import Project
 
 COUNTS = {"train": 3, "val": 3, "test": 2}
 ODD_NAME = "disc <b>&$1$</b>"

@@ -19,7 +19,7 @@ from annoloop.data.mmseg_folders import read_label_map
 from annoloop.demo import Server, running_sandbox
 from annoloop.errors import CvatError
 from annoloop.planning import PushRequest
-from annoloop.project import Project
+from annoloop.project.project import Project
 from annoloop.pull import pull
 from annoloop.push import PushReport, push
 

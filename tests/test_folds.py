@@ -17,10 +17,10 @@ from annoloop.data.mmseg_folders import Sample
 from annoloop.errors import DataError, Interrupted
 from annoloop.folds import fold_of, split_folds
 from annoloop.planning import PushRequest
-from annoloop.project import Project
+from annoloop.project.project import Project
+from annoloop.project.schema import ImageRow
 from annoloop.push import push
 from annoloop.retrain import RetrainRequest, retrain
-from annoloop.schema import ImageRow
 from annoloop.training.child import Event, Job
 
 COUNTS = {"train": 6, "val": 2, "pool": 3}

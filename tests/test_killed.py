@@ -27,10 +27,10 @@ from annoloop.cvat.wire import shape_digest
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.data.storage import RemotePath
 from annoloop.demo import Server
-from annoloop.ledger import Ledger
 from annoloop.planning import PushRequest
-from annoloop.project import Project
-from annoloop.project_files import ProjectFiles
+from annoloop.project.files import ProjectFiles
+from annoloop.project.ledger import Ledger
+from annoloop.project.project import Project
 from annoloop.pull import pull
 from annoloop.push import PushReport, push
 from annoloop.undo import undo

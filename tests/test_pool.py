@@ -21,10 +21,10 @@ from annoloop.data.images import IndexImage, encode_index_png, read_index_png
 from annoloop.demo import Server
 from annoloop.doctor import doctor
 from annoloop.errors import ConfigError, DataError
-from annoloop.ledger import Ledger
 from annoloop.masks.regions import Region
 from annoloop.planning import PushRequest
-from annoloop.project import Project
+from annoloop.project.ledger import Ledger
+from annoloop.project.project import Project
 from annoloop.push import push
 from annoloop.status import status
 from annoloop.undo import undo

@@ -27,7 +27,7 @@ from annoloop.demo import Server
 from annoloop.errors import ConfigError, CvatError, DataError, LedgerError
 from annoloop.masks.regions import Region
 from annoloop.planning import PushRequest
-from annoloop.project import Project
+from annoloop.project.project import Project
 from annoloop.pull import pull
 from annoloop.push import push
 from annoloop.status import status

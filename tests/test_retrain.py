@@ -20,7 +20,7 @@ from annoloop.data.mmseg_folders import read_label_map
 from annoloop.errors import DataError, TrainingError
 from annoloop.evaluate import evaluate
 from annoloop.metrics.scores import confusion, scores
-from annoloop.project import Project
+from annoloop.project.project import Project
 from annoloop.retrain import RetrainRequest, retrain
 from annoloop.training.child import Event, recipe_path
 

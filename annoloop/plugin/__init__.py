@@ -21,7 +21,7 @@ from annoloop.data.config import FILE_NAME, Config, load
 from annoloop.errors import AnnoloopError
 from annoloop.fiftyone_dataset import MARK_TAG, PROJECT_KEY, set_marks
 from annoloop.planning import push_request
-from annoloop.project import Project
+from annoloop.project.project import Project
 from annoloop.pull import PullReport, pull
 from annoloop.push import push
 from annoloop.status import status

@@ -29,7 +29,7 @@ from annoloop.masks.classes import ClassTable, class_table
 from annoloop.masks.regions import LabelMap, paint, regions
 from annoloop.masks.run_lengths import from_cvat_runs, to_cvat_runs
 from annoloop.planning import PushRequest
-from annoloop.project import Project
+from annoloop.project.project import Project
 from annoloop.pull import pull
 from annoloop.push import push
 from annoloop.tasks import tasks

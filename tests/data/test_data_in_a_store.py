@@ -28,9 +28,9 @@ from annoloop.errors import DataError, StoreError
 from annoloop.init import init
 from annoloop.made_data import COLORS, NAMES, MadeData
 from annoloop.plain import to_plain
-from annoloop.project import Project
+from annoloop.project.project import Project
+from annoloop.project.schema import MaskChange
 from annoloop.retrain import RetrainRequest, retrain
-from annoloop.schema import MaskChange
 from annoloop.scoring import score
 from annoloop.status import status
 from annoloop.undo import undo

@@ -20,7 +20,7 @@ from store import ACCOUNT, Store
 from annoloop.data.images import image_size_hw, open_atomic, read_bytes, read_image, remove, write_atomic
 from annoloop.data.storage import RemotePath, _reason, location, side_by_side
 from annoloop.errors import ConfigError, DataError, MissingExtraError, StoreError
-from annoloop.project import Project
+from annoloop.project.project import Project
 
 
 @pytest.mark.parametrize(

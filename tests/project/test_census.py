@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from annoloop.census import census
 from annoloop.errors import DataError
-from annoloop.project import Project
+from annoloop.project.census import census
+from annoloop.project.project import Project
 from annoloop.status import status
 
 HOUR_NS = 3600 * 10**9

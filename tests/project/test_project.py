@@ -17,8 +17,8 @@ from annoloop.data.config import FILE_NAME, render
 from annoloop.data.images import IndexImage, encode_index_png, file_sha256, sha256
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.errors import ConfigError, DataError, LedgerError
-from annoloop.project import Project, Recovered, open_project
-from annoloop.schema import MaskChange
+from annoloop.project.project import Project, Recovered, open_project
+from annoloop.project.schema import MaskChange
 
 T = TypeVar("T")
 
@@ -165,8 +165,8 @@ import os, signal, sys
 from pathlib import Path
 import numpy as np
 from annoloop.data.images import IndexImage, encode_index_png
-from annoloop.project import Project
-from annoloop.schema import MaskChange
+from annoloop.project.project import Project
+from annoloop.project.schema import MaskChange
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -238,7 +238,7 @@ def test_a_full_disk_is_told_and_the_change_is_finished_later(
 HOLDER = """
 import sys
 from pathlib import Path
-from annoloop.project import Project
+from annoloop.project.project import Project
 with Project(Path(sys.argv[1])) as project, project.locked("pull"):
     print("held", flush=True)
     sys.stdin.read()

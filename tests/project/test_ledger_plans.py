@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from annoloop.ledger import Ledger
-from annoloop.schema import FrameRow, ImageRow, MaskChange, ScoreRow
+from annoloop.project.ledger import Ledger
+from annoloop.project.schema import FrameRow, ImageRow, MaskChange, ScoreRow
 
 SHA = "1" * 64
 NAMES = [f"train/{name}" for name in "abc"]

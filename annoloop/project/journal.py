@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from annoloop.database import Database, now
-from annoloop.schema import ChangeRow, FramePlace, FrameRow, IssueRow, MaskChange, MaskEvent, TaskRow
+from annoloop.project.database import Database, now
+from annoloop.project.schema import ChangeRow, FramePlace, FrameRow, IssueRow, MaskChange, MaskEvent, TaskRow
 
 
 class Journal(Database):

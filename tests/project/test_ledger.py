@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from annoloop.errors import LedgerError
-from annoloop.ledger import Ledger
 from annoloop.metrics.label_quality import Belief
 from annoloop.metrics.perceptual_hash import SIDE, look
 from annoloop.metrics.ranking import Candidate
-from annoloop.schema import (
+from annoloop.project.ledger import Ledger
+from annoloop.project.schema import (
     MIGRATIONS,
     BeliefRow,
     FramePlace,

@@ -16,8 +16,8 @@ from annoloop.data.storage import Location
 from annoloop.errors import DataError
 from annoloop.metrics.perceptual_hash import SIDE, Look, Looks, look
 from annoloop.progress import Track, silent
-from annoloop.project import Project
-from annoloop.schema import ImageRow
+from annoloop.project.project import Project
+from annoloop.project.schema import ImageRow
 
 _SHOWN = 5
 _AT_ONCE = 200

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from annoloop.database import Row, now
 from annoloop.errors import LedgerError
-from annoloop.journal import Journal
 from annoloop.metrics.label_quality import Belief
 from annoloop.metrics.perceptual_hash import SIDE, Look
 from annoloop.metrics.ranking import Candidate
 from annoloop.metrics.scores import Confusion, wrong_px
-from annoloop.schema import MIGRATIONS, BeliefRow, Census, FactRow, ImageRow, RunRow, ScoreRow
+from annoloop.project.database import Row, now
+from annoloop.project.journal import Journal
+from annoloop.project.schema import MIGRATIONS, BeliefRow, Census, FactRow, ImageRow, RunRow, ScoreRow
 
 _FIRST_PAGE = 1000
 """Rows; each page is twice as long as the one before."""

@@ -16,8 +16,8 @@ from pathlib import Path
 from annoloop.data.config import DataConfig
 from annoloop.data.mmseg_folders import count_samples, sources
 from annoloop.data.storage import Location, RemotePath
-from annoloop.project import Project
-from annoloop.schema import Census
+from annoloop.project.project import Project
+from annoloop.project.schema import Census
 
 _SETTLED_S = 2
 """A folder that changed so lately may change again without its mtime: file systems count in steps of up to this."""

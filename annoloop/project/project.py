@@ -23,11 +23,11 @@ from annoloop.data.images import drop_partial, remove, write_atomic
 from annoloop.data.mmseg_folders import Listing, Sample, list_samples
 from annoloop.data.storage import each
 from annoloop.errors import ConfigError, LedgerError
-from annoloop.ledger import Ledger
 from annoloop.progress import Track, silent
-from annoloop.project_files import ProjectFiles
-from annoloop.scan import scan_one
-from annoloop.schema import ImageRow, MaskChange, RunRow
+from annoloop.project.files import ProjectFiles
+from annoloop.project.ledger import Ledger
+from annoloop.project.schema import ImageRow, MaskChange, RunRow
+from annoloop.project.stamps import scan_one
 
 
 @dataclass(frozen=True, slots=True)
