@@ -20,12 +20,12 @@ from annoloop.data.images import IndexImage, encode_index_png, read_index_png, w
 from annoloop.data.mmseg_folders import Sample, read_label_map
 from annoloop.data.storage import Location
 from annoloop.errors import DataError
-from annoloop.gallery import error_kinds
 from annoloop.masks.classes import MAX_CLASSES, ClassTable
 from annoloop.masks.regions import LabelMap
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
 from annoloop.project.schema import ImageRow
+from annoloop.reports.gallery import error_kinds
 
 Pairs = Sequence[tuple[Sample, ImageRow]]
 

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from annoloop.errors import AnnoloopError
-from annoloop.plain import to_plain
+from annoloop.reports.as_json import to_plain
 
 if TYPE_CHECKING:  # to import them all would take longer than most commands
     from annoloop.annotate import AnnotateReport

@@ -16,7 +16,6 @@ from itertools import cycle, islice
 from pathlib import Path, PurePosixPath
 
 from annoloop.compute.workers import spread
-from annoloop.context import CONTEXT_FOLDER, context_pictures
 from annoloop.cvat.archive import Picture
 from annoloop.cvat.guide import MARK, annotation_guide
 from annoloop.cvat.server import CvatServer
@@ -28,6 +27,7 @@ from annoloop.progress import Say, Track
 from annoloop.project.files import ProjectFiles
 from annoloop.project.project import Project
 from annoloop.project.schema import FrameRow, IssueRow, TaskRow
+from annoloop.reports.context import CONTEXT_FOLDER, context_pictures
 
 _UPLOADS = 3
 _PAUSE_S = 1.0

@@ -15,19 +15,19 @@ from pathlib import Path
 
 import numpy as np
 
-from annoloop import page, plots
 from annoloop.data.images import read_image, read_index_png, write_atomic
 from annoloop.data.mmseg_folders import to_label_map
 from annoloop.eda import ClassFacts, EdaReport
 from annoloop.errors import DataError
 from annoloop.findings import KINDS, Finding, Kind
-from annoloop.gallery import close_up, colorize, framed, overlay
 from annoloop.masks.classes import IGNORE_LABEL, ClassTable
 from annoloop.masks.regions import LabelMap
-from annoloop.plain import to_plain
-from annoloop.plots import Rgb
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
+from annoloop.reports import page, plots
+from annoloop.reports.as_json import to_plain
+from annoloop.reports.gallery import close_up, colorize, framed, overlay
+from annoloop.reports.plots import Rgb
 
 MOST_PANELS = 36
 MOST_OF_A_KIND = 4

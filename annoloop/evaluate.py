@@ -8,14 +8,14 @@ from pathlib import Path
 
 from annoloop.data.images import read_image
 from annoloop.data.mmseg_folders import read_label_map
-from annoloop.diagnosis import Before, Case, Files
-from annoloop.error_report import write_error_report
 from annoloop.errors import ConfigError
-from annoloop.gallery import Panel, save_panels
 from annoloop.metrics.scores import Scores, scores
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
 from annoloop.project.schema import RunRow
+from annoloop.reports.diagnosis import Before, Case, Files
+from annoloop.reports.error_report import write_error_report
+from annoloop.reports.gallery import Panel, save_panels
 from annoloop.scoring import Scored, Watch, by_split, missing_predictions, score, total, unwatched
 
 

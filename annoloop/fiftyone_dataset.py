@@ -15,9 +15,9 @@ from typing import Any
 
 from annoloop.data.storage import Location
 from annoloop.fiftyone_app import fiftyone
-from annoloop.gallery import ERROR_COLORS
 from annoloop.masks.classes import IGNORE_LABEL, ClassTable
 from annoloop.progress import Track, silent
+from annoloop.reports.gallery import ERROR_COLORS
 
 PROJECT_KEY = "annoloop_project"
 """Where the dataset's ``info`` holds the folder of its project, for the plugin."""

@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from annoloop.context import CONTEXT_FOLDER
 from annoloop.cvat.shapes import Drawing, Kind, draw, polygon_loss_px
 from annoloop.data.config import Config
 from annoloop.data.images import IndexImage, decode_index_png, encode_index_png, image_size_hw, read_bytes
@@ -25,6 +24,7 @@ from annoloop.metrics.error_regions import largest_mistakes
 from annoloop.metrics.label_quality import Reading
 from annoloop.project.files import ProjectFiles
 from annoloop.project.schema import FrameRow, ImageRow, IssueRow
+from annoloop.reports.context import CONTEXT_FOLDER
 
 Source = Literal["prediction", "ground-truth"]
 

@@ -21,11 +21,11 @@ from annoloop.data.images import read_image, read_index_png, write_atomic
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.errors import ConfigError
 from annoloop.fiftyone_dataset import Entry
-from annoloop.gallery import ERROR_COLORS, Panel, overlay, pictures_of
 from annoloop.masks.classes import IGNORE_LABEL, ClassTable
-from annoloop.page import is_ours, render
-from annoloop.plots import Rgb
 from annoloop.progress import Track, silent
+from annoloop.reports.gallery import ERROR_COLORS, Panel, overlay, pictures_of
+from annoloop.reports.page import is_ours, render
+from annoloop.reports.plots import Rgb
 
 _TILE_PX = 320
 _GAP_PX = 4

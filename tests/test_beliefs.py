@@ -14,9 +14,9 @@ from annoloop.beliefs import beliefs, readings
 from annoloop.data.images import IndexImage, encode_index_png, read_index_png, write_atomic
 from annoloop.data.mmseg_folders import Sample
 from annoloop.errors import DataError
-from annoloop.gallery import ERROR_COLORS
 from annoloop.metrics.label_quality import certainty, label_quality
 from annoloop.project.schema import BeliefRow, ImageRow
+from annoloop.reports.gallery import ERROR_COLORS
 
 RUN = 1
 

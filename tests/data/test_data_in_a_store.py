@@ -27,9 +27,9 @@ from annoloop.eda import eda
 from annoloop.errors import DataError, StoreError
 from annoloop.init import init
 from annoloop.made_data import COLORS, NAMES, MadeData
-from annoloop.plain import to_plain
 from annoloop.project.project import Project
 from annoloop.project.schema import MaskChange
+from annoloop.reports.as_json import to_plain
 from annoloop.retrain import RetrainRequest, retrain
 from annoloop.scoring import score
 from annoloop.status import status

@@ -9,11 +9,11 @@ import pytest
 
 from annoloop.data.config import DataConfig
 from annoloop.data.images import IndexImage, encode_index_png
-from annoloop.diagnosis import Case, Files, diagnose, images_with_half_of_the_errors
 from annoloop.errors import DataError
 from annoloop.masks.classes import class_table
 from annoloop.metrics.examination import examine, no_tally
 from annoloop.metrics.scores import Confusion, confusion
+from annoloop.reports.diagnosis import Case, Files, diagnose, images_with_half_of_the_errors
 
 CLASSES = class_table(["background", "disc", "ring"], background="background")
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from annoloop.diagnosis import Case, Files
-from annoloop.error_charts import (
+from annoloop.masks.classes import class_table
+from annoloop.metrics.examination import SIZE_COUNT, examine, no_tally
+from annoloop.reports.diagnosis import Case, Files
+from annoloop.reports.error_charts import (
     Chart,
     confusion_chart,
     dice_histograms,
@@ -17,8 +19,6 @@ from annoloop.error_charts import (
     reliability_chart,
     size_names,
 )
-from annoloop.masks.classes import class_table
-from annoloop.metrics.examination import SIZE_COUNT, examine, no_tally
 from annoloop.training.child import Event, events_of
 
 CLASSES = class_table(["background", "disc", "ring"], background="background")

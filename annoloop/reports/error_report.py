@@ -14,19 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from annoloop import error_charts as charts
 from annoloop.data.images import write_atomic
-from annoloop.diagnosis import Case, Diagnosis, diagnose
-from annoloop.error_galleries import PICTURES_PER_SHOT, Gallery, Shot, change_galleries, draw, galleries
-from annoloop.error_verdict import change, verdict
-from annoloop.gallery import ERROR_COLORS
 from annoloop.masks.classes import IGNORE_LABEL, ClassTable
 from annoloop.metrics.boundary import boundary_dice
 from annoloop.metrics.scores import Interval, Intervals, Scores, intervals, scores
-from annoloop.page import render
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
 from annoloop.project.schema import RunRow
+from annoloop.reports import error_charts as charts
+from annoloop.reports.diagnosis import Case, Diagnosis, diagnose
+from annoloop.reports.error_galleries import PICTURES_PER_SHOT, Gallery, Shot, change_galleries, draw, galleries
+from annoloop.reports.error_verdict import change, verdict
+from annoloop.reports.gallery import ERROR_COLORS
+from annoloop.reports.page import render
 from annoloop.training.child import events_of
 
 _PAGE_BYTES = 8_000_000

@@ -14,12 +14,12 @@ from PIL import Image
 
 from annoloop.data.config import DataConfig
 from annoloop.data.images import IndexImage, encode_index_png
-from annoloop.diagnosis import Before, Case, Diagnosis, Files
-from annoloop.error_galleries import CHANGED, Gallery, Shot, change_galleries, draw, galleries, window
 from annoloop.masks.classes import class_table
 from annoloop.metrics.examination import Area, Observation, no_tally
 from annoloop.metrics.label_quality import Belief
 from annoloop.metrics.scores import Confusion
+from annoloop.reports.diagnosis import Before, Case, Diagnosis, Files
+from annoloop.reports.error_galleries import CHANGED, Gallery, Shot, change_galleries, draw, galleries, window
 
 CLASSES = class_table(["background", "disc", "ring"], background="background")
 FILES = Files(*[Path("none")] * 4, None)

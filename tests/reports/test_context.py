@@ -9,11 +9,11 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from annoloop.context import LONGEST_PX, NARROWEST_PX, Picture, context_pictures
 from annoloop.errors import DataError
-from annoloop.gallery import ERROR_COLORS
 from annoloop.masks.classes import ClassTable, class_table
 from annoloop.masks.regions import LabelMap
+from annoloop.reports.context import LONGEST_PX, NARROWEST_PX, Picture, context_pictures
+from annoloop.reports.gallery import ERROR_COLORS
 
 CLASSES = class_table(
     ["background", "car", "tree", "wall"], ["#000000", "#ff0000", "#00ff00", "#0000ff"], background="background"

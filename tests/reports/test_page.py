@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from annoloop import page, plots
+from annoloop.reports import page, plots
 
 
 def decoded(uri: str) -> Image.Image:

@@ -16,8 +16,8 @@ from annoloop.masks.classes import IGNORE_LABEL, ClassTable
 from annoloop.masks.regions import LabelMap
 from annoloop.metrics.error_regions import wrong_pixels
 from annoloop.metrics.scores import ErrorKind
-from annoloop.plots import Color, Rgb, save_row
 from annoloop.progress import Track, silent
+from annoloop.reports.plots import Color, Rgb, save_row
 
 ERROR_COLORS: dict[ErrorKind, Color] = {
     "missed": (230, 159, 0),

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from annoloop.diagnosis import Before, Case, Diagnosis, images_with_half_of_the_errors
 from annoloop.errors import DataError
 from annoloop.masks.classes import ClassTable
 from annoloop.metrics.calibration import calibration
 from annoloop.metrics.examination import SIZE_EDGES_PX, ErrorTally
 from annoloop.metrics.scores import Intervals, Scores, compare, wrong_by_kind, wrong_px
-from annoloop.page import percent, thousands
+from annoloop.reports.diagnosis import Before, Case, Diagnosis, images_with_half_of_the_errors
+from annoloop.reports.page import percent, thousands
 
 _SMALL_PX = 1024  # COCO's: under 32 x 32
 _SAME_WITHIN = 0.02

@@ -14,14 +14,14 @@ import numpy as np
 from annoloop.data.config import DataConfig
 from annoloop.data.images import read_image, read_index_png
 from annoloop.data.mmseg_folders import read_label_map
-from annoloop.diagnosis import Before, Case, Diagnosis
-from annoloop.gallery import ERROR_COLORS, Panel, error_map, framed, overlay, pictures_of
 from annoloop.masks.classes import ClassTable
 from annoloop.metrics.examination import Area
 from annoloop.metrics.label_quality import WRONG_FROM
 from annoloop.metrics.scores import ErrorKind, dice, wrong_by_kind
-from annoloop.page import percent, picture, thousands
-from annoloop.plots import Rgb
+from annoloop.reports.diagnosis import Before, Case, Diagnosis
+from annoloop.reports.gallery import ERROR_COLORS, Panel, error_map, framed, overlay, pictures_of
+from annoloop.reports.page import percent, picture, thousands
+from annoloop.reports.plots import Rgb
 
 PICTURES_PER_SHOT = 4
 

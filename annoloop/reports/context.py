@@ -18,11 +18,11 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from annoloop.errors import DataError
-from annoloop.gallery import ERROR_COLORS, colorize, error_map
 from annoloop.masks.classes import IGNORE_LABEL, ClassTable
 from annoloop.masks.regions import LabelMap
 from annoloop.metrics.scores import confusion, dice
-from annoloop.plots import Rgb, font_path
+from annoloop.reports.gallery import ERROR_COLORS, colorize, error_map
+from annoloop.reports.plots import Rgb, font_path
 
 CONTEXT_FOLDER = "related_images"
 """CVAT takes images below it for context of the frame beside it."""

@@ -17,10 +17,10 @@ from annoloop.cli import run as run_command
 from annoloop.data.config import FILE_NAME, ClassConfig, load, render
 from annoloop.data.images import IndexImage, encode_index_png, write_atomic
 from annoloop.data.mmseg_folders import read_label_map
-from annoloop.error_report import _picture_px
 from annoloop.errors import ConfigError, LedgerError
 from annoloop.evaluate import EvaluateReport, evaluate
 from annoloop.project.project import Project
+from annoloop.reports.error_report import _picture_px
 
 COUNTS = {"train": 3, "val": 3, "test": 2}
 ODD_NAME = "disc <b>&$1$</b>"

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from annoloop import plots
-from annoloop.diagnosis import Before, Case
 from annoloop.masks.classes import ClassTable
 from annoloop.metrics.calibration import calibration
 from annoloop.metrics.examination import SIZE_EDGES_PX, ErrorTally
 from annoloop.metrics.scores import Confusion, Floats, Intervals, Scores, dice
-from annoloop.page import thousands
+from annoloop.reports import plots
+from annoloop.reports.diagnosis import Before, Case
+from annoloop.reports.page import thousands
 from annoloop.training.child import Event
 
 _MOST_HISTOGRAMS = 12

@@ -8,9 +8,9 @@ import numpy as np
 from PIL import ImageFont
 
 from annoloop.data.images import read_image
-from annoloop.gallery import ERROR_COLORS, Panel, close_up, colorize, error_map, framed, overlay, save_panels
 from annoloop.masks.classes import class_table
-from annoloop.plots import font_path
+from annoloop.reports.gallery import ERROR_COLORS, Panel, close_up, colorize, error_map, framed, overlay, save_panels
+from annoloop.reports.plots import font_path
 
 CLASSES = class_table(["background", "car", "tree"], ["#000000", "#ff0000", "#00ff00"], background="background")
 NO_BACKGROUND = class_table(["road", "car", "tree"])

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from annoloop.diagnosis import Before, Case, Diagnosis, Files
-from annoloop.error_verdict import change, verdict
 from annoloop.masks.classes import ClassTable, class_table
 from annoloop.metrics.examination import ErrorTally, Observation, no_tally
 from annoloop.metrics.label_quality import Belief
 from annoloop.metrics.scores import Confusion, intervals, scores
+from annoloop.reports.diagnosis import Before, Case, Diagnosis, Files
+from annoloop.reports.error_verdict import change, verdict
 
 CLASSES = class_table(["background", "disc", "ring"], background="background")
 FILES = Files(*[Path("none")] * 4, None)

@@ -1,0 +1,1 @@
+"""Pictures, charts and HTML pages: what a person looks at rather than reads."""
