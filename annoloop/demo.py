@@ -30,7 +30,7 @@ from annoloop.project.project import Project
 from annoloop.pull import pull
 from annoloop.push import push
 from annoloop.retrain import RetrainReport, RetrainRequest, retrain
-from annoloop.scoring import Watch, unwatched
+from annoloop.selection.scoring import Watch, unwatched
 
 IMAGES = {"train": 60, "val": 24, "test": 40}
 ROUNDS = 2

@@ -16,7 +16,7 @@ from annoloop.project.schema import RunRow
 from annoloop.reports.diagnosis import Before, Case, Files
 from annoloop.reports.error_report import write_error_report
 from annoloop.reports.gallery import Panel, save_panels
-from annoloop.scoring import Scored, Watch, by_split, missing_predictions, score, total, unwatched
+from annoloop.selection.scoring import Scored, Watch, by_split, missing_predictions, score, total, unwatched
 
 
 @dataclass(frozen=True, slots=True)

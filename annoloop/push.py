@@ -13,9 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
-from annoloop.choosing import Chosen, choose_images
 from annoloop.compute.workers import spread
-from annoloop.criteria import check_criterion
 from annoloop.cvat.server import CvatServer
 from annoloop.cvat.shapes import Drawing
 from annoloop.cvat.wire import digest_label
@@ -26,7 +24,9 @@ from annoloop.planning import Planned, Planner, PushRequest, Source
 from annoloop.progress import Say, Track, silent, unsaid
 from annoloop.project.project import Project
 from annoloop.project.schema import RunRow, TaskRow
-from annoloop.scoring import Watch, unwatched
+from annoloop.selection.choosing import Chosen, choose_images
+from annoloop.selection.criteria import check_criterion
+from annoloop.selection.scoring import Watch, unwatched
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from annoloop.progress import Track, silent
 from annoloop.project.near_duplicates import refuse_test_images
 from annoloop.project.project import Project
 from annoloop.project.schema import ImageRow, RunRow
-from annoloop.scoring import Scored, Watch, missing_predictions, score, stacked, total, unwatched
+from annoloop.selection.scoring import Scored, Watch, missing_predictions, score, stacked, total, unwatched
 from annoloop.training.child import Event, Job, Result, result_of, run_job
 
 PROMOTE_SHARE = 0.95

@@ -31,7 +31,7 @@ from annoloop.demo import Server, running_sandbox
 from annoloop.planning import PushRequest
 from annoloop.pull import pull
 from annoloop.push import push
-from annoloop.scoring import score
+from annoloop.selection.scoring import score
 
 SIZE_HW = (550, 830)
 

@@ -21,7 +21,7 @@ from annoloop.masks.regions import LabelMap
 from annoloop.masks.run_lengths import cvat_masks, paint_cvat_masks
 from annoloop.metrics.scores import confusion, image_dice
 from annoloop.project.project import Project
-from annoloop.scoring import score
+from annoloop.selection.scoring import score
 
 
 def moved(truth: LabelMap) -> LabelMap:

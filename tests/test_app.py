@@ -18,7 +18,7 @@ from annoloop.annotate import annotate
 from annoloop.data.config import FILE_NAME
 from annoloop.demo import Server
 from annoloop.project.project import Project
-from annoloop.scoring import score
+from annoloop.selection.scoring import score
 
 pytestmark = [pytest.mark.slow, needs_mongodb, needs_chromium]
 

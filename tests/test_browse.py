@@ -23,7 +23,7 @@ from annoloop.data.images import read_index_png
 from annoloop.fiftyone_app import fiftyone
 from annoloop.fiftyone_dataset import MARK_TAG
 from annoloop.project.project import Project
-from annoloop.scoring import score
+from annoloop.selection.scoring import score
 from annoloop.undo import undo
 
 pytestmark = [pytest.mark.slow, needs_mongodb]

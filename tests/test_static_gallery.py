@@ -12,7 +12,7 @@ from PIL import Image
 
 from annoloop.browse import export
 from annoloop.errors import ConfigError
-from annoloop.scoring import score
+from annoloop.selection.scoring import score
 
 
 def figures(page: Path) -> list[tuple[str, str]]:

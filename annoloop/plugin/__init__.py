@@ -15,7 +15,6 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from annoloop.browse import describe_event, refresh
-from annoloop.criteria import UNCERTAINTY
 from annoloop.cvat.server import open_server
 from annoloop.data.config import FILE_NAME, Config, load
 from annoloop.errors import AnnoloopError
@@ -24,6 +23,7 @@ from annoloop.planning import push_request
 from annoloop.project.project import Project
 from annoloop.pull import PullReport, pull
 from annoloop.push import push
+from annoloop.selection.criteria import UNCERTAINTY
 from annoloop.status import status
 
 from .work import Desk, at_work

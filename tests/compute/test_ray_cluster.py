@@ -22,7 +22,7 @@ from annoloop.compute.workers import on_ray, processes, spread
 from annoloop.data.config import FILE_NAME
 from annoloop.errors import AnnoloopError, ConfigError, DataError
 from annoloop.project.project import Project
-from annoloop.scoring import score
+from annoloop.selection.scoring import score
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -31,7 +31,7 @@ from annoloop.project.project import Project
 from annoloop.project.schema import MaskChange
 from annoloop.reports.as_json import to_plain
 from annoloop.retrain import RetrainRequest, retrain
-from annoloop.scoring import score
+from annoloop.selection.scoring import score
 from annoloop.status import status
 from annoloop.undo import undo
 

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from loop import Loop
 
-from annoloop import beliefs as module
 from annoloop.app_masks import error_maps
-from annoloop.beliefs import beliefs, readings
 from annoloop.data.images import IndexImage, encode_index_png, read_index_png, write_atomic
 from annoloop.data.mmseg_folders import Sample
 from annoloop.errors import DataError
 from annoloop.metrics.label_quality import certainty, label_quality
 from annoloop.project.schema import BeliefRow, ImageRow
 from annoloop.reports.gallery import ERROR_COLORS
+from annoloop.selection import label_confidence as module
+from annoloop.selection.label_confidence import beliefs, readings
 
 RUN = 1
 

@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from loop import Loop
 
-from annoloop.choosing import choose_images
 from annoloop.data.images import IndexImage, encode_index_png, write_atomic
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.errors import ConfigError, DataError
@@ -22,7 +21,8 @@ from annoloop.project.near_duplicates import looks_of
 from annoloop.project.project import Project
 from annoloop.project.schema import FrameRow, ImageRow, ScoreRow
 from annoloop.push import PushReport, push
-from annoloop.scoring import unwatched
+from annoloop.selection.choosing import choose_images
+from annoloop.selection.scoring import unwatched
 
 
 def dry(loop: Loop, **details: object) -> tuple[PushReport, list[str]]:

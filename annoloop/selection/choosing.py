@@ -12,8 +12,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from annoloop.beliefs import beliefs, readings
-from annoloop.criteria import (
+from annoloop.data.mmseg_folders import Sample
+from annoloop.errors import ConfigError, DataError
+from annoloop.metrics.ranking import Candidate, choose, rank
+from annoloop.planning import ChosenImage, PushRequest
+from annoloop.progress import Say, Track
+from annoloop.project.near_duplicates import looks_of
+from annoloop.project.project import Project
+from annoloop.project.schema import ImageRow, RunRow
+from annoloop.selection.criteria import (
     CONTRADICTION,
     DICE,
     LABEL_QUALITY,
@@ -24,15 +31,8 @@ from annoloop.criteria import (
     needs_labels,
     rate,
 )
-from annoloop.data.mmseg_folders import Sample
-from annoloop.errors import ConfigError, DataError
-from annoloop.metrics.ranking import Candidate, choose, rank
-from annoloop.planning import ChosenImage, PushRequest
-from annoloop.progress import Say, Track
-from annoloop.project.near_duplicates import looks_of
-from annoloop.project.project import Project
-from annoloop.project.schema import ImageRow, RunRow
-from annoloop.scoring import Watch, keep_scores, predict
+from annoloop.selection.label_confidence import beliefs, readings
+from annoloop.selection.scoring import Watch, keep_scores, predict
 
 
 @dataclass(frozen=True, slots=True, eq=False)
