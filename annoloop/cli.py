@@ -141,8 +141,8 @@ def doctor_command(measure: bool, **options: Any) -> None:
 @common
 def eda_command(splits: tuple[str, ...], out: Path | None, **options: Any) -> None:
     """What the data are like, and what is wrong with labels and files: one HTML page."""
-    from annoloop.eda import eda
-    from annoloop.eda_page import save_page
+    from annoloop.eda.data_page import save_page
+    from annoloop.eda.eda import eda
 
     screen = open_screen(options)
     with opened_project(options, screen) as project:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # to import them all would take longer than most commands
     from annoloop.browse import BrowseReport, ExportReport
     from annoloop.convert import FromCocoReport, ToCocoReport
     from annoloop.doctor import DoctorReport
-    from annoloop.eda import EdaReport
+    from annoloop.eda.eda import EdaReport
     from annoloop.evaluate import EvaluateReport
     from annoloop.init import InitReport
     from annoloop.log import LogEntry

@@ -12,7 +12,7 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from annoloop.eda import EdaReport
+from annoloop.eda.eda import EdaReport
 
 _MOST_FINDINGS = 20
 _MARKS = {"fault": "[red]fault[/]", "remark": "[yellow]look[/]"}

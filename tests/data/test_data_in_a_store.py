@@ -23,7 +23,7 @@ from annoloop.data.config import FILE_NAME, load, render
 from annoloop.data.images import IndexImage, encode_index_png, remove, write_atomic
 from annoloop.data.storage import RemotePath
 from annoloop.demo import Server
-from annoloop.eda import eda
+from annoloop.eda.eda import eda
 from annoloop.errors import DataError, StoreError
 from annoloop.init import init
 from annoloop.made_data import COLORS, NAMES, MadeData

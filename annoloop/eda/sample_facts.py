@@ -15,9 +15,9 @@ import numpy.typing as npt
 from annoloop.data.config import DataConfig
 from annoloop.data.images import decode_index_png, glance, read_bytes, sha256
 from annoloop.data.mmseg_folders import Sample, other_size, out_of_range, to_label_map
+from annoloop.eda.findings import Finding, finding
+from annoloop.eda.mask_facts import MaskFacts, mask_facts
 from annoloop.errors import ColourMaskError, DataError
-from annoloop.findings import Finding, finding
-from annoloop.mask_facts import MaskFacts, mask_facts
 from annoloop.masks.classes import ClassTable, LabelClass
 from annoloop.masks.regions import Ints
 from annoloop.metrics.perceptual_hash import SIDE, Look, look

@@ -1,7 +1,7 @@
 """What one mask tells: pixels, components and their sizes, where classes lie, and what could be slips of the hand.
 
 Arrays in, a small record out.  Not here: whether something is odd; that is decided against what is usual in the
-whole data set (``oddities.py``).  The fact to know: sizes are counted in half octaves, so that records of any
+whole data set (``outliers.py``).  The fact to know: sizes are counted in half octaves, so that records of any
 number of masks add up to one of the same size.
 """
 

@@ -11,8 +11,8 @@ from PIL import Image
 from annoloop.data.config import DataConfig
 from annoloop.data.images import IndexImage, encode_index_png, sha256
 from annoloop.data.mmseg_folders import Sample
+from annoloop.eda.sample_facts import SampleFacts, sample_facts
 from annoloop.masks.classes import class_table
-from annoloop.sample_facts import SampleFacts, sample_facts
 
 CLASSES = class_table(["ground", "disc", "ring"], ["#000000", "#e6194b", "#3cb44b"], background="ground")
 DATA = DataConfig(root=Path(), splits={"train": "train"})

@@ -17,9 +17,9 @@ import numpy as np
 
 from annoloop.data.images import read_image, read_index_png, write_atomic
 from annoloop.data.mmseg_folders import to_label_map
-from annoloop.eda import ClassFacts, EdaReport
+from annoloop.eda.eda import ClassFacts, EdaReport
+from annoloop.eda.findings import KINDS, Finding, Kind
 from annoloop.errors import DataError
-from annoloop.findings import KINDS, Finding, Kind
 from annoloop.masks.classes import IGNORE_LABEL, ClassTable
 from annoloop.masks.regions import LabelMap
 from annoloop.progress import Track, silent

@@ -10,10 +10,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from annoloop.mask_facts import BINS, CELLS, MaskFacts
+from annoloop.eda.mask_facts import BINS, CELLS, MaskFacts
+from annoloop.eda.sample_facts import ImageFacts, SampleFacts
 from annoloop.masks.regions import Ints
 from annoloop.metrics.scores import Floats
-from annoloop.sample_facts import ImageFacts, SampleFacts
 
 LEVEL_BINS = 32
 """Bins of 8 grey levels each."""

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 from annoloop.data.mmseg_folders import UNLABELLED, Sample
 from annoloop.data.storage import Location
-from annoloop.findings import Finding, finding
-from annoloop.mask_facts import SPECK_PX, Frame, Spot, size_bin
+from annoloop.eda.findings import Finding, finding
+from annoloop.eda.mask_facts import SPECK_PX, Frame, Spot, size_bin
+from annoloop.eda.sample_facts import SampleFacts
+from annoloop.eda.tally import Tally
 from annoloop.masks.classes import ClassTable
 from annoloop.metrics.perceptual_hash import Look, Looks
-from annoloop.sample_facts import SampleFacts
-from annoloop.tally import Tally
 
 RARE = 0.1
 """Specks and holes are odd if at most this share of the class's components is so small or has a hole."""

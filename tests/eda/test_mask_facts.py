@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from annoloop.mask_facts import BINS, CELLS, SAMPLES_PER_CELL, Frame, MaskFacts, Spot, mask_facts, size_bin
+from annoloop.eda.mask_facts import BINS, CELLS, SAMPLES_PER_CELL, Frame, MaskFacts, Spot, mask_facts, size_bin
 from annoloop.masks.classes import class_table
 from annoloop.masks.regions import LabelMap, regions
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from annoloop.data.mmseg_folders import Sample
-from annoloop.findings import finding
-from annoloop.mask_facts import BINS, CELLS, Frame, MaskFacts, Spot
+from annoloop.eda.findings import finding
+from annoloop.eda.mask_facts import BINS, CELLS, Frame, MaskFacts, Spot
+from annoloop.eda.sample_facts import ImageFacts, SampleFacts
 from annoloop.metrics.perceptual_hash import Look
-from annoloop.sample_facts import ImageFacts, SampleFacts
 
 VERSION = 1
 """Of the bytes, and of what they tell of a file: another, and every file has to be looked at again."""

@@ -12,15 +12,15 @@ from functools import partial
 from annoloop.compute.workers import spread
 from annoloop.data.mmseg_folders import Sample
 from annoloop.data.storage import each
+from annoloop.eda.packed_facts import VERSION, can_be_kept, pack, unpack
+from annoloop.eda.sample_facts import SampleFacts, sample_facts
 from annoloop.errors import DataError
 from annoloop.metrics.perceptual_hash import Look
-from annoloop.packed_facts import VERSION, can_be_kept, pack, unpack
 from annoloop.progress import Track, silent
 from annoloop.project.ledger import Ledger
 from annoloop.project.project import Project
 from annoloop.project.schema import FactRow
 from annoloop.project.stamps import stamp
-from annoloop.sample_facts import SampleFacts, sample_facts
 
 _AT_ONCE = 200
 

@@ -1,7 +1,7 @@
 """``annoloop eda``: what the data are like and what is wrong with them, before any training.
 
 Every file is read once, on all cores, and again only when it has changed.  The fact to know: only sums, copies' marks
-and what is odd are kept, so memory hardly grows with the number of files; ``eda_page.py`` makes the HTML page of the
+and what is odd are kept, so memory hardly grows with the number of files; ``data_page.py`` makes the HTML page of the
 report.
 """
 
@@ -17,17 +17,17 @@ import numpy as np
 
 from annoloop.data.mmseg_folders import UNLABELLED, Sample
 from annoloop.data.storage import Location
-from annoloop.findings import KINDS, Finding, finding, ranked
-from annoloop.known_facts import facts_of
-from annoloop.mask_facts import SAMPLES_PER_CELL
+from annoloop.eda.findings import KINDS, Finding, finding, ranked
+from annoloop.eda.known_facts import facts_of
+from annoloop.eda.mask_facts import SAMPLES_PER_CELL
+from annoloop.eda.outliers import Copy, Slips, copies, copy_of, missing_classes, odd_slips, said_once, slips_of
+from annoloop.eda.sample_facts import SampleFacts
+from annoloop.eda.tally import Tally, quantile_px, total
 from annoloop.masks.classes import ClassTable, LabelClass
 from annoloop.masks.regions import Ints
 from annoloop.metrics.scores import class_weights
-from annoloop.oddities import Copy, Slips, copies, copy_of, missing_classes, odd_slips, said_once, slips_of
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
-from annoloop.sample_facts import SampleFacts
-from annoloop.tally import Tally, quantile_px, total
 
 MOST_OF_A_KIND = 200
 """So many findings of one kind are listed; all are counted."""

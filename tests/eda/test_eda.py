@@ -14,19 +14,19 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from annoloop import known_facts
 from annoloop.cli import run
 from annoloop.compute.workers import processes
 from annoloop.data.config import FILE_NAME, DataConfig
 from annoloop.data.images import IndexImage, encode_index_png, read_index_png, write_atomic
 from annoloop.data.mmseg_folders import Sample
-from annoloop.eda import EdaReport, eda
+from annoloop.eda import known_facts
+from annoloop.eda.eda import EdaReport, eda
+from annoloop.eda.sample_facts import SampleFacts, sample_facts
 from annoloop.init import init
 from annoloop.made_data import COLORS, NAMES, make_data
 from annoloop.masks.classes import ClassTable
 from annoloop.masks.regions import LabelMap, regions
 from annoloop.project.project import Project
-from annoloop.sample_facts import SampleFacts, sample_facts
 
 COUNTS = {"train": 24, "val": 8, "test": 8}
 
