@@ -103,7 +103,7 @@ def init_command(
     data_root: Location, classes: str, palette: str, background: str | None, force: bool, **options: Any
 ) -> None:
     """Look at the mmseg folder DATA_ROOT and write annoloop.yaml."""
-    from annoloop.init import init
+    from annoloop.loop.start import init
 
     screen = open_screen(options)
     report = init(
@@ -163,7 +163,7 @@ def convert_group() -> None:
 @common
 def to_coco_command(splits: tuple[str, ...], out: Location, min_region_px: int, **options: Any) -> None:
     """Write masks as COCO instances JSON, one RLE annotation per region."""
-    from annoloop.convert import to_coco
+    from annoloop.loop.convert import to_coco
 
     screen = open_screen(options)
     with opened_project(options, screen) as project:
@@ -190,7 +190,7 @@ def from_coco_command(
     file: Location, out: Location, images: Location | None, own_classes: bool, **options: Any
 ) -> None:
     """Paint the annotations of a COCO file as index PNGs."""
-    from annoloop.convert import from_coco
+    from annoloop.loop.convert import from_coco
 
     screen = open_screen(options)
     if own_classes:
@@ -229,7 +229,7 @@ def from_coco_command(
 @common
 def retrain_command(budget: str | None, **options: Any) -> None:
     """Train on the current masks; promote the model if it is better. ^C keeps the last checkpoint."""
-    from annoloop.retrain import RetrainRequest, retrain
+    from annoloop.loop.retrain import RetrainRequest, retrain
 
     if budget is not None and options["iterations"] is not None:
         raise click.UsageError("--budget or --iterations, not both")
@@ -251,7 +251,7 @@ def retrain_command(budget: str | None, **options: Any) -> None:
 @common
 def evaluate_command(report: bool, against: int | None, **options: Any) -> None:
     """Score a model per class and save pictures of its best and worst images."""
-    from annoloop.evaluate import evaluate
+    from annoloop.loop.evaluate import evaluate
 
     if against is not None and not report:
         raise click.UsageError("--against says what --report compares with: give both")
@@ -275,7 +275,7 @@ def evaluate_command(report: bool, against: int | None, **options: Any) -> None:
 @common
 def undo_command(force: bool, **options: Any) -> None:
     """Take the newest pull back: its masks as they were before."""
-    from annoloop.undo import undo
+    from annoloop.loop.undo import undo
 
     screen = open_screen(options)
     with opened_project(options, screen, changes="undo") as project:
@@ -286,7 +286,7 @@ def undo_command(force: bool, **options: Any) -> None:
 @common
 def status_command(**options: Any) -> None:
     """Where the loop stands, and the next sensible command."""
-    from annoloop.status import status
+    from annoloop.loop.status import status
 
     screen = open_screen(options)
     with opened_project(options, screen) as project:
@@ -297,7 +297,7 @@ def status_command(**options: Any) -> None:
 @common
 def log_command(**options: Any) -> None:
     """The history of the loop: trainings with their mDice, pushes, pulls, undos."""
-    from annoloop.log import log
+    from annoloop.loop.history import log
 
     screen = open_screen(options)
     with opened_project(options, screen) as project:

@@ -29,7 +29,7 @@ def login_command(url: str | None, username: str | None, forget: bool, **options
 
     The token is asked for, or read from standard input; it is never an option, because other users see those.
     """
-    from annoloop.login import login, logout
+    from annoloop.loop.login import login, logout
 
     screen = open_screen(options)
     settings = _settings(url, options)
@@ -90,8 +90,8 @@ def push_command(worst: int | None, only: tuple[str, ...], **options: Any) -> No
       label-quality  the model is sure that some of the label is wrong
       uncertainty    the model is unsure; needs no labels, so it works for --split pool too
     """
+    from annoloop.loop.push import push
     from annoloop.planning import PushRequest, push_request
-    from annoloop.push import push
 
     if (worst is None) == (not only):
         raise click.UsageError("either --worst N or --image NAME")
@@ -120,7 +120,7 @@ def push_command(worst: int | None, only: tuple[str, ...], **options: Any) -> No
 @common
 def pull_command(task: int | None, include_unfinished: bool, on_conflict: Any, **options: Any) -> None:
     """Bring corrected masks of finished jobs back."""
-    from annoloop.pull import pull
+    from annoloop.loop.pull import pull
 
     screen = open_screen(options)
     with opened_project(options, screen, changes="pull") as project, open_session(project, screen) as server:
@@ -143,7 +143,7 @@ def pull_command(task: int | None, include_unfinished: bool, on_conflict: Any, *
 @common
 def tasks_command(every: bool, **options: Any) -> None:
     """Open tasks in CVAT: whose job is how far."""
-    from annoloop.tasks import tasks
+    from annoloop.loop.tasks import tasks
 
     screen = open_screen(options)
     with opened_project(options, screen) as project, open_session(project, screen) as server:

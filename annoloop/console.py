@@ -22,21 +22,21 @@ from annoloop.reports.as_json import to_plain
 if TYPE_CHECKING:  # to import them all would take longer than most commands
     from annoloop.annotate import AnnotateReport
     from annoloop.browse import BrowseReport, ExportReport
-    from annoloop.convert import FromCocoReport, ToCocoReport
     from annoloop.doctor import DoctorReport
     from annoloop.eda.eda import EdaReport
-    from annoloop.evaluate import EvaluateReport
-    from annoloop.init import InitReport
-    from annoloop.log import LogEntry
-    from annoloop.login import LoginReport
+    from annoloop.loop.convert import FromCocoReport, ToCocoReport
+    from annoloop.loop.evaluate import EvaluateReport
+    from annoloop.loop.history import LogEntry
+    from annoloop.loop.login import LoginReport
+    from annoloop.loop.pull import PullReport
+    from annoloop.loop.push import PushReport
+    from annoloop.loop.retrain import RetrainReport
+    from annoloop.loop.start import InitReport
+    from annoloop.loop.status import StatusReport
+    from annoloop.loop.tasks import TaskProgress, TasksReport
+    from annoloop.loop.undo import UndoReport
     from annoloop.metrics.scores import Scores
-    from annoloop.pull import PullReport
-    from annoloop.push import PushReport
-    from annoloop.retrain import RetrainReport
-    from annoloop.status import StatusReport
-    from annoloop.tasks import TaskProgress, TasksReport
     from annoloop.training_view import TrainingView
-    from annoloop.undo import UndoReport
 
 T = TypeVar("T")
 
@@ -111,7 +111,7 @@ class Screen:
         getattr(self, name)(report)
 
     def _list(self, report: list) -> None:  # type: ignore[type-arg]
-        from annoloop.log import LogEntry
+        from annoloop.loop.history import LogEntry
 
         if report and isinstance(report[0], LogEntry):
             self._log(report)

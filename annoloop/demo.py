@@ -21,15 +21,15 @@ from annoloop.cvat.credentials import Credentials
 from annoloop.cvat.server import CvatServer, connect
 from annoloop.data.config import FILE_NAME, CvatConfig, TrainConfig, load, render
 from annoloop.errors import ConfigError, CvatError
-from annoloop.evaluate import EvaluateReport, evaluate
-from annoloop.init import init
+from annoloop.loop.evaluate import EvaluateReport, evaluate
+from annoloop.loop.pull import pull
+from annoloop.loop.push import push
+from annoloop.loop.retrain import RetrainReport, RetrainRequest, retrain
+from annoloop.loop.start import init
 from annoloop.made_data import COLORS, NAMES, MadeData, make_data
 from annoloop.planning import PushRequest
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
-from annoloop.pull import pull
-from annoloop.push import push
-from annoloop.retrain import RetrainReport, RetrainRequest, retrain
 from annoloop.selection.scoring import Watch, unwatched
 
 IMAGES = {"train": 60, "val": 24, "test": 40}

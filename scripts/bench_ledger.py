@@ -25,12 +25,12 @@ from rich.console import Console
 from rich.table import Table
 
 from annoloop.data.config import FILE_NAME
-from annoloop.init import init
+from annoloop.loop.start import init
+from annoloop.loop.status import status
 from annoloop.made_data import COLORS, NAMES, make_data
 from annoloop.metrics.scores import wrong_px
 from annoloop.project.project import Project
 from annoloop.project.schema import MaskChange
-from annoloop.status import status
 
 NOISY = 1.5
 """Slowest by fastest repetition from which on a row is called noisy."""

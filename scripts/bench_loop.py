@@ -31,14 +31,14 @@ from annoloop.data.images import encode_index_png, read_index_png, write_atomic
 from annoloop.data.mmseg_folders import read_label_map, to_stored
 from annoloop.demo import running_sandbox
 from annoloop.errors import AnnoloopError, ConfigError
-from annoloop.evaluate import evaluate
-from annoloop.init import init
+from annoloop.loop.evaluate import evaluate
+from annoloop.loop.pull import pull
+from annoloop.loop.push import push
+from annoloop.loop.retrain import RetrainRequest, retrain
+from annoloop.loop.start import init
 from annoloop.made_data import COLORS, NAMES, make_data
 from annoloop.planning import PushRequest
 from annoloop.project.project import Project
-from annoloop.pull import pull
-from annoloop.push import push
-from annoloop.retrain import RetrainRequest, retrain
 
 RANDOM = "random"
 MADE_IMAGES = {"train": 60, "val": 24, "test": 40}

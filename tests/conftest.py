@@ -25,7 +25,7 @@ from store import Store, new_bucket, running_store
 from annoloop.compute import workers
 from annoloop.data.config import FILE_NAME
 from annoloop.demo import Server, running_sandbox
-from annoloop.init import init
+from annoloop.loop.start import init
 from annoloop.made_data import COLORS, NAMES, MadeData, make_data
 from annoloop.project.project import Project
 

@@ -17,14 +17,14 @@ from store import Store
 
 from annoloop.annotate import annotate
 from annoloop.browse import dataset_name, refresh
-from annoloop.convert import to_coco
 from annoloop.data.config import FILE_NAME, load, render
 from annoloop.data.images import read_index_png
 from annoloop.fiftyone_app import fiftyone
 from annoloop.fiftyone_dataset import MARK_TAG
+from annoloop.loop.convert import to_coco
+from annoloop.loop.undo import undo
 from annoloop.project.project import Project
 from annoloop.selection.scoring import score
-from annoloop.undo import undo
 
 pytestmark = [pytest.mark.slow, needs_mongodb]
 

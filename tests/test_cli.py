@@ -155,7 +155,7 @@ def test_an_interrupt_that_compiled_code_made_an_error_of_is_one_all_the_same(
     def interrupted(_: object) -> None:
         raise SystemError("returned a result with an exception set") from KeyboardInterrupt()
 
-    monkeypatch.setattr("annoloop.status.status", interrupted)
+    monkeypatch.setattr("annoloop.loop.status.status", interrupted)
     assert run(["status", "--project", str(folder)]) == 130
     assert "bug" not in capsys.readouterr().err
 
@@ -166,7 +166,7 @@ def test_a_bug_shows_no_traceback_unless_asked(
     def broken(_: object) -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr("annoloop.status.status", broken)
+    monkeypatch.setattr("annoloop.loop.status.status", broken)
     assert run(["status", "--project", str(folder)]) == 70
     said = capsys.readouterr().err
     assert "oops" in said

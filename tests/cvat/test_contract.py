@@ -25,14 +25,14 @@ from annoloop.data.config import FILE_NAME, CvatConfig
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.demo import Server
 from annoloop.errors import CvatError
+from annoloop.loop.pull import pull
+from annoloop.loop.push import push
+from annoloop.loop.tasks import tasks
 from annoloop.masks.classes import ClassTable, class_table
 from annoloop.masks.regions import LabelMap, paint, regions
 from annoloop.masks.run_lengths import from_cvat_runs, to_cvat_runs
 from annoloop.planning import PushRequest
 from annoloop.project.project import Project
-from annoloop.pull import pull
-from annoloop.push import push
-from annoloop.tasks import tasks
 
 REAL_URL = os.environ.get("ANNOLOOP_TEST_CVAT_URL")
 SIZES_HW = {"train/a.png": (37, 53), "train/sub/a.png": (20, 64), "train/zz é b.png": (1, 1)}

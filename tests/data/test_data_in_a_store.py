@@ -18,22 +18,22 @@ from annoloop.annotate import annotate
 from annoloop.browse import export
 from annoloop.cli import run
 from annoloop.compute.workers import processes
-from annoloop.convert import from_coco, to_coco
 from annoloop.data.config import FILE_NAME, load, render
 from annoloop.data.images import IndexImage, encode_index_png, remove, write_atomic
 from annoloop.data.storage import RemotePath
 from annoloop.demo import Server
 from annoloop.eda.eda import eda
 from annoloop.errors import DataError, StoreError
-from annoloop.init import init
+from annoloop.loop.convert import from_coco, to_coco
+from annoloop.loop.retrain import RetrainRequest, retrain
+from annoloop.loop.start import init
+from annoloop.loop.status import status
+from annoloop.loop.undo import undo
 from annoloop.made_data import COLORS, NAMES, MadeData
 from annoloop.project.project import Project
 from annoloop.project.schema import MaskChange
 from annoloop.reports.as_json import to_plain
-from annoloop.retrain import RetrainRequest, retrain
 from annoloop.selection.scoring import score
-from annoloop.status import status
-from annoloop.undo import undo
 
 COUNTS = {"train": 6, "val": 3, "test": 2}
 

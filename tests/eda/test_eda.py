@@ -22,7 +22,7 @@ from annoloop.data.mmseg_folders import Sample
 from annoloop.eda import known_facts
 from annoloop.eda.eda import EdaReport, eda
 from annoloop.eda.sample_facts import SampleFacts, sample_facts
-from annoloop.init import init
+from annoloop.loop.start import init
 from annoloop.made_data import COLORS, NAMES, make_data
 from annoloop.masks.classes import ClassTable
 from annoloop.masks.regions import LabelMap, regions

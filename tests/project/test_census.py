@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from annoloop.errors import DataError
+from annoloop.loop.status import status
 from annoloop.project.census import census
 from annoloop.project.project import Project
-from annoloop.status import status
 
 HOUR_NS = 3600 * 10**9
 

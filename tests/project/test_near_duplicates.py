@@ -11,9 +11,9 @@ from conftest import ProjectFactory
 from PIL import Image, ImageEnhance
 
 from annoloop.errors import DataError
+from annoloop.loop.retrain import RetrainRequest, retrain
 from annoloop.project.near_duplicates import looks_of, refuse_test_images
 from annoloop.project.project import Project
-from annoloop.retrain import RetrainRequest, retrain
 
 T = TypeVar("T")
 

@@ -18,7 +18,7 @@ from annoloop.data.config import FILE_NAME, ClassConfig, load, render
 from annoloop.data.images import IndexImage, encode_index_png, write_atomic
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.errors import ConfigError, LedgerError
-from annoloop.evaluate import EvaluateReport, evaluate
+from annoloop.loop.evaluate import EvaluateReport, evaluate
 from annoloop.project.project import Project
 from annoloop.reports.error_report import _picture_px
 

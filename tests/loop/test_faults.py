@@ -18,10 +18,10 @@ from annoloop.data.config import FILE_NAME, CvatConfig
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.demo import Server, running_sandbox
 from annoloop.errors import CvatError
+from annoloop.loop.pull import pull
+from annoloop.loop.push import PushReport, push
 from annoloop.planning import PushRequest
 from annoloop.project.project import Project
-from annoloop.pull import pull
-from annoloop.push import PushReport, push
 
 RANDOM_FAULTS = ("500:0.015", "cut:0.015", "lost:0.01", "hang:0.005", "429:0.005")
 """Five percent of all requests; ``lost`` is the worst: the server has done it, and nobody hears of it."""

@@ -13,7 +13,7 @@ from annoloop.data.config import FILE_NAME, load
 from annoloop.data.images import IndexImage, encode_index_png, write_atomic
 from annoloop.data.mmseg_folders import list_samples
 from annoloop.errors import ConfigError, DataError
-from annoloop.init import InitReport, init
+from annoloop.loop.start import InitReport, init
 from annoloop.made_data import COLORS, NAMES, MadeData
 
 

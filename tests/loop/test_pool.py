@@ -21,13 +21,13 @@ from annoloop.data.images import IndexImage, encode_index_png, read_index_png
 from annoloop.demo import Server
 from annoloop.doctor import doctor
 from annoloop.errors import ConfigError, DataError
+from annoloop.loop.push import push
+from annoloop.loop.status import status
+from annoloop.loop.undo import undo
 from annoloop.masks.regions import Region
 from annoloop.planning import PushRequest
 from annoloop.project.ledger import Ledger
 from annoloop.project.project import Project
-from annoloop.push import push
-from annoloop.status import status
-from annoloop.undo import undo
 
 COUNTS = {"train": 4, "val": 2, "pool": 4}
 POOL = ("pool/0000", "pool/0001", "pool/0002", "pool/0003")

@@ -18,10 +18,10 @@ from annoloop.data.config import FILE_NAME
 from annoloop.data.images import IndexImage, encode_index_png
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.errors import DataError, TrainingError
-from annoloop.evaluate import evaluate
+from annoloop.loop.evaluate import evaluate
+from annoloop.loop.retrain import RetrainRequest, retrain
 from annoloop.metrics.scores import confusion, scores
 from annoloop.project.project import Project
-from annoloop.retrain import RetrainRequest, retrain
 from annoloop.training.child import Event, recipe_path
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,7 @@ from loop import Loop
 
 from annoloop.annotate import annotate
 from annoloop.cvat.server import CvatServer
-from annoloop.tasks import tasks
+from annoloop.loop.tasks import tasks
 
 
 def test_tasks_shows_whose_job_is_how_far_and_a_deleted_task(loop: Loop) -> None:

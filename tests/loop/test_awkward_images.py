@@ -19,10 +19,10 @@ from annoloop.data.config import CvatConfig, load, render
 from annoloop.data.images import IndexImage, encode_index_png
 from annoloop.demo import Server
 from annoloop.errors import CvatError, DataError
-from annoloop.init import init
+from annoloop.loop.pull import pull
+from annoloop.loop.push import PushReport, push
+from annoloop.loop.start import init
 from annoloop.planning import PushRequest
-from annoloop.pull import pull
-from annoloop.push import PushReport, push
 
 Mask = npt.NDArray[np.uint8]
 

@@ -14,11 +14,11 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from annoloop.compute.workers import processes
-from annoloop.convert import from_coco, to_coco
 from annoloop.data.config import DataConfig
 from annoloop.data.images import IndexImage, encode_index_png, read_index_png, write_atomic
 from annoloop.data.mmseg_folders import decode_label_map, list_samples, read_label_map
 from annoloop.errors import ConfigError, DataError
+from annoloop.loop.convert import from_coco, to_coco
 from annoloop.made_data import COLORS, NAMES, MadeData
 from annoloop.masks.classes import class_table
 from annoloop.masks.regions import LabelMap
@@ -73,7 +73,7 @@ def test_a_second_run_decodes_only_masks_that_changed(tmp_path: Path, monkeypatc
         decoded.append(Path(str(where)).stem)
         return decode_label_map(stored, data, where)
 
-    monkeypatch.setattr("annoloop.convert.decode_label_map", decode)
+    monkeypatch.setattr("annoloop.loop.convert.decode_label_map", decode)
     assert to_coco(list_samples(data).samples, data, CLASSES, out).kept == 2
     assert decoded == ["0a", "1", "3"]
     again = out.read_bytes()

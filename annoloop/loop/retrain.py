@@ -19,7 +19,7 @@ from annoloop.data.durations import seconds_of
 from annoloop.data.images import file_sha256, image_size_hw
 from annoloop.data.mmseg_folders import UNLABELLED, Sample, check_label_map, read_label_map
 from annoloop.errors import AnnoloopError, ConfigError, DataError, Interrupted
-from annoloop.folds import Fold, predict_out_of_fold, split_folds
+from annoloop.loop.folds import Fold, predict_out_of_fold, split_folds
 from annoloop.metrics.scores import Comparison, compare, dice, scores
 from annoloop.progress import Track, silent
 from annoloop.project.near_duplicates import refuse_test_images
