@@ -28,9 +28,9 @@ from loop import add_model, make_project, opened
 
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.demo import Server, running_sandbox
+from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.pull import pull
 from annoloop.loop.push import push
-from annoloop.planning import PushRequest
 from annoloop.selection.scoring import score
 
 SIZE_HW = (550, 830)

@@ -32,12 +32,12 @@ from annoloop.data.mmseg_folders import read_label_map, to_stored
 from annoloop.demo import running_sandbox
 from annoloop.errors import AnnoloopError, ConfigError
 from annoloop.loop.evaluate import evaluate
+from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.pull import pull
 from annoloop.loop.push import push
 from annoloop.loop.retrain import RetrainRequest, retrain
 from annoloop.loop.start import init
 from annoloop.made_data import COLORS, NAMES, make_data
-from annoloop.planning import PushRequest
 from annoloop.project.project import Project
 
 RANDOM = "random"

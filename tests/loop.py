@@ -20,13 +20,13 @@ from annoloop.data.config import FILE_NAME, CvatConfig, load, render
 from annoloop.data.images import IndexImage, encode_index_png, write_atomic
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.demo import Server
+from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.pull import PullReport, pull
 from annoloop.loop.push import PushReport, push
 from annoloop.loop.start import init
 from annoloop.made_data import COLORS, NAMES, MadeData, make_data
 from annoloop.masks.regions import LabelMap, Region
 from annoloop.masks.run_lengths import to_cvat_runs
-from annoloop.planning import PushRequest
 from annoloop.project.project import Project
 
 COUNTS = {"train": 8, "val": 3}

@@ -13,9 +13,9 @@ from typing import Literal
 
 import numpy as np
 
-from annoloop.corrections import Correction, Counts, TaskReading, class_pixels, read_task
 from annoloop.cvat.server import CvatServer
 from annoloop.errors import ConfigError, CvatError, DataError
+from annoloop.loop.exchange.corrections import Correction, Counts, TaskReading, class_pixels, read_task
 from annoloop.progress import Say, Track, silent, unsaid
 from annoloop.project.project import Project
 from annoloop.project.schema import FrameRow, MaskChange, TaskRow

@@ -18,9 +18,9 @@ from annoloop.cvat.server import CvatServer
 from annoloop.cvat.shapes import Drawing
 from annoloop.cvat.wire import digest_label
 from annoloop.data.mmseg_folders import palette_of
-from annoloop.delivery import Handling, deliver, give_up
 from annoloop.errors import ConfigError
-from annoloop.planning import Planned, Planner, PushRequest, Source
+from annoloop.loop.exchange.delivery import Handling, deliver, give_up
+from annoloop.loop.exchange.planning import Planned, Planner, PushRequest, Source
 from annoloop.progress import Say, Track, silent, unsaid
 from annoloop.project.project import Project
 from annoloop.project.schema import RunRow, TaskRow

@@ -14,8 +14,8 @@ import numpy as np
 
 from annoloop.data.mmseg_folders import Sample
 from annoloop.errors import ConfigError, DataError
+from annoloop.loop.exchange.planning import ChosenImage, PushRequest
 from annoloop.metrics.ranking import Candidate, choose, rank
-from annoloop.planning import ChosenImage, PushRequest
 from annoloop.progress import Say, Track
 from annoloop.project.near_duplicates import looks_of
 from annoloop.project.project import Project

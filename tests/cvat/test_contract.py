@@ -25,13 +25,13 @@ from annoloop.data.config import FILE_NAME, CvatConfig
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.demo import Server
 from annoloop.errors import CvatError
+from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.pull import pull
 from annoloop.loop.push import push
 from annoloop.loop.tasks import tasks
 from annoloop.masks.classes import ClassTable, class_table
 from annoloop.masks.regions import LabelMap, paint, regions
 from annoloop.masks.run_lengths import from_cvat_runs, to_cvat_runs
-from annoloop.planning import PushRequest
 from annoloop.project.project import Project
 
 REAL_URL = os.environ.get("ANNOLOOP_TEST_CVAT_URL")

@@ -18,9 +18,9 @@ from annoloop.data.config import FILE_NAME, CvatConfig
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.demo import Server, running_sandbox
 from annoloop.errors import CvatError
+from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.pull import pull
 from annoloop.loop.push import PushReport, push
-from annoloop.planning import PushRequest
 from annoloop.project.project import Project
 
 RANDOM_FAULTS = ("500:0.015", "cut:0.015", "lost:0.01", "hang:0.005", "429:0.005")

@@ -27,10 +27,10 @@ from annoloop.cvat.wire import shape_digest
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.data.storage import RemotePath
 from annoloop.demo import Server
+from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.pull import pull
 from annoloop.loop.push import PushReport, push
 from annoloop.loop.undo import undo
-from annoloop.planning import PushRequest
 from annoloop.project.files import ProjectFiles
 from annoloop.project.ledger import Ledger
 from annoloop.project.project import Project

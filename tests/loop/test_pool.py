@@ -21,11 +21,11 @@ from annoloop.data.images import IndexImage, encode_index_png, read_index_png
 from annoloop.demo import Server
 from annoloop.doctor import doctor
 from annoloop.errors import ConfigError, DataError
+from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.push import push
 from annoloop.loop.status import status
 from annoloop.loop.undo import undo
 from annoloop.masks.regions import Region
-from annoloop.planning import PushRequest
 from annoloop.project.ledger import Ledger
 from annoloop.project.project import Project
 

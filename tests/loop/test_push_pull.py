@@ -25,12 +25,12 @@ from annoloop.data.images import IndexImage, encode_index_png
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.demo import Server
 from annoloop.errors import ConfigError, CvatError, DataError, LedgerError
+from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.pull import pull
 from annoloop.loop.push import push
 from annoloop.loop.status import status
 from annoloop.loop.undo import undo
 from annoloop.masks.regions import Region
-from annoloop.planning import PushRequest
 from annoloop.project.project import Project
 
 

@@ -12,10 +12,10 @@ from annoloop.annotate import annotate
 from annoloop.data.images import IndexImage, encode_index_png, write_atomic
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.errors import ConfigError, DataError
+from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.push import PushReport, push
 from annoloop.loop.undo import undo
 from annoloop.masks.regions import LabelMap
-from annoloop.planning import PushRequest
 from annoloop.project.project import Project
 from annoloop.selection.criteria import check_criterion
 

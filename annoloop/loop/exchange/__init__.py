@@ -1,0 +1,1 @@
+"""What travels to CVAT and back: planning, delivery, corrections."""
