@@ -316,7 +316,7 @@ def browse_command(port: int, open_page: bool, no_app: bool, folder: Path | None
 
     From another machine: ssh -L 5151:127.0.0.1:5151 HOST, then annoloop browse --no-open there.
     """
-    from annoloop.browse import browse, export
+    from annoloop.app.browse import browse, export
 
     screen = open_screen(options)
     with opened_project(options, screen) as project:

@@ -21,7 +21,7 @@ from annoloop.reports.as_json import to_plain
 
 if TYPE_CHECKING:  # to import them all would take longer than most commands
     from annoloop.annotate import AnnotateReport
-    from annoloop.browse import BrowseReport, ExportReport
+    from annoloop.app.browse import BrowseReport, ExportReport
     from annoloop.doctor import DoctorReport
     from annoloop.eda.eda import EdaReport
     from annoloop.loop.convert import FromCocoReport, ToCocoReport

@@ -13,11 +13,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from annoloop.app.fiftyone_app import mongod_path
 from annoloop.cvat.server import open_server
 from annoloop.data.durations import NIGHT_S, in_words
 from annoloop.data.mmseg_folders import UNLABELLED, check_samples, list_samples
 from annoloop.errors import AnnoloopError
-from annoloop.fiftyone_app import mongod_path
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
 from annoloop.training.child import Event, run_job

@@ -92,7 +92,7 @@ def pycocotools_per_object(plan: Plan) -> Callable[[], object]:
 
 def fiftyone_per_class(plan: Plan) -> Callable[[], object]:
     """FiftyOne at its best: its exporter alone, without its database."""
-    from annoloop.fiftyone_app import fiftyone
+    from annoloop.app.fiftyone_app import fiftyone
 
     fo = fiftyone()
     from fiftyone.utils.coco import COCODetectionDatasetExporter

@@ -107,7 +107,7 @@ def our_files(plan: Plan) -> Callable[[], object]:
 
 def fiftyone(plan: Plan) -> Callable[[], object]:
     """``evaluate_segmentations`` on a data set that is in its database already."""
-    from annoloop.fiftyone_app import fiftyone as started
+    from annoloop.app.fiftyone_app import fiftyone as started
 
     fo = started()
     dataset = fo.Dataset()

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from annoloop.fiftyone_app import mongod_path
+from annoloop.app.fiftyone_app import mongod_path
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

@@ -15,7 +15,7 @@ from loop import Loop, add_model, make_project, mask_bytes, opened
 from store import Store, contents, gets
 
 from annoloop.annotate import annotate
-from annoloop.browse import export
+from annoloop.app.browse import export
 from annoloop.cli import run
 from annoloop.compute.workers import processes
 from annoloop.data.config import FILE_NAME, load, render

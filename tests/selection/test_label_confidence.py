@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from loop import Loop
 
-from annoloop.app_masks import error_maps
+from annoloop.app.app_masks import error_maps
 from annoloop.data.images import IndexImage, encode_index_png, read_index_png, write_atomic
 from annoloop.data.mmseg_folders import Sample
 from annoloop.errors import DataError

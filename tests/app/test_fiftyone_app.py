@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 import requests
 
-from annoloop import fiftyone_app
+from annoloop.app import fiftyone_app
+from annoloop.app.fiftyone_app import App, _add_plugin, check_port
 from annoloop.errors import ConfigError
-from annoloop.fiftyone_app import App, _add_plugin, check_port
 
 
 @pytest.fixture(autouse=True)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from annoloop.app.fiftyone_app import fiftyone
 from annoloop.data.storage import Location
-from annoloop.fiftyone_app import fiftyone
 from annoloop.masks.classes import IGNORE_LABEL, ClassTable
 from annoloop.progress import Track, silent
 from annoloop.reports.gallery import ERROR_COLORS

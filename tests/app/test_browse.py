@@ -16,11 +16,11 @@ from loop import Loop
 from store import Store
 
 from annoloop.annotate import annotate
-from annoloop.browse import dataset_name, refresh
+from annoloop.app.browse import dataset_name, refresh
+from annoloop.app.fiftyone_app import fiftyone
+from annoloop.app.fiftyone_dataset import MARK_TAG
 from annoloop.data.config import FILE_NAME, load, render
 from annoloop.data.images import read_index_png
-from annoloop.fiftyone_app import fiftyone
-from annoloop.fiftyone_dataset import MARK_TAG
 from annoloop.loop.convert import to_coco
 from annoloop.loop.undo import undo
 from annoloop.project.project import Project

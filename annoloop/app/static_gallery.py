@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from annoloop.app.fiftyone_dataset import Entry
 from annoloop.compute.workers import spread
 from annoloop.data.config import DataConfig
 from annoloop.data.images import read_image, read_index_png, write_atomic
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.errors import ConfigError
-from annoloop.fiftyone_dataset import Entry
 from annoloop.masks.classes import IGNORE_LABEL, ClassTable
 from annoloop.progress import Track, silent
 from annoloop.reports.gallery import ERROR_COLORS, Panel, overlay, pictures_of

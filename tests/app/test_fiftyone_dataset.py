@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from annoloop.fiftyone_dataset import class_fields
+from annoloop.app.fiftyone_dataset import class_fields
 from annoloop.masks.classes import class_table
 
 

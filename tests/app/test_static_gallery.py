@@ -10,7 +10,7 @@ import pytest
 from loop import Loop
 from PIL import Image
 
-from annoloop.browse import export
+from annoloop.app.browse import export
 from annoloop.errors import ConfigError
 from annoloop.selection.scoring import score
 

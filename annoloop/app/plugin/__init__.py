@@ -14,11 +14,11 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from annoloop.browse import describe_event, refresh
+from annoloop.app.browse import describe_event, refresh
+from annoloop.app.fiftyone_dataset import MARK_TAG, PROJECT_KEY, set_marks
 from annoloop.cvat.server import open_server
 from annoloop.data.config import FILE_NAME, Config, load
 from annoloop.errors import AnnoloopError
-from annoloop.fiftyone_dataset import MARK_TAG, PROJECT_KEY, set_marks
 from annoloop.loop.exchange.planning import push_request
 from annoloop.loop.pull import PullReport, pull
 from annoloop.loop.push import push

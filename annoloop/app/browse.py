@@ -11,16 +11,16 @@ from dataclasses import dataclass, replace
 from math import isnan
 from pathlib import Path
 
-from annoloop import app_masks
+from annoloop.app import app_masks
+from annoloop.app.fiftyone_app import App, check_port, start
+from annoloop.app.fiftyone_dataset import Board, Entry, marks_set_in_app, update_dataset
+from annoloop.app.static_gallery import export_gallery
 from annoloop.data.mmseg_folders import Sample
-from annoloop.fiftyone_app import App, check_port, start
-from annoloop.fiftyone_dataset import Board, Entry, marks_set_in_app, update_dataset
 from annoloop.metrics.scores import dice
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
 from annoloop.project.schema import FramePlace, ImageRow, MaskEvent, RunRow, ScoreRow
 from annoloop.selection.label_confidence import beliefs, readings
-from annoloop.static_gallery import export_gallery
 
 
 @dataclass(frozen=True, slots=True)
