@@ -188,7 +188,7 @@ def sandbox_group(context: click.Context, state: Path, port: int, faults: tuple[
 @common
 def annotate_command(task: int, truth: Path, **options: Any) -> None:
     """Correct a task from a folder of true masks and complete its jobs; works on a real server too."""
-    from annoloop.annotate import annotate
+    from annoloop.simulation.annotator import annotate
 
     screen = open_screen(options)
     with opened_project(options, screen) as project, open_session(project, screen) as server:

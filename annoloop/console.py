@@ -20,7 +20,6 @@ from annoloop.errors import AnnoloopError
 from annoloop.reports.as_json import to_plain
 
 if TYPE_CHECKING:  # to import them all would take longer than most commands
-    from annoloop.annotate import AnnotateReport
     from annoloop.app.browse import BrowseReport, ExportReport
     from annoloop.doctor import DoctorReport
     from annoloop.eda.eda import EdaReport
@@ -36,6 +35,7 @@ if TYPE_CHECKING:  # to import them all would take longer than most commands
     from annoloop.loop.tasks import TaskProgress, TasksReport
     from annoloop.loop.undo import UndoReport
     from annoloop.metrics.scores import Scores
+    from annoloop.simulation.annotator import AnnotateReport
     from annoloop.training_view import TrainingView
 
 T = TypeVar("T")

@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from annoloop.annotate import annotate
 from annoloop.cvat.credentials import Credentials
 from annoloop.cvat.server import CvatServer, connect
 from annoloop.data.config import FILE_NAME, CvatConfig, TrainConfig, load, render
@@ -27,10 +26,11 @@ from annoloop.loop.pull import pull
 from annoloop.loop.push import push
 from annoloop.loop.retrain import RetrainReport, RetrainRequest, retrain
 from annoloop.loop.start import init
-from annoloop.made_data import COLORS, NAMES, MadeData, make_data
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
 from annoloop.selection.scoring import Watch, unwatched
+from annoloop.simulation.annotator import annotate
+from annoloop.simulation.made_data import COLORS, NAMES, MadeData, make_data
 
 IMAGES = {"train": 60, "val": 24, "test": 40}
 ROUNDS = 2

@@ -27,10 +27,10 @@ from rich.table import Table
 from annoloop.data.config import FILE_NAME
 from annoloop.loop.start import init
 from annoloop.loop.status import status
-from annoloop.made_data import COLORS, NAMES, make_data
 from annoloop.metrics.scores import wrong_px
 from annoloop.project.project import Project
 from annoloop.project.schema import MaskChange
+from annoloop.simulation.made_data import COLORS, NAMES, make_data
 
 NOISY = 1.5
 """Slowest by fastest repetition from which on a row is called noisy."""

@@ -22,10 +22,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from annoloop.annotate import annotate
 from annoloop.cvat.credentials import Credentials
 from annoloop.cvat.server import CvatServer, connect
-from annoloop.damage import damage_share
 from annoloop.data.config import FILE_NAME, CvatConfig, load, render
 from annoloop.data.images import encode_index_png, read_index_png, write_atomic
 from annoloop.data.mmseg_folders import read_label_map, to_stored
@@ -37,8 +35,10 @@ from annoloop.loop.pull import pull
 from annoloop.loop.push import push
 from annoloop.loop.retrain import RetrainRequest, retrain
 from annoloop.loop.start import init
-from annoloop.made_data import COLORS, NAMES, make_data
 from annoloop.project.project import Project
+from annoloop.simulation.annotator import annotate
+from annoloop.simulation.damage import damage_share
+from annoloop.simulation.made_data import COLORS, NAMES, make_data
 
 RANDOM = "random"
 MADE_IMAGES = {"train": 60, "val": 24, "test": 40}

@@ -20,7 +20,7 @@ import bench_table
 import numpy as np
 from PIL import Image
 
-from annoloop.made_data import NAMES, make_data
+from annoloop.simulation.made_data import NAMES, make_data
 from annoloop.training.child import Event, Job, recipe_path, run_job
 
 BATCH = 8

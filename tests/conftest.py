@@ -26,8 +26,8 @@ from annoloop.compute import workers
 from annoloop.data.config import FILE_NAME
 from annoloop.demo import Server, running_sandbox
 from annoloop.loop.start import init
-from annoloop.made_data import COLORS, NAMES, MadeData, make_data
 from annoloop.project.project import Project
+from annoloop.simulation.made_data import COLORS, NAMES, MadeData, make_data
 
 # A shell starts what runs in its background with ^C ignored, and every child would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

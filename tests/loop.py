@@ -24,10 +24,10 @@ from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.pull import PullReport, pull
 from annoloop.loop.push import PushReport, push
 from annoloop.loop.start import init
-from annoloop.made_data import COLORS, NAMES, MadeData, make_data
 from annoloop.masks.regions import LabelMap, Region
 from annoloop.masks.run_lengths import to_cvat_runs
 from annoloop.project.project import Project
+from annoloop.simulation.made_data import COLORS, NAMES, MadeData, make_data
 
 COUNTS = {"train": 8, "val": 3}
 

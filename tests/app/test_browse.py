@@ -15,7 +15,6 @@ from app import annoloop, needs_mongodb
 from loop import Loop
 from store import Store
 
-from annoloop.annotate import annotate
 from annoloop.app.browse import dataset_name, refresh
 from annoloop.app.fiftyone_app import fiftyone
 from annoloop.app.fiftyone_dataset import MARK_TAG
@@ -25,6 +24,7 @@ from annoloop.loop.convert import to_coco
 from annoloop.loop.undo import undo
 from annoloop.project.project import Project
 from annoloop.selection.scoring import score
+from annoloop.simulation.annotator import annotate
 
 pytestmark = [pytest.mark.slow, needs_mongodb]
 

@@ -16,7 +16,6 @@ import pytest
 from loop import add_model, make_project, mask_bytes
 from PIL import Image
 
-from annoloop.annotate import annotate
 from annoloop.cvat.credentials import Credentials, credentials_for
 from annoloop.cvat.guide import MARK, annotation_guide
 from annoloop.cvat.server import CvatServer, connect
@@ -33,6 +32,7 @@ from annoloop.masks.classes import ClassTable, class_table
 from annoloop.masks.regions import LabelMap, paint, regions
 from annoloop.masks.run_lengths import from_cvat_runs, to_cvat_runs
 from annoloop.project.project import Project
+from annoloop.simulation.annotator import annotate
 
 REAL_URL = os.environ.get("ANNOLOOP_TEST_CVAT_URL")
 SIZES_HW = {"train/a.png": (37, 53), "train/sub/a.png": (20, 64), "train/zz é b.png": (1, 1)}

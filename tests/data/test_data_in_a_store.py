@@ -14,7 +14,6 @@ import pytest
 from loop import Loop, add_model, make_project, mask_bytes, opened
 from store import Store, contents, gets
 
-from annoloop.annotate import annotate
 from annoloop.app.browse import export
 from annoloop.cli import run
 from annoloop.compute.workers import processes
@@ -29,11 +28,12 @@ from annoloop.loop.retrain import RetrainRequest, retrain
 from annoloop.loop.start import init
 from annoloop.loop.status import status
 from annoloop.loop.undo import undo
-from annoloop.made_data import COLORS, NAMES, MadeData
 from annoloop.project.project import Project
 from annoloop.project.schema import MaskChange
 from annoloop.reports.as_json import to_plain
 from annoloop.selection.scoring import score
+from annoloop.simulation.annotator import annotate
+from annoloop.simulation.made_data import COLORS, NAMES, MadeData
 
 COUNTS = {"train": 6, "val": 3, "test": 2}
 

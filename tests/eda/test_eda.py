@@ -23,10 +23,10 @@ from annoloop.eda import known_facts
 from annoloop.eda.eda import EdaReport, eda
 from annoloop.eda.sample_facts import SampleFacts, sample_facts
 from annoloop.loop.start import init
-from annoloop.made_data import COLORS, NAMES, make_data
 from annoloop.masks.classes import ClassTable
 from annoloop.masks.regions import LabelMap, regions
 from annoloop.project.project import Project
+from annoloop.simulation.made_data import COLORS, NAMES, make_data
 
 COUNTS = {"train": 24, "val": 8, "test": 8}
 

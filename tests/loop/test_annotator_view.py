@@ -11,13 +11,13 @@ import pytest
 from loop import Loop, mask_bytes
 from PIL import Image
 
-from annoloop.annotate import annotate
 from annoloop.cvat.guide import MARK
 from annoloop.cvat.server import CvatServer
 from annoloop.errors import CvatError
 from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.push import push
 from annoloop.masks.regions import Region, from_cvat_outline
+from annoloop.simulation.annotator import annotate
 
 
 def context_of(loop: Loop, task: int | None, frame: int) -> dict[str, Image.Image]:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from loop import Loop, mask_bytes, opened
 
-from annoloop.annotate import annotate
 from annoloop.cvat.server import CvatServer
 from annoloop.data.config import load, render
 from annoloop.data.images import IndexImage, encode_index_png
@@ -20,6 +19,7 @@ from annoloop.loop.push import push
 from annoloop.loop.undo import undo
 from annoloop.masks.classes import class_table
 from annoloop.masks.regions import Region
+from annoloop.simulation.annotator import annotate
 
 BLOT = Region(2, 5, 7, np.ones((6, 9), bool))
 

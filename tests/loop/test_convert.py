@@ -19,10 +19,10 @@ from annoloop.data.images import IndexImage, encode_index_png, read_index_png, w
 from annoloop.data.mmseg_folders import decode_label_map, list_samples, read_label_map
 from annoloop.errors import ConfigError, DataError
 from annoloop.loop.convert import from_coco, to_coco
-from annoloop.made_data import COLORS, NAMES, MadeData
 from annoloop.masks.classes import class_table
 from annoloop.masks.regions import LabelMap
 from annoloop.project.project import Project
+from annoloop.simulation.made_data import COLORS, NAMES, MadeData
 
 CLASSES = class_table(["road", "car"], ["#101010", "#ff0000"])
 MADE_CLASSES = class_table(NAMES, COLORS, background="background")

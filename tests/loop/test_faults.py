@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from loop import add_model, make_project
 
-from annoloop.annotate import annotate
 from annoloop.cvat.credentials import Credentials
 from annoloop.cvat.server import CvatServer, connect
 from annoloop.cvat.wire import Issue, shape_digest
@@ -22,6 +21,7 @@ from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.pull import pull
 from annoloop.loop.push import PushReport, push
 from annoloop.project.project import Project
+from annoloop.simulation.annotator import annotate
 
 RANDOM_FAULTS = ("500:0.015", "cut:0.015", "lost:0.01", "hang:0.005", "429:0.005")
 """Five percent of all requests; ``lost`` is the worst: the server has done it, and nobody hears of it."""

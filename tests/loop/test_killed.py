@@ -21,7 +21,6 @@ import pytest
 from loop import add_model, make_project, mask_bytes, opened
 from store import Store, contents
 
-from annoloop.annotate import annotate
 from annoloop.cvat.server import CvatServer
 from annoloop.cvat.wire import shape_digest
 from annoloop.data.mmseg_folders import read_label_map
@@ -34,6 +33,7 @@ from annoloop.loop.undo import undo
 from annoloop.project.files import ProjectFiles
 from annoloop.project.ledger import Ledger
 from annoloop.project.project import Project
+from annoloop.simulation.annotator import annotate
 
 REQUEST = PushRequest(worst=4, segment_size=3)
 

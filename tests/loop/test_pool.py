@@ -15,7 +15,6 @@ import pytest
 from loop import Loop, add_model, make_project, mask_bytes, opened
 from PIL import Image
 
-from annoloop.annotate import annotate
 from annoloop.data.config import FILE_NAME, load, render
 from annoloop.data.images import IndexImage, encode_index_png, read_index_png
 from annoloop.demo import Server
@@ -28,6 +27,7 @@ from annoloop.loop.undo import undo
 from annoloop.masks.regions import Region
 from annoloop.project.ledger import Ledger
 from annoloop.project.project import Project
+from annoloop.simulation.annotator import annotate
 
 COUNTS = {"train": 4, "val": 2, "pool": 4}
 POOL = ("pool/0000", "pool/0001", "pool/0002", "pool/0003")

@@ -16,7 +16,6 @@ import pytest
 from loop import Loop, add_model, make_project, mask_bytes, opened
 from PIL import Image
 
-from annoloop.annotate import annotate
 from annoloop.cvat.credentials import Credentials
 from annoloop.cvat.server import CvatServer, connect
 from annoloop.cvat.wire import Shape
@@ -32,6 +31,7 @@ from annoloop.loop.status import status
 from annoloop.loop.undo import undo
 from annoloop.masks.regions import Region
 from annoloop.project.project import Project
+from annoloop.simulation.annotator import annotate
 
 
 def test_pushed_labels_that_nobody_touches_come_back_byte_for_byte(loop: Loop) -> None:

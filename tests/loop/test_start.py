@@ -14,7 +14,7 @@ from annoloop.data.images import IndexImage, encode_index_png, write_atomic
 from annoloop.data.mmseg_folders import list_samples
 from annoloop.errors import ConfigError, DataError
 from annoloop.loop.start import InitReport, init
-from annoloop.made_data import COLORS, NAMES, MadeData
+from annoloop.simulation.made_data import COLORS, NAMES, MadeData
 
 
 def _pair(root: Path, image: str, mask: str, values: tuple[int, ...] = (0, 0, 0, 0, 0, 0, 0, 0, 0, 1)) -> None:

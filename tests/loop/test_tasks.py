@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from loop import Loop
 
-from annoloop.annotate import annotate
 from annoloop.cvat.server import CvatServer
 from annoloop.loop.tasks import tasks
+from annoloop.simulation.annotator import annotate
 
 
 def test_tasks_shows_whose_job_is_how_far_and_a_deleted_task(loop: Loop) -> None:

@@ -15,8 +15,8 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from annoloop.data.images import read_image, read_small_grey
-from annoloop.made_data import make_data
 from annoloop.metrics.perceptual_hash import MOST_BITS, SIDE, Look, Looks, look
+from annoloop.simulation.made_data import make_data
 
 SIZE = (240, 200)
 """Width and height of the pictures here."""

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from loop import Loop
 
-from annoloop.annotate import annotate
 from annoloop.data.images import IndexImage, encode_index_png, write_atomic
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.errors import ConfigError, DataError
@@ -18,6 +17,7 @@ from annoloop.loop.undo import undo
 from annoloop.masks.regions import LabelMap
 from annoloop.project.project import Project
 from annoloop.selection.criteria import check_criterion
+from annoloop.simulation.annotator import annotate
 
 SURE, UNSURE = 250, 105
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from annoloop.damage import damage, damage_share
 from annoloop.errors import ConfigError, DataError
 from annoloop.masks.classes import class_table
 from annoloop.masks.regions import LabelMap, regions
+from annoloop.simulation.damage import damage, damage_share
 
 CLASSES = class_table(["ground", "disc", "ring", "cross"], background="ground")
 TWO = class_table(["ground", "disc"], background="ground")

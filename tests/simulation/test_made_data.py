@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from annoloop.data.images import read_image, read_index_png
-from annoloop.made_data import NAMES, MadeData, make_data
+from annoloop.simulation.made_data import NAMES, MadeData, make_data
 
 
 @pytest.fixture(scope="module")
