@@ -1,5 +1,5 @@
 """``python -m annoloop``: the command line."""
 
-from annoloop.cli import main
+from annoloop.cli.main import main
 
 main()

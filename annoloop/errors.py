@@ -13,7 +13,7 @@
     ├── StoreError        10   an object store said no, or could not be reached
     └── Interrupted      130   ^C; what was finished is kept
 
-An error says what happened, where, and what to do next; ``cli.py`` alone catches them.
+An error says what happened, where, and what to do next; ``main.py`` alone catches them.
 """
 
 from __future__ import annotations

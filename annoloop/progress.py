@@ -1,6 +1,6 @@
 """Progress as an argument: operations call ``track`` as they would call ``iter``, and ``say`` for a line.
 
-The defaults are silent; ``console.py`` passes ones that draw on stderr.
+The defaults are silent; ``screen.py`` passes ones that draw on stderr.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from loop import add_model, make_project, opened
 
+from annoloop.cli.demo import Server, running_sandbox
 from annoloop.data.mmseg_folders import read_label_map
-from annoloop.demo import Server, running_sandbox
 from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.pull import pull
 from annoloop.loop.push import push

@@ -22,12 +22,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from annoloop.cli.demo import running_sandbox
 from annoloop.cvat.credentials import Credentials
 from annoloop.cvat.server import CvatServer, connect
 from annoloop.data.config import FILE_NAME, CvatConfig, load, render
 from annoloop.data.images import encode_index_png, read_index_png, write_atomic
 from annoloop.data.mmseg_folders import read_label_map, to_stored
-from annoloop.demo import running_sandbox
 from annoloop.errors import AnnoloopError, ConfigError
 from annoloop.loop.evaluate import evaluate
 from annoloop.loop.exchange.planning import PushRequest

@@ -22,9 +22,9 @@ from loop import Loop, add_model, make_project, opened
 from ray_head import HERE, RAY_IS_MISSING, ray_head
 from store import Store, new_bucket, running_store
 
+from annoloop.cli.demo import Server, running_sandbox
 from annoloop.compute import workers
 from annoloop.data.config import FILE_NAME
-from annoloop.demo import Server, running_sandbox
 from annoloop.loop.start import init
 from annoloop.project.project import Project
 from annoloop.simulation.made_data import COLORS, NAMES, MadeData, make_data

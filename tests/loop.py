@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
+from annoloop.cli.demo import Server
 from annoloop.cvat.credentials import Credentials
 from annoloop.cvat.server import CvatServer, connect
 from annoloop.cvat.wire import JobInfo, Shape
 from annoloop.data.config import FILE_NAME, CvatConfig, load, render
 from annoloop.data.images import IndexImage, encode_index_png, write_atomic
 from annoloop.data.mmseg_folders import read_label_map
-from annoloop.demo import Server
 from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.pull import PullReport, pull
 from annoloop.loop.push import PushReport, push

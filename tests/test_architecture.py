@@ -245,7 +245,7 @@ def test_the_rule_catches_an_import_that_goes_up(tmp_path: Path) -> None:
 
 def test_help_loads_nothing_heavy() -> None:
     code = (
-        "import json, sys\nfrom annoloop.cli import run\nassert run(['--help']) == 0\n"
+        "import json, sys\nfrom annoloop.cli.main import run\nassert run(['--help']) == 0\n"
         "sys.stderr.write(json.dumps(sorted(sys.modules)))"
     )
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
@@ -270,7 +270,7 @@ def test_the_screen_knows_every_report_of_an_operation_by_its_name() -> None:
 
 
 def test_help_answers_at_once() -> None:
-    command = [sys.executable, "-c", "from annoloop.cli import main; main(['--help'])"]
+    command = [sys.executable, "-c", "from annoloop.cli.main import main; main(['--help'])"]
     times = []
     for _ in range(5):
         began = time.perf_counter()

@@ -14,8 +14,8 @@ import pytest
 from app import annoloop, looked_at, needs_chromium, needs_mongodb, own_database, served
 from loop import add_model, make_project, opened
 
+from annoloop.cli.demo import Server
 from annoloop.data.config import FILE_NAME
-from annoloop.demo import Server
 from annoloop.project.project import Project
 from annoloop.selection.scoring import score
 from annoloop.simulation.annotator import annotate

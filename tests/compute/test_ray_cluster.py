@@ -17,7 +17,7 @@ import pytest
 from loop import COUNTS, add_model, make_project
 from ray_head import CORES, HERE, needs_ray, ray_head
 
-from annoloop.cli import run
+from annoloop.cli.main import run
 from annoloop.compute.workers import on_ray, processes, spread
 from annoloop.data.config import FILE_NAME
 from annoloop.errors import AnnoloopError, ConfigError, DataError

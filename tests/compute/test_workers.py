@@ -16,11 +16,11 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
+from annoloop.cli.options import on_all_cores
 from annoloop.compute import workers
 from annoloop.compute.launch import usable_cores
 from annoloop.compute.workers import processes, spread
 from annoloop.errors import AnnoloopError, DataError
-from annoloop.options import on_all_cores
 
 early = pytest.mark.usefixtures("spread_early")
 

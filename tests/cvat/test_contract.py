@@ -16,13 +16,13 @@ import pytest
 from loop import add_model, make_project, mask_bytes
 from PIL import Image
 
+from annoloop.cli.demo import Server
 from annoloop.cvat.credentials import Credentials, credentials_for
 from annoloop.cvat.guide import MARK, annotation_guide
 from annoloop.cvat.server import CvatServer, connect
 from annoloop.cvat.wire import Issue, Shape, shape_digest
 from annoloop.data.config import FILE_NAME, CvatConfig
 from annoloop.data.mmseg_folders import read_label_map
-from annoloop.demo import Server
 from annoloop.errors import CvatError
 from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.pull import pull

@@ -17,10 +17,10 @@ from typing import ClassVar
 import pytest
 from loop import add_model, make_project, opened
 
+from annoloop.cli.demo import Server
 from annoloop.cvat.credentials import Credentials
 from annoloop.cvat.server import connect
 from annoloop.data.config import CvatConfig
-from annoloop.demo import Server
 from annoloop.errors import AnnoloopError, ConfigError, CvatError
 from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.push import push

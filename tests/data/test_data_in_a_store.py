@@ -15,12 +15,12 @@ from loop import Loop, add_model, make_project, mask_bytes, opened
 from store import Store, contents, gets
 
 from annoloop.app.browse import export
-from annoloop.cli import run
+from annoloop.cli.demo import Server
+from annoloop.cli.main import run
 from annoloop.compute.workers import processes
 from annoloop.data.config import FILE_NAME, load, render
 from annoloop.data.images import IndexImage, encode_index_png, remove, write_atomic
 from annoloop.data.storage import RemotePath
-from annoloop.demo import Server
 from annoloop.eda.eda import eda
 from annoloop.errors import DataError, StoreError
 from annoloop.loop.convert import from_coco, to_coco

@@ -180,7 +180,7 @@ def test_a_package_that_is_missing_is_named(url: str, blocked: str, said: str) -
 
 
 def test_local_data_are_read_without_fsspec(project: Project, tmp_path: Path) -> None:
-    code = "import sys\nfrom annoloop.cli import run\nassert run(['status']) == run(['eda']) == 0\n"
+    code = "import sys\nfrom annoloop.cli.main import run\nassert run(['status']) == run(['eda']) == 0\n"
     code += "assert run(['convert', 'to-coco', '--out', 'x.json']) == 0\nassert 'fsspec' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=project.path.parent, check=True, capture_output=True)
 

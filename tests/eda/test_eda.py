@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from annoloop.cli import run
+from annoloop.cli.main import run
 from annoloop.compute.workers import processes
 from annoloop.data.config import FILE_NAME, DataConfig
 from annoloop.data.images import IndexImage, encode_index_png, read_index_png, write_atomic

@@ -13,11 +13,11 @@ import pytest
 from loop import Loop, add_model, mask_bytes, opened
 from PIL import Image
 
+from annoloop.cli.demo import Server
 from annoloop.cvat.credentials import Credentials
 from annoloop.cvat.server import connect
 from annoloop.data.config import CvatConfig, load, render
 from annoloop.data.images import IndexImage, encode_index_png
-from annoloop.demo import Server
 from annoloop.errors import CvatError, DataError
 from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.pull import pull

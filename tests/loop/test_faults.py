@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from loop import add_model, make_project
 
+from annoloop.cli.demo import Server, running_sandbox
 from annoloop.cvat.credentials import Credentials
 from annoloop.cvat.server import CvatServer, connect
 from annoloop.cvat.wire import Issue, shape_digest
 from annoloop.data.config import FILE_NAME, CvatConfig
 from annoloop.data.mmseg_folders import read_label_map
-from annoloop.demo import Server, running_sandbox
 from annoloop.errors import CvatError
 from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.pull import pull

@@ -21,11 +21,11 @@ import pytest
 from loop import add_model, make_project, mask_bytes, opened
 from store import Store, contents
 
+from annoloop.cli.demo import Server
 from annoloop.cvat.server import CvatServer
 from annoloop.cvat.wire import shape_digest
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.data.storage import RemotePath
-from annoloop.demo import Server
 from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.pull import pull
 from annoloop.loop.push import PushReport, push

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from loop import make_project
 
-from annoloop.cli import run
+from annoloop.cli.demo import Server
+from annoloop.cli.main import run
 from annoloop.cvat.credentials import credentials_file
-from annoloop.demo import Server
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ import pytest
 from loop import Loop, add_model, make_project, mask_bytes, opened
 from PIL import Image
 
+from annoloop.cli.demo import Server
+from annoloop.cli.doctor import doctor
 from annoloop.data.config import FILE_NAME, load, render
 from annoloop.data.images import IndexImage, encode_index_png, read_index_png
-from annoloop.demo import Server
-from annoloop.doctor import doctor
 from annoloop.errors import ConfigError, DataError
 from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.push import push

@@ -16,13 +16,13 @@ import pytest
 from loop import Loop, add_model, make_project, mask_bytes, opened
 from PIL import Image
 
+from annoloop.cli.demo import Server
 from annoloop.cvat.credentials import Credentials
 from annoloop.cvat.server import CvatServer, connect
 from annoloop.cvat.wire import Shape
 from annoloop.data.config import CvatConfig
 from annoloop.data.images import IndexImage, encode_index_png
 from annoloop.data.mmseg_folders import read_label_map
-from annoloop.demo import Server
 from annoloop.errors import ConfigError, CvatError, DataError, LedgerError
 from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.pull import pull

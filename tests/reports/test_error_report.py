@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from loop import add_model, make_project
 
-from annoloop.cli import run as run_command
+from annoloop.cli.main import run as run_command
 from annoloop.data.config import FILE_NAME, ClassConfig, load, render
 from annoloop.data.images import IndexImage, encode_index_png, write_atomic
 from annoloop.data.mmseg_folders import read_label_map

@@ -1,6 +1,6 @@
 """A training process as a person watches it: a live bar on stderr, and one line per validation.
 
-Not here: reports (``console.py``); this is shown while the child process is at work.
+Not here: reports (``screen.py``); this is shown while the child process is at work.
 """
 
 from __future__ import annotations

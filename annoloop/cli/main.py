@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from annoloop import __version__
-from annoloop.cli_cvat import login_command, pull_command, push_command, sandbox_group, tasks_command
-from annoloop.errors import AnnoloopError, Interrupted
-from annoloop.options import (
+from annoloop.cli.cvat_commands import login_command, pull_command, push_command, sandbox_group, tasks_command
+from annoloop.cli.options import (
     FILE,
     FILE_OR_URL,
     FOLDER,
@@ -30,6 +29,7 @@ from annoloop.options import (
     open_screen,
     opened_project,
 )
+from annoloop.errors import AnnoloopError, Interrupted
 
 if TYPE_CHECKING:
     from annoloop.data.storage import Location
@@ -77,7 +77,7 @@ def _is_interrupt(error: BaseException | None) -> bool:
 
 
 def _report(error: AnnoloopError, arguments: Sequence[str]) -> int:
-    from annoloop.console import Screen
+    from annoloop.cli.screen import Screen
 
     Screen(as_json="--json" in arguments).error(error)
     return error.exit_code
@@ -123,7 +123,7 @@ def init_command(
 @common
 def doctor_command(measure: bool, **options: Any) -> None:
     """Check versions, device, MongoDB, CVAT and the data; estimate the training time."""
-    from annoloop.doctor import doctor
+    from annoloop.cli.doctor import doctor
     from annoloop.errors import GateError
 
     screen = open_screen(options)
@@ -335,7 +335,7 @@ def browse_command(port: int, open_page: bool, no_app: bool, folder: Path | None
 @common
 def demo_command(folder: Path, **options: Any) -> None:
     """Run the whole loop on made data against the sandbox, in a few minutes."""
-    from annoloop.demo import demo, describe
+    from annoloop.cli.demo import demo, describe
 
     screen = open_screen(options)
     with screen.watch() as watch:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from annoloop.demo import demo
+from annoloop.cli.demo import demo
 from annoloop.errors import ConfigError
 
 

@@ -21,7 +21,8 @@ from annoloop.reports.as_json import to_plain
 
 if TYPE_CHECKING:  # to import them all would take longer than most commands
     from annoloop.app.browse import BrowseReport, ExportReport
-    from annoloop.doctor import DoctorReport
+    from annoloop.cli.doctor import DoctorReport
+    from annoloop.cli.training_view import TrainingView
     from annoloop.eda.eda import EdaReport
     from annoloop.loop.convert import FromCocoReport, ToCocoReport
     from annoloop.loop.evaluate import EvaluateReport
@@ -36,7 +37,6 @@ if TYPE_CHECKING:  # to import them all would take longer than most commands
     from annoloop.loop.undo import UndoReport
     from annoloop.metrics.scores import Scores
     from annoloop.simulation.annotator import AnnotateReport
-    from annoloop.training_view import TrainingView
 
 T = TypeVar("T")
 
@@ -101,7 +101,7 @@ class Screen:
 
     def watch(self) -> TrainingView:
         """A view of a training process."""
-        from annoloop.training_view import TrainingView
+        from annoloop.cli.training_view import TrainingView
 
         return TrainingView(self._err, quiet=self.quiet, verbose=self.verbose)
 
@@ -137,7 +137,7 @@ class Screen:
         self._out.print(table)
 
     def _eda_report(self, report: EdaReport) -> None:
-        from annoloop.data_view import eda_parts
+        from annoloop.cli.data_view import eda_parts
 
         for part in eda_parts(report):
             self._out.print(part)

@@ -13,10 +13,10 @@ import pytest
 from loop import add_model, make_project
 
 from annoloop import errors
-from annoloop.cli import commands, run
+from annoloop.cli.demo import Server
+from annoloop.cli.doctor import TESTED
+from annoloop.cli.main import commands, run
 from annoloop.data.config import FILE_NAME
-from annoloop.demo import Server
-from annoloop.doctor import TESTED
 from annoloop.project.project import Project
 
 ROOT = Path(__file__).parent.parent

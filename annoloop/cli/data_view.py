@@ -1,6 +1,6 @@
 """What a person sees of a report on data in a terminal: short tables and plain words.
 
-One function per report, which gives what ``console.py`` prints, line by line.
+One function per report, which gives what ``screen.py`` prints, line by line.
 """
 
 from __future__ import annotations

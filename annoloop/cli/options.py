@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from annoloop.console import Screen
+    from annoloop.cli.screen import Screen
     from annoloop.cvat.server import CvatServer
     from annoloop.project.project import Project
 
@@ -75,7 +75,7 @@ def on_all_cores(command: F) -> F:
 
 def open_screen(options: dict[str, Any]) -> Screen:
     """The screen that the common options ask for."""
-    from annoloop.console import Screen
+    from annoloop.cli.screen import Screen
 
     return Screen(as_json=options["as_json"], quiet=options["quiet"], verbose=options["verbose"])
 

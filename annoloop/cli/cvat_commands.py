@@ -1,4 +1,4 @@
-"""The commands that talk to CVAT: login, push, pull, tasks, and the sandbox; ``cli.py`` takes them in."""
+"""The commands that talk to CVAT: login, push, pull, tasks, and the sandbox; ``main.py`` takes them in."""
 
 from __future__ import annotations
 
@@ -11,8 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from annoloop.cli.options import (
+    FOLDER,
+    common,
+    example,
+    listed,
+    on_all_cores,
+    open_screen,
+    open_session,
+    opened_project,
+)
 from annoloop.errors import MissingExtraError
-from annoloop.options import FOLDER, common, example, listed, on_all_cores, open_screen, open_session, opened_project
 
 if TYPE_CHECKING:
     from annoloop.cvat.credentials import Credentials

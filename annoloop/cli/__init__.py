@@ -1,0 +1,1 @@
+"""The command line: commands, the screen, and doctor and demo, which know everything.  The only catcher of errors."""
