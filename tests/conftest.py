@@ -18,8 +18,8 @@ from uuid import uuid4
 
 import pytest
 from hypothesis import settings
-from loop import Loop, add_model, make_project, opened
 from ray_head import HERE, RAY_IS_MISSING, ray_head
+from running_loop import Loop, add_model, make_project, opened
 from store import Store, new_bucket, running_store
 
 from annoloop.cli.demo import Server, running_sandbox

@@ -10,10 +10,9 @@ import numpy as np
 
 from annoloop.data import coco
 from annoloop.data.images import IndexImage, decode_index_png, encode_index_png
-from annoloop.masks import regions as masks
-from annoloop.masks import run_lengths as runs
+from annoloop.masks import regions, run_lengths
 from annoloop.masks.classes import class_table
-from annoloop.metrics import scores as metrics
+from annoloop.metrics import scores
 
 
 def _load_loops() -> None:
@@ -23,9 +22,9 @@ def _load_loops() -> None:
     annotations = coco.encode(label_map, classes, image_id=1, first_id=1)
     image = coco.CocoImage(1, "made", label_map.shape, tuple(annotations))
     coco.read_label_map(image, classes, {coco.category_id(index): index for index in range(2)}, "made")
-    runs.paint_cvat_masks(runs.cvat_masks(label_map, skip=[0]), np.zeros_like(label_map))
-    masks.components(label_map)
-    metrics.confusion(label_map, label_map, 2, 255)
+    run_lengths.paint_cvat_masks(run_lengths.cvat_masks(label_map, skip=[0]), np.zeros_like(label_map))
+    regions.components(label_map)
+    scores.confusion(label_map, label_map, 2, 255)
 
 
 _load_loops()

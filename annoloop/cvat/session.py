@@ -273,7 +273,7 @@ def _sdk_client(url: str, ca_file: Path | None, timeout_s: float) -> Any:
     from cvat_sdk.api_client import rest
     from cvat_sdk.core.client import Client, Config
 
-    logger = logging.getLogger("annoloop.cvat.server")
+    logger = logging.getLogger("annoloop.cvat")
     logger.addHandler(logging.NullHandler())
     logger.propagate = False
     client = Client(url, logger=logger, config=Config(verify_ssl=True), check_server_version=False)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from app import annoloop, looked_at, needs_chromium, needs_mongodb, own_database, served
-from loop import add_model, make_project, opened
+from running_app import annoloop, looked_at, needs_chromium, needs_mongodb, own_database, served
+from running_loop import add_model, make_project, opened
 
 from annoloop.cli.demo import Server
 from annoloop.data.config import FILE_NAME

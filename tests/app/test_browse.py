@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from app import annoloop, needs_mongodb
-from loop import Loop
+from running_app import annoloop, needs_mongodb
+from running_loop import Loop
 from store import Store
 
 from annoloop.app.browse import dataset_name, refresh

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from loop import Loop
 from PIL import Image
+from running_loop import Loop
 
 from annoloop.app.browse import export
 from annoloop.errors import ConfigError

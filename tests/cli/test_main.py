@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
-from loop import add_model, make_project
+from running_loop import add_model, make_project
 
 from annoloop import errors
 from annoloop.cli.demo import Server
@@ -19,7 +19,7 @@ from annoloop.cli.main import commands, run
 from annoloop.data.config import FILE_NAME
 from annoloop.project.project import Project
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def every_command() -> dict[str, click.Command]:

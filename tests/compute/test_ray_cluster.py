@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from loop import COUNTS, add_model, make_project
 from ray_head import CORES, HERE, needs_ray, ray_head
+from running_loop import COUNTS, add_model, make_project
 
 from annoloop.cli.main import run
 from annoloop.compute.workers import on_ray, processes, spread

@@ -13,8 +13,8 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
-from loop import add_model, make_project, mask_bytes
 from PIL import Image
+from running_loop import add_model, make_project, mask_bytes
 
 from annoloop.cli.demo import Server
 from annoloop.cvat.credentials import Credentials, credentials_for

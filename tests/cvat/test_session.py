@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from loop import add_model, make_project, opened
+from running_loop import add_model, make_project, opened
 
 from annoloop.cli.demo import Server
 from annoloop.cvat.credentials import Credentials

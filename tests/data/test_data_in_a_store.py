@@ -11,7 +11,7 @@ from uuid import uuid4
 import fsspec
 import numpy as np
 import pytest
-from loop import Loop, add_model, make_project, mask_bytes, opened
+from running_loop import Loop, add_model, make_project, mask_bytes, opened
 from store import Store, contents, gets
 
 from annoloop.app.browse import export

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from loop import Loop, mask_bytes
 from PIL import Image
+from running_loop import Loop, mask_bytes
 
 from annoloop.cvat.guide import MARK
 from annoloop.cvat.server import CvatServer

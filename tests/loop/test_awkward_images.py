@@ -10,8 +10,8 @@ from uuid import uuid4
 import numpy as np
 import numpy.typing as npt
 import pytest
-from loop import Loop, add_model, mask_bytes, opened
 from PIL import Image
+from running_loop import Loop, add_model, mask_bytes, opened
 
 from annoloop.cli.demo import Server
 from annoloop.cvat.credentials import Credentials

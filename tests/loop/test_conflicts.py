@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from loop import Loop, mask_bytes, opened
+from running_loop import Loop, mask_bytes, opened
 
 from annoloop.cvat.server import CvatServer
 from annoloop.data.config import load, render

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from loop import add_model, make_project
+from running_loop import add_model, make_project
 
 from annoloop.cli.demo import Server, running_sandbox
 from annoloop.cvat.credentials import Credentials

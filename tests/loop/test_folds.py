@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from loop import make_project, train_here
+from running_loop import make_project, train_here
 
 from annoloop.data.config import FILE_NAME
 from annoloop.data.images import sha256

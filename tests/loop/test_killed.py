@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
-from loop import add_model, make_project, mask_bytes, opened
+from running_loop import add_model, make_project, mask_bytes, opened
 from store import Store, contents
 
 from annoloop.cli.demo import Server

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from loop import make_project
+from running_loop import make_project
 
 from annoloop.cli.demo import Server
 from annoloop.cli.main import run

@@ -12,8 +12,8 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
-from loop import Loop, add_model, make_project, mask_bytes, opened
 from PIL import Image
+from running_loop import Loop, add_model, make_project, mask_bytes, opened
 
 from annoloop.cli.demo import Server
 from annoloop.cli.doctor import doctor

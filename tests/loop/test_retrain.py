@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from loop import make_project, train_here
+from running_loop import make_project, train_here
 
 from annoloop.data.config import FILE_NAME
 from annoloop.data.images import IndexImage, encode_index_png

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from loop import Loop
+from running_loop import Loop
 
 from annoloop.cvat.server import CvatServer
 from annoloop.loop.tasks import tasks

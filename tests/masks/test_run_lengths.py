@@ -13,7 +13,7 @@ from pycocotools import mask as coco_mask
 from scipy import ndimage
 
 from annoloop.errors import DataError
-from annoloop.masks import run_lengths as runs
+from annoloop.masks import run_lengths
 from annoloop.masks.regions import LabelMap, Region, paint, regions
 from annoloop.masks.run_lengths import (
     CvatMask,
@@ -162,6 +162,6 @@ def test_coco_masks_are_those_of_pycocotools(label_map: LabelMap, skip: tuple[in
 
 
 def test_the_examples_in_the_docstrings_are_true() -> None:
-    result = doctest.testmod(runs)
+    result = doctest.testmod(run_lengths)
     assert result.attempted == 4
     assert result.failed == 0

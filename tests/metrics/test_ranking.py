@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annoloop.metrics import ranking as selection
+from annoloop.metrics import ranking
 from annoloop.metrics.ranking import Alike, Candidate, Choice, rank
 
 TEN = [Candidate(f"train/{i}", i / 10, 0) for i in range(10)]
@@ -29,7 +29,7 @@ def choose(
     others = [one for one in ranked if one.sample_id not in first]
     if alike is not None:
         details |= {"compare": lambda _: alike}  # type: ignore[dict-item]
-    return selection.choose(asked, others, count, **details)  # type: ignore[arg-type]
+    return ranking.choose(asked, others, count, **details)  # type: ignore[arg-type]
 
 
 def _ids(chosen: Sequence[Candidate]) -> list[str]:
@@ -56,7 +56,7 @@ def test_no_more_are_looked_at_than_have_a_place_or_a_twin_before_them() -> None
             yield Candidate(str(number), number, 0)
         raise AssertionError("nobody needs to know the next one")
 
-    choice = selection.choose([TEN[7]], endless(), 4, compare=compare)
+    choice = ranking.choose([TEN[7]], endless(), 4, compare=compare)
     assert _ids(choice.chosen) == ["train/7", "10", "11", "22"]
     assert _ids(choice.left_out) == ["20"]
     assert compared == [["train/7", "10", "20", "11"], ["train/7", "10", "11", "22"]]

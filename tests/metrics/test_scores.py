@@ -30,7 +30,7 @@ from annoloop.metrics.scores import (
     wrong_px,
 )
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 IGNORE = 255
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from loop import add_model, make_project
+from running_loop import add_model, make_project
 
 from annoloop.cli.main import run as run_command
 from annoloop.data.config import FILE_NAME, ClassConfig, load, render

@@ -6,7 +6,7 @@ from math import isnan
 
 import numpy as np
 import pytest
-from loop import Loop
+from running_loop import Loop
 
 from annoloop.app.app_masks import error_maps
 from annoloop.data.images import IndexImage, encode_index_png, read_index_png, write_atomic

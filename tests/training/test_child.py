@@ -27,7 +27,7 @@ IGNORE = 7
 NAMES = ("background", "red", "green")
 PALETTE = ((0, 0, 0), (220, 30, 30), (30, 200, 30))
 ITERATIONS = 30
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def _draw(seed: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:

@@ -49,7 +49,7 @@ if {limit}:
 @pytest.fixture
 def trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """What to replace in a recipe so that the child imports the module of ``write_trouble``."""
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(__file__).parent.parent}")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(__file__).parents[3]}")
     return {'"annoloop.training.mmseg.losses"]': '"annoloop.training.mmseg.losses", "trouble"]'}
 
 

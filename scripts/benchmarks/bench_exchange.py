@@ -22,9 +22,9 @@ import numpy as np
 from bench_table import parser, show
 from scipy import ndimage
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
-from loop import add_model, make_project, opened
+from running_loop import add_model, make_project, opened
 
 from annoloop.cli.demo import Server, running_sandbox
 from annoloop.data.mmseg_folders import read_label_map

@@ -49,7 +49,7 @@ from mmengine.registry import init_default_scope
 init_default_scope("mmseg")
 import mmseg.datasets
 from annoloop.training.mmseg.data import JobDataset
-from annoloop.training.mmseg import data as mmseg_data
+from annoloop.training.mmseg import data
 
 def dataset(**options):
     steps = [dict(type=t) for t in ("LoadImageFromFile", "LoadAnnotations", "PackSegInputs")]
@@ -59,7 +59,7 @@ kept, fresh = dataset(cached=True), dataset()
 first = kept[0]["inputs"].clone()
 kept[0]["inputs"].zero_()
 ahead = dataset(cached=True, ahead=True)
-mmseg_data.free_memory_bytes = lambda: 4 * 48 * 64 * 4 * 3
+data.free_memory_bytes = lambda: 4 * 48 * 64 * 4 * 3
 small = dataset(cached=True)
 for index in range(12):
     small[index]

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-FOLDER = Path(__file__).parent.parent / ".venv-datumaro"
+FOLDER = Path(__file__).parents[2] / ".venv-datumaro"
 PINNED = {
     "datumaro": ("datumaro==1.13.12",),
     "supervision": ("supervision==0.31.2",),
