@@ -20,13 +20,13 @@ from annoloop.cvat.wire import JobInfo, Shape
 from annoloop.data.config import FILE_NAME, CvatConfig, load, render
 from annoloop.data.images import IndexImage, encode_index_png, write_atomic
 from annoloop.data.mmseg_folders import read_label_map
-from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.pull import PullReport, pull
 from annoloop.loop.push import PushReport, push
 from annoloop.loop.start import init
 from annoloop.masks.regions import LabelMap, Region
 from annoloop.masks.run_lengths import to_cvat_runs
 from annoloop.project.project import Project
+from annoloop.selection.request import PushRequest
 from annoloop.simulation.made_data import COLORS, NAMES, MadeData, make_data
 
 COUNTS = {"train": 8, "val": 3}

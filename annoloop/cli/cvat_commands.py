@@ -99,8 +99,8 @@ def push_command(worst: int | None, only: tuple[str, ...], **options: Any) -> No
       label-quality  the model is sure that some of the label is wrong
       uncertainty    the model is unsure; needs no labels, so it works for --split pool too
     """
-    from annoloop.loop.exchange.planning import PushRequest, push_request
     from annoloop.loop.push import push
+    from annoloop.selection.request import PushRequest, push_request
 
     if (worst is None) == (not only):
         raise click.UsageError("either --worst N or --image NAME")

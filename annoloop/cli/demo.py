@@ -21,13 +21,13 @@ from annoloop.cvat.server import CvatServer, connect
 from annoloop.data.config import FILE_NAME, CvatConfig, TrainConfig, load, render
 from annoloop.errors import ConfigError, CvatError
 from annoloop.loop.evaluate import EvaluateReport, evaluate
-from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.pull import pull
 from annoloop.loop.push import push
 from annoloop.loop.retrain import RetrainReport, RetrainRequest, retrain
 from annoloop.loop.start import init
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
+from annoloop.selection.request import PushRequest
 from annoloop.selection.scoring import Watch, unwatched
 from annoloop.simulation.annotator import annotate
 from annoloop.simulation.made_data import COLORS, NAMES, MadeData, make_data

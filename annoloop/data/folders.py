@@ -1,7 +1,8 @@
 """The files below a folder by their names, on the local disk or in a store.
 
-Names in, locations out; not here: what a name means (``mmseg_folders.py``).  The fact to know: a local folder is looked at
-for every question, and that of a store is listed once, when it is first asked, because every request takes its time.
+Names in, locations out; not here: what a name means (``mmseg_folders.py``).  The fact to know: a local folder is
+looked at for every question, and that of a store is listed once, when it is first asked, because every
+request takes its time.
 """
 
 from __future__ import annotations

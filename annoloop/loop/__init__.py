@@ -1,1 +1,1 @@
-"""One module for each operation of the loop: project and server come in, a frozen report goes out; nothing is printed."""
+"""One module for each operation: project and server come in, a frozen report goes out; nothing is printed."""

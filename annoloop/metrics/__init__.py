@@ -1,1 +1,1 @@
-"""Numbers that compare maps and pictures: scores, outlines, calibration, error regions, label quality, ranking.  No files."""
+"""Numbers that compare maps and pictures: scores, outlines, calibration, error regions, label quality.  No files."""

@@ -14,7 +14,6 @@ import numpy as np
 
 from annoloop.data.mmseg_folders import Sample
 from annoloop.errors import ConfigError, DataError
-from annoloop.loop.exchange.planning import ChosenImage, PushRequest
 from annoloop.metrics.ranking import Candidate, choose, rank
 from annoloop.progress import Say, Track
 from annoloop.project.near_duplicates import looks_of
@@ -32,6 +31,7 @@ from annoloop.selection.criteria import (
     rate,
 )
 from annoloop.selection.label_confidence import beliefs, readings
+from annoloop.selection.request import ChosenImage, PushRequest
 from annoloop.selection.scoring import Watch, keep_scores, predict
 
 

@@ -28,9 +28,9 @@ from running_loop import add_model, make_project, opened
 
 from annoloop.cli.demo import Server, running_sandbox
 from annoloop.data.mmseg_folders import read_label_map
-from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.pull import pull
 from annoloop.loop.push import push
+from annoloop.selection.request import PushRequest
 from annoloop.selection.scoring import score
 
 SIZE_HW = (550, 830)

@@ -30,12 +30,12 @@ from annoloop.data.images import encode_index_png, read_index_png, write_atomic
 from annoloop.data.mmseg_folders import read_label_map, to_stored
 from annoloop.errors import AnnoloopError, ConfigError
 from annoloop.loop.evaluate import evaluate
-from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.pull import pull
 from annoloop.loop.push import push
 from annoloop.loop.retrain import RetrainRequest, retrain
 from annoloop.loop.start import init
 from annoloop.project.project import Project
+from annoloop.selection.request import PushRequest
 from annoloop.simulation.annotator import annotate
 from annoloop.simulation.damage import damage_share
 from annoloop.simulation.made_data import COLORS, NAMES, make_data

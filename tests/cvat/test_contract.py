@@ -24,7 +24,6 @@ from annoloop.cvat.wire import Issue, Shape, shape_digest
 from annoloop.data.config import FILE_NAME, CvatConfig
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.errors import CvatError
-from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.pull import pull
 from annoloop.loop.push import push
 from annoloop.loop.tasks import tasks
@@ -32,6 +31,7 @@ from annoloop.masks.classes import ClassTable, class_table
 from annoloop.masks.regions import LabelMap, paint, regions
 from annoloop.masks.run_lengths import from_cvat_runs, to_cvat_runs
 from annoloop.project.project import Project
+from annoloop.selection.request import PushRequest
 from annoloop.simulation.annotator import annotate
 
 REAL_URL = os.environ.get("ANNOLOOP_TEST_CVAT_URL")

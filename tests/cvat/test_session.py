@@ -22,8 +22,8 @@ from annoloop.cvat.credentials import Credentials
 from annoloop.cvat.server import connect
 from annoloop.data.config import CvatConfig
 from annoloop.errors import AnnoloopError, ConfigError, CvatError
-from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.push import push
+from annoloop.selection.request import PushRequest
 
 CANARY = "c4nary-t0ken-0123456789"
 

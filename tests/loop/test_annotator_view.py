@@ -14,9 +14,9 @@ from running_loop import Loop, mask_bytes
 from annoloop.cvat.guide import MARK
 from annoloop.cvat.server import CvatServer
 from annoloop.errors import CvatError
-from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.push import push
 from annoloop.masks.regions import Region, from_cvat_outline
+from annoloop.selection.request import PushRequest
 from annoloop.simulation.annotator import annotate
 
 

@@ -19,10 +19,10 @@ from annoloop.cvat.server import connect
 from annoloop.data.config import CvatConfig, load, render
 from annoloop.data.images import IndexImage, encode_index_png
 from annoloop.errors import CvatError, DataError
-from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.pull import pull
 from annoloop.loop.push import PushReport, push
 from annoloop.loop.start import init
+from annoloop.selection.request import PushRequest
 
 Mask = npt.NDArray[np.uint8]
 

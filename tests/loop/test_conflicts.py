@@ -13,12 +13,12 @@ from annoloop.cvat.server import CvatServer
 from annoloop.data.config import load, render
 from annoloop.data.images import IndexImage, encode_index_png
 from annoloop.errors import ConfigError, CvatError, DataError
-from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.pull import pull
 from annoloop.loop.push import push
 from annoloop.loop.undo import undo
 from annoloop.masks.classes import class_table
 from annoloop.masks.regions import Region
+from annoloop.selection.request import PushRequest
 from annoloop.simulation.annotator import annotate
 
 BLOT = Region(2, 5, 7, np.ones((6, 9), bool))

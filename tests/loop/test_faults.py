@@ -17,10 +17,10 @@ from annoloop.cvat.wire import Issue, shape_digest
 from annoloop.data.config import FILE_NAME, CvatConfig
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.errors import CvatError
-from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.pull import pull
 from annoloop.loop.push import PushReport, push
 from annoloop.project.project import Project
+from annoloop.selection.request import PushRequest
 from annoloop.simulation.annotator import annotate
 
 RANDOM_FAULTS = ("500:0.015", "cut:0.015", "lost:0.01", "hang:0.005", "429:0.005")

@@ -15,12 +15,12 @@ from annoloop.data.config import FILE_NAME
 from annoloop.data.images import sha256
 from annoloop.data.mmseg_folders import Sample
 from annoloop.errors import DataError, Interrupted
-from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.folds import fold_of, split_folds
 from annoloop.loop.push import push
 from annoloop.loop.retrain import RetrainRequest, retrain
 from annoloop.project.project import Project
 from annoloop.project.schema import ImageRow
+from annoloop.selection.request import PushRequest
 from annoloop.training.child import Event, Job
 
 COUNTS = {"train": 6, "val": 2, "pool": 3}

@@ -26,13 +26,13 @@ from annoloop.cvat.server import CvatServer
 from annoloop.cvat.wire import shape_digest
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.data.storage import RemotePath
-from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.pull import pull
 from annoloop.loop.push import PushReport, push
 from annoloop.loop.undo import undo
 from annoloop.project.files import ProjectFiles
 from annoloop.project.ledger import Ledger
 from annoloop.project.project import Project
+from annoloop.selection.request import PushRequest
 from annoloop.simulation.annotator import annotate
 
 REQUEST = PushRequest(worst=4, segment_size=3)

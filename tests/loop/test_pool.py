@@ -20,13 +20,13 @@ from annoloop.cli.doctor import doctor
 from annoloop.data.config import FILE_NAME, load, render
 from annoloop.data.images import IndexImage, encode_index_png, read_index_png
 from annoloop.errors import ConfigError, DataError
-from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.push import push
 from annoloop.loop.status import status
 from annoloop.loop.undo import undo
 from annoloop.masks.regions import Region
 from annoloop.project.ledger import Ledger
 from annoloop.project.project import Project
+from annoloop.selection.request import PushRequest
 from annoloop.simulation.annotator import annotate
 
 COUNTS = {"train": 4, "val": 2, "pool": 4}

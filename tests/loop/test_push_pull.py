@@ -24,13 +24,13 @@ from annoloop.data.config import CvatConfig
 from annoloop.data.images import IndexImage, encode_index_png
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.errors import ConfigError, CvatError, DataError, LedgerError
-from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.pull import pull
 from annoloop.loop.push import push
 from annoloop.loop.status import status
 from annoloop.loop.undo import undo
 from annoloop.masks.regions import Region
 from annoloop.project.project import Project
+from annoloop.selection.request import PushRequest
 from annoloop.simulation.annotator import annotate
 
 

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from annoloop.errors import DataError
-from annoloop.masks import regions
+from annoloop.masks import regions as module
 from annoloop.masks.regions import (
     Division,
     LabelMap,
@@ -296,6 +296,6 @@ def test_a_shape_without_an_area_is_refused_with_advice(kind: str) -> None:
 
 
 def test_the_examples_in_the_docstrings_are_true() -> None:
-    result = doctest.testmod(regions)
+    result = doctest.testmod(module)
     assert result.attempted >= 3
     assert result.failed == 0

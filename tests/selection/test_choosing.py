@@ -14,7 +14,6 @@ from running_loop import Loop
 from annoloop.data.images import IndexImage, encode_index_png, write_atomic
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.errors import ConfigError, DataError
-from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.push import PushReport, push
 from annoloop.metrics.scores import Confusion, confusion, image_dice, wrong_px
 from annoloop.progress import silent, unsaid
@@ -22,6 +21,7 @@ from annoloop.project.near_duplicates import looks_of
 from annoloop.project.project import Project
 from annoloop.project.schema import FrameRow, ImageRow, ScoreRow
 from annoloop.selection.choosing import choose_images
+from annoloop.selection.request import PushRequest
 from annoloop.selection.scoring import unwatched
 
 

@@ -11,12 +11,12 @@ from running_loop import Loop
 from annoloop.data.images import IndexImage, encode_index_png, write_atomic
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.errors import ConfigError, DataError
-from annoloop.loop.exchange.planning import PushRequest
 from annoloop.loop.push import PushReport, push
 from annoloop.loop.undo import undo
 from annoloop.masks.regions import LabelMap
 from annoloop.project.project import Project
 from annoloop.selection.criteria import check_criterion
+from annoloop.selection.request import PushRequest
 from annoloop.simulation.annotator import annotate
 
 SURE, UNSURE = 250, 105

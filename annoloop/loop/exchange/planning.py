@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, Literal
 
 import numpy as np
 
-from annoloop.cvat.shapes import Drawing, Kind, draw, polygon_loss_px
-from annoloop.data.config import Config
+from annoloop.cvat.shapes import Drawing, draw, polygon_loss_px
 from annoloop.data.images import IndexImage, decode_index_png, encode_index_png, image_size_hw, read_bytes
 from annoloop.data.mmseg_folders import Sample, check_label_map, decode_label_map, to_stored
 from annoloop.errors import DataError
@@ -25,58 +23,7 @@ from annoloop.metrics.label_quality import Reading
 from annoloop.project.files import ProjectFiles
 from annoloop.project.schema import FrameRow, ImageRow, IssueRow
 from annoloop.reports.context import CONTEXT_FOLDER
-
-Source = Literal["prediction", "ground-truth"]
-
-
-@dataclass(frozen=True, slots=True)
-class PushRequest:
-    """What to push, ``by`` being one of ``criteria.py``, and how it is to look in CVAT.
-
-    ``only``: these samples and no others, whatever ``worst``, ``splits`` and ``random_share`` say.  ``corrected``: also
-    images whose mask is as annotators left it.  ``segment_size``: images per job, 0 for one job.
-    ``tolerance_px`` counts for polygons only.
-    """
-
-    worst: int
-    only: tuple[str, ...] = ()
-    splits: tuple[str, ...] = ("train",)
-    by: str = "dice"
-    source: Source = "prediction"
-    random_share: float = 0.0
-    corrected: bool = False
-    shape: Kind = "mask"
-    tolerance_px: float = 1.0
-    segment_size: int = 0
-    assignees: tuple[str, ...] = ()
-    context: bool = True
-    issues_per_frame: int = 2
-    dry_run: bool = False
-
-
-def push_request(config: Config, worst: int, **given: Any) -> PushRequest:
-    """What annoloop.yaml says, unless an argument that is not None says otherwise; names as in ``PushRequest``."""
-    settled = {
-        "source": config.push.source,
-        "random_share": config.push.random_share,
-        "shape": config.push.shape,
-        "tolerance_px": config.push.tolerance_px,
-        "segment_size": config.cvat.segment_size,
-        "assignees": config.cvat.assignees,
-        "context": config.push.context,
-        "issues_per_frame": config.push.issues_per_frame,
-    }
-    return PushRequest(worst, **(settled | {name: value for name, value in given.items() if value is not None}))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ChosenImage:
-    """An image of the task, its score (None where the criterion says nothing) and what that looks like."""
-
-    sample: Sample
-    row: ImageRow
-    score: float | None
-    reading: Reading | None
+from annoloop.selection.request import ChosenImage, Source
 
 
 @dataclass(frozen=True, slots=True)
