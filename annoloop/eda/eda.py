@@ -17,8 +17,8 @@ import numpy as np
 
 from annoloop.data.mmseg_folders import UNLABELLED, Sample
 from annoloop.data.storage import Location
+from annoloop.eda.facts_cache import facts_of
 from annoloop.eda.findings import KINDS, Finding, finding, ranked
-from annoloop.eda.known_facts import facts_of
 from annoloop.eda.mask_facts import SAMPLES_PER_CELL
 from annoloop.eda.outliers import Copy, Slips, copies, copy_of, missing_classes, odd_slips, said_once, slips_of
 from annoloop.eda.sample_facts import SampleFacts

@@ -44,9 +44,9 @@ def pack_coco_counts(counts: Ints, stops: Ints) -> list[str]:
     Args:
         stops: where the counts of each mask stop; no mask is without any.
     """
-    from annoloop.masks import kernels
+    from annoloop.masks.kernels import codes
 
-    packed, text_stops = kernels.pack(counts, stops)
+    packed, text_stops = codes.pack(counts, stops)
     text = packed.tobytes().decode("ascii")
     return [text[start:stop] for start, stop in pairwise([0, *text_stops.tolist()])]
 
@@ -66,11 +66,11 @@ def unpack_coco_counts(texts: Sequence[str], where: Sequence[object]) -> tuple[I
     Raises:
         DataError: characters that no encoder writes, or a number that does not end; of the first such mask.
     """
-    from annoloop.masks import kernels
+    from annoloop.masks.kernels import codes
 
     encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
     text_stops = np.cumsum([len(one) for one in encoded], dtype=np.int64)
-    counts, stops, damaged = kernels.unpack(np.frombuffer(b"".join(encoded), np.uint8), text_stops)
+    counts, stops, damaged = codes.unpack(np.frombuffer(b"".join(encoded), np.uint8), text_stops)
     if damaged >= 0:
         raise DataError("the compressed RLE counts are damaged", where=where[damaged])
     return counts, stops
@@ -90,14 +90,14 @@ def paint_coco_counts(
     Raises:
         DataError: counts that are negative or do not add up to H x W; of the first such mask.
     """
-    from annoloop.masks import kernels
+    from annoloop.masks.kernels import codes
 
     height, width = shape_hw
-    unfit = kernels.first_unfit(counts, stops, np.full(stops.size, height * width))
+    unfit = codes.first_unfit(counts, stops, np.full(stops.size, height * width))
     if unfit >= 0:
         total = sum(np.split(counts, stops)[unfit].tolist())
         raise DataError(f"RLE counts add up to {total} px, the image holds {height * width}", where=where[unfit])
     canvas = np.full((width, height), fill, class_of.dtype)
-    overlap_px = kernels.paint_columns(counts, stops, class_of, canvas)
-    empty_count = int(np.count_nonzero(kernels.covered_px(counts, stops) == 0))
-    return PaintedMasks(kernels.transposed(canvas), empty_count, overlap_px)
+    overlap_px = codes.paint_columns(counts, stops, class_of, canvas)
+    empty_count = int(np.count_nonzero(codes.covered_px(counts, stops) == 0))
+    return PaintedMasks(codes.transposed(canvas), empty_count, overlap_px)

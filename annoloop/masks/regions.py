@@ -71,7 +71,8 @@ class Components:
 class Division:
     """The regions of a label map, numbered from 0 and in order.
 
-    ``runs`` int32 (M, 4) are ``kernels.Runs`` along rows or columns, ``owners`` int32 (M,) their regions.  By number:
+    ``runs`` int32 (M, 4) are ``kernels.runs.Runs`` along rows or columns, ``owners`` int32 (M,) their regions.
+    By number:
     ``class_of`` (R,) in the map's own type, ``sizes_px`` int64 (R,), ``boxes_ltrb`` int64 (R, 4), half-open, and
     ``parts`` int64 (R,), how many components travel together.
     """
@@ -127,16 +128,16 @@ def divide(label_map: IndexMap, *, along: Along = "rows", skip: Iterable[int] = 
     Raises:
         DataError: as ``check_label_map``.
     """
-    from annoloop.masks import kernels
+    from annoloop.masks.kernels import runs as loops
 
     runs, owners, measures = _connected(label_map, along, skip)
     parts = np.ones(len(measures), np.int64)
-    is_small = measures[:, kernels.SIZE] < min_region_px
+    is_small = measures[:, loops.SIZE] < min_region_px
     if is_small.any():
-        region_of = _gather_specks(measures[:, kernels.CLASS], is_small)
+        region_of = _gather_specks(measures[:, loops.CLASS], is_small)
         owners, parts = region_of[owners], np.bincount(region_of)
-        measures = kernels.measure(runs, owners, parts.size, along == "columns")
-    order = np.lexsort(measures.T[[kernels.FIRST_LEFT, kernels.LEFT, kernels.TOP, kernels.CLASS]])
+        measures = loops.measure(runs, owners, parts.size, along == "columns")
+    order = np.lexsort(measures.T[[loops.FIRST_LEFT, loops.LEFT, loops.TOP, loops.CLASS]])
     place = np.empty(order.size, np.int32)
     place[order] = np.arange(order.size)
     return Division(runs, place[owners], *_columns(measures[order], label_map.dtype), parts[order])
@@ -244,25 +245,26 @@ def from_cvat_outline(
 
 
 def _connected(index_map: IndexMap, along: Along, skip: Iterable[int]) -> tuple[Owners, Owners, Ints]:
-    """Runs, their components, and the ``kernels.Measures`` of these."""
-    from annoloop.masks import kernels
+    """Runs, their components, and the ``kernels.runs.Measures`` of these."""
+    from annoloop.masks.kernels import runs as loops
+    from annoloop.masks.kernels.machine_code import readable
 
     if index_map.dtype != np.uint16 or index_map.ndim != 2 or index_map.size == 0:
         check_label_map(index_map)
     columns = along == "columns"
-    runs = kernels.find_runs(kernels.readable(index_map), _lookup(skip, index_map.dtype), columns)
-    owners, count = kernels.connect(runs)
-    return runs, owners, kernels.measure(runs, owners, count, columns)
+    runs = loops.find_runs(readable(index_map), _lookup(skip, index_map.dtype), columns)
+    owners, count = loops.connect(runs)
+    return runs, owners, loops.measure(runs, owners, count, columns)
 
 
 def _columns(measures: Ints, dtype: np.dtype[Any]) -> tuple[IndexMap, Ints, Ints]:
-    """Classes, sizes and boxes (left, top, right, bottom) of ``kernels.Measures``."""
-    from annoloop.masks import kernels
+    """Classes, sizes and boxes (left, top, right, bottom) of ``kernels.runs.Measures``."""
+    from annoloop.masks.kernels import runs as loops
 
     return (
-        measures[:, kernels.CLASS].astype(dtype),
-        measures[:, kernels.SIZE],
-        measures[:, kernels.LEFT : kernels.BOTTOM + 1],
+        measures[:, loops.CLASS].astype(dtype),
+        measures[:, loops.SIZE],
+        measures[:, loops.LEFT : loops.BOTTOM + 1],
     )
 
 
@@ -275,10 +277,10 @@ def _lookup(values: Iterable[int], dtype: np.dtype[Any]) -> Bits:
 
 def _drawn(runs: Owners, owners: Owners, shape_hw: tuple[int, ...]) -> Owners:
     """The owner of every pixel (H, W), -1 where there is none."""
-    from annoloop.masks import kernels
+    from annoloop.masks.kernels import runs as loops
 
     canvas = np.full(shape_hw, -1, np.int32)
-    kernels.draw(runs, owners, canvas)
+    loops.draw(runs, owners, canvas)
     return canvas
 
 

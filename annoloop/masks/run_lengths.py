@@ -78,21 +78,21 @@ def paint_cvat_masks(masks: Sequence[CvatMask], onto: LabelMap) -> LabelMap:
     Raises:
         DataError: as ``from_cvat_runs``; also a mask without a pixel, or two masks that share one.
     """
-    from annoloop.masks import kernels
+    from annoloop.masks.kernels import codes
 
     canvas = onto.copy()
     if not masks:
         return canvas
     boxes, counts, stops = _read_cvat_masks(masks, onto.shape)
     values = np.array([mask.class_index for mask in masks], onto.dtype)
-    if not kernels.paint_boxes(counts, stops, boxes, values, canvas, np.zeros(onto.shape, np.bool_)):
+    if not codes.paint_boxes(counts, stops, boxes, values, canvas, np.zeros(onto.shape, np.bool_)):
         raise DataError("two masks share a pixel")
     return canvas
 
 
 def _read_cvat_masks(masks: Sequence[CvatMask], shape_hw: tuple[int, ...]) -> tuple[Ints, Ints, Ints]:
     """Boxes (R, 4), half-open; the run lengths of all masks one after another, and where those of each stop (R,)."""
-    from annoloop.masks import kernels
+    from annoloop.masks.kernels import codes
 
     sizes = np.array([len(mask.points) for mask in masks])
     numbers = np.fromiter(chain.from_iterable(mask.points for mask in masks), np.float64, int(sizes.sum()))
@@ -105,18 +105,18 @@ def _read_cvat_masks(masks: Sequence[CvatMask], shape_hw: tuple[int, ...]) -> tu
     w, h = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     if (boxes[:, :2] < 0).any() or (boxes[:, 2:] > shape_hw[::-1]).any() or (w < 1).any() or (h < 1).any():
         raise DataError(f"a mask box leaves the image of {shape_hw[1]} x {shape_hw[0]} px")
-    if kernels.first_unfit(counts, stops, w * h) >= 0:
+    if codes.first_unfit(counts, stops, w * h) >= 0:
         raise DataError("the runs of a mask do not fill its box")
-    if (kernels.covered_px(counts, stops) == 0).any():
+    if (codes.covered_px(counts, stops) == 0).any():
         raise DataError("a mask without a pixel")
     return boxes, counts, stops
 
 
 def _counts(found: Division, origins: Ints, line_px: Ints, canvas_px: Ints, *, room: int = 0) -> tuple[Ints, Ints]:
-    """As ``kernels.run_lengths``, of the runs of a division."""
-    from annoloop.masks import kernels
+    """As ``kernels.runs.run_lengths``, of the runs of a division."""
+    from annoloop.masks.kernels import runs
 
-    return kernels.run_lengths(found.runs, found.owners, origins, line_px, canvas_px, room)
+    return runs.run_lengths(found.runs, found.owners, origins, line_px, canvas_px, room)
 
 
 # one mask of CVAT

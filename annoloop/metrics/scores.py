@@ -87,14 +87,15 @@ def confusion(truth: Pixels, prediction: Pixels, class_count: int, ignore_index:
 
 def _joint_counts(truth: Pixels, prediction: Pixels, class_count: int) -> Confusion:
     """How often every pair of classes occurs, (K + 1, K + 1); every index that is no class counts as K."""
-    from annoloop.masks import kernels
+    from annoloop.masks.kernels import counts
+    from annoloop.masks.kernels.machine_code import readable
 
     both = np.result_type(truth, prediction)
-    t, p = (kernels.readable(one.astype(both, copy=False)).reshape(-1) for one in (truth, prediction))
+    t, p = (readable(one.astype(both, copy=False)).reshape(-1) for one in (truth, prediction))
     table = np.zeros((class_count + 1, class_count + 1), np.int64)
     whole = t.nbytes // 8 * 8 // t.itemsize  # as many pixels as fill words
-    kernels.count_words(t[:whole].view(np.uint64), p[:whole].view(np.uint64), 8 * t.itemsize, table)
-    kernels.count_pairs(t[whole:], p[whole:], table)
+    counts.count_words(t[:whole].view(np.uint64), p[:whole].view(np.uint64), 8 * t.itemsize, table)
+    counts.count_pairs(t[whole:], p[whole:], table)
     return table
 
 

@@ -203,7 +203,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             sample_id TEXT PRIMARY KEY,
             stamps TEXT NOT NULL,       -- of its files and of what else the facts depend on; other ones, look again
             image_sha256 TEXT NOT NULL, -- of its look
-            facts BLOB NOT NULL         -- see packed_facts.py
+            facts BLOB NOT NULL         -- see facts_cache.py
         ) STRICT""",
         "CREATE INDEX fact_stamps ON fact (sample_id, stamps)",
     ),
@@ -230,7 +230,7 @@ class Census:
 
 @dataclass(frozen=True, slots=True)
 class FactRow:
-    """What ``eda`` saw in a sample (see ``packed_facts``), as long as its ``stamps`` are these."""
+    """What ``eda`` saw in a sample (see ``eda/facts_cache.py``), as long as its ``stamps`` are these."""
 
     sample_id: str
     stamps: str

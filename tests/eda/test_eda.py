@@ -19,7 +19,7 @@ from annoloop.compute.workers import processes
 from annoloop.data.config import FILE_NAME, DataConfig
 from annoloop.data.images import IndexImage, encode_index_png, read_index_png, write_atomic
 from annoloop.data.mmseg_folders import Sample
-from annoloop.eda import known_facts
+from annoloop.eda import facts_cache
 from annoloop.eda.eda import EdaReport, eda
 from annoloop.eda.sample_facts import SampleFacts, sample_facts
 from annoloop.loop.start import init
@@ -355,7 +355,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ids.append(sample.id)
         return sample_facts(sample, data, classes)
 
-    monkeypatch.setattr(known_facts, "sample_facts", noted)
+    monkeypatch.setattr(facts_cache, "sample_facts", noted)
     return ids
 
 
@@ -397,7 +397,7 @@ def test_other_classes_or_values_are_looked_for_in_all_files(folder: Path, read:
 def test_a_look_that_was_cut_short_goes_on_where_it_was(
     folder: Path, read: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(known_facts, "_AT_ONCE", 10)
+    monkeypatch.setattr(facts_cache, "_AT_ONCE", 10)
 
     def cut_short(items: Iterable[SampleFacts], what: str, total: int) -> Iterator[SampleFacts]:
         yield from islice(items, 25)

@@ -13,14 +13,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from annoloop.masks import kernels
+from annoloop.masks.kernels import codes, runs
+from annoloop.masks.kernels.machine_code import compiled
 
 COUNTED = """
 import json
 import numpy as np
-from annoloop.masks import kernels
-kernels.transposed(np.zeros((2, 3), np.uint8))
-stats = kernels.transposed.stats
+from annoloop.masks.kernels import codes
+codes.transposed(np.zeros((2, 3), np.uint8))
+stats = codes.transposed.stats
 print(json.dumps([sum(stats.cache_hits.values()), sum(stats.cache_misses.values())]))
 """
 
@@ -39,24 +40,24 @@ def test_a_loop_that_cannot_be_kept_is_compiled_all_the_same() -> None:
     exec(code, names)
     twice = names["twice"]
     assert callable(twice)
-    assert kernels.compiled(twice)(21) == 42
+    assert compiled(twice)(21) == 42
 
 
 @pytest.mark.parametrize("along_columns", [False, True])
 @pytest.mark.parametrize("shape", [(1, 5000), (5000, 1), (97, 301), (64, 64)])
 def test_runs_of_noise_tile_the_map(shape: tuple[int, int], along_columns: bool) -> None:
     noise = np.random.default_rng(0).integers(0, 3, shape, np.uint8)
-    runs = kernels.find_runs(noise, np.zeros(256, np.bool_), along_columns)
-    values = runs[:, kernels.VALUE].astype(np.uint8)
-    lengths = runs[:, kernels.END] - runs[:, kernels.START]
+    found = runs.find_runs(noise, np.zeros(256, np.bool_), along_columns)
+    values = found[:, runs.VALUE].astype(np.uint8)
+    lengths = found[:, runs.END] - found[:, runs.START]
     lines = noise.T if along_columns else noise
     assert np.array_equal(values.repeat(lengths), lines.ravel())
-    assert np.array_equal(runs[:, kernels.LINE].repeat(lengths), np.arange(len(lines)).repeat(lines.shape[1]))
-    alike = runs[1:, [kernels.LINE, kernels.VALUE]] == runs[:-1, [kernels.LINE, kernels.VALUE]]
+    assert np.array_equal(found[:, runs.LINE].repeat(lengths), np.arange(len(lines)).repeat(lines.shape[1]))
+    alike = found[1:, [runs.LINE, runs.VALUE]] == found[:-1, [runs.LINE, runs.VALUE]]
     assert not alike.all(axis=1).any(), "neighbours of one value are one run"
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (65, 130), (128, 64), (3, 200)])
 def test_a_canvas_is_turned(shape: tuple[int, int]) -> None:
     canvas: npt.NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    assert np.array_equal(kernels.transposed(canvas), canvas.T)
+    assert np.array_equal(codes.transposed(canvas), canvas.T)
