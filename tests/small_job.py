@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from annoloop.training.child import Event, Job, recipe_path
+from annoloop.training.recipes import recipe_path
+from annoloop.training.records import Event, Job
 
 PALETTE = ((0, 0, 0), (220, 30, 30))
 

@@ -20,7 +20,8 @@ from annoloop.data.mmseg_folders import UNLABELLED, check_samples, list_samples
 from annoloop.errors import AnnoloopError
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
-from annoloop.training.child import Event, run_job
+from annoloop.training.child import run_job
+from annoloop.training.records import Event
 
 State = Literal["ok", "warning", "fault"]
 

@@ -21,7 +21,7 @@ from rich.progress import (
 )
 
 from annoloop.data.durations import NIGHT_S, in_words
-from annoloop.training.child import Event
+from annoloop.training.records import Event
 
 
 class TrainingView:

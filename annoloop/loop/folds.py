@@ -16,7 +16,8 @@ from annoloop.data.mmseg_folders import Sample
 from annoloop.errors import DataError
 from annoloop.project.project import Project
 from annoloop.project.schema import ImageRow
-from annoloop.training.child import Event, Job, run_job
+from annoloop.training.child import run_job
+from annoloop.training.records import Event, Job
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -26,7 +26,8 @@ from annoloop.project.near_duplicates import refuse_test_images
 from annoloop.project.project import Project
 from annoloop.project.schema import ImageRow, RunRow
 from annoloop.selection.scoring import Scored, Watch, missing_predictions, score, stacked, total, unwatched
-from annoloop.training.child import Event, Job, Result, result_of, run_job
+from annoloop.training.child import run_job
+from annoloop.training.records import Event, Job, Result, result_of
 
 PROMOTE_SHARE = 0.95
 """A candidate must be better in this share of the bootstrap's resamples."""

@@ -21,7 +21,8 @@ from annoloop.data.storage import Location
 from annoloop.errors import ConfigError, DataError, LedgerError
 from annoloop.masks.classes import ClassTable
 from annoloop.masks.regions import LabelMap
-from annoloop.training.child import Job, recipe_path
+from annoloop.training.recipes import recipe_path
+from annoloop.training.records import Job
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,7 +18,7 @@ from annoloop.metrics.scores import Confusion, Floats, Intervals, Scores, dice
 from annoloop.reports import plots
 from annoloop.reports.diagnosis import Before, Case
 from annoloop.reports.page import thousands
-from annoloop.training.child import Event
+from annoloop.training.records import Event
 
 _MOST_HISTOGRAMS = 12
 _MOST_CLASS_LINES = len(plots.PALETTE) - 1

@@ -27,7 +27,7 @@ from annoloop.reports.error_galleries import PICTURES_PER_SHOT, Gallery, Shot, c
 from annoloop.reports.error_verdict import change, verdict
 from annoloop.reports.gallery import ERROR_COLORS
 from annoloop.reports.page import render
-from annoloop.training.child import events_of
+from annoloop.training.records import events_of
 
 _PAGE_BYTES = 8_000_000
 _BYTES_PER_PX = 0.35  # of a JPEG inside a page, when its image is rich in detail

@@ -26,7 +26,7 @@ from annoloop.metrics.scores import Confusion, confusion, image_dice
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
 from annoloop.project.schema import ImageRow, RunRow, ScoreRow
-from annoloop.training.child import Event
+from annoloop.training.records import Event
 from annoloop.training.shards import predict_job
 
 Watch = Callable[[Event], None]

@@ -7,193 +7,23 @@ to know: a run has succeeded when the child exited with 0 *and* left ``result.js
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from importlib import resources
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO
 
 from annoloop.compute.launch import launch, thread_settings
-from annoloop.errors import ConfigError, Interrupted, MissingExtraError, OutOfMemoryError, TrainingError
-
-Kind = Literal["train", "predict", "measure"]
-Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["auto", "bfloat16", "float32"]
-
-EXIT_MISSING_PACKAGE = 8
-"""The child's exit code when torch or an mm* package cannot be imported."""
-
-EXIT_STOPPED = 130
-"""The child's exit code when it was asked to stop and did so in good order."""
+from annoloop.errors import Interrupted, MissingExtraError, OutOfMemoryError, TrainingError
+from annoloop.training.records import EXIT_STOPPED, Event, Job, Result, result_of, write_job
 
 STOP_SECONDS = 30.0
 """How long a child that was asked to stop may take to end its iteration and to save."""
 
 _LOG_TAIL_LINES = 15
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """Everything that the child process needs, and nothing else.
-
-    ``train`` and ``val`` hold (image, mask) files; ``predictions`` holds (image, index PNG to write,
-    confidence PNG to write), made after training with the best model, or with ``init_checkpoint``
-    when ``kind`` is "predict". ``ignore_index`` is the value in the mask files of pixels that do not
-    count; ``reduce_zero_label`` is mmseg's: 0 in a file is ignored and n means class n - 1.
-    ``iterations`` and ``batch_size`` of None mean the recipe's own.  ``train_pixels`` counts the pixels
-    of every class in every mask of ``train`` (N, K): class weights and the choice of images come from it;
-    None leaves both as the recipe has them.  ``budget_s`` in place of ``iterations``: training, validation
-    and predictions end so many seconds after ``began_at`` (a Unix time).  ``accumulate``: a step of the
-    optimizer takes so many batches.  ``pretrained``: "auto", "none", or a file for the recipe's backbone.
-    ``processes`` on each of ``nodes`` machines train together, one for each GPU, and share out every batch.
-    ``threads`` bounds those of a child on a CPU that shares its machine; None: one for each usable core.
-    """
-
-    kind: Kind
-    run_dir: Path
-    recipe: Path
-    class_names: tuple[str, ...]
-    palette: tuple[tuple[int, int, int], ...]
-    ignore_index: int = 255
-    reduce_zero_label: bool = False
-    device: Device = "auto"
-    seed: int = 0
-    train: tuple[tuple[Path, Path], ...] = ()
-    val: tuple[tuple[Path, Path], ...] = ()
-    iterations: int | None = None
-    budget_s: float | None = None
-    began_at: float | None = None
-    batch_size: int | None = None
-    init_checkpoint: Path | None = None
-    resume: bool = False
-    predictions: tuple[tuple[Path, Path, Path], ...] = ()
-    background_index: int | None = 0
-    train_pixels: tuple[tuple[int, ...], ...] | None = None
-    accumulate: int = 1
-    precision: Precision = "auto"
-    pretrained: str = "auto"
-    processes: int = 1
-    nodes: int = 1
-    threads: int | None = None
-
-    def to_json(self) -> str:
-        """The job as JSON text; paths become strings."""
-        return json.dumps(asdict(self), default=str, indent=1)
-
-    @classmethod
-    def from_json(cls, text: str) -> Job:
-        """The exact inverse of ``to_json``."""
-        raw = json.loads(text)
-        pixels, checkpoint = raw["train_pixels"], raw["init_checkpoint"]
-        typed = {
-            "run_dir": Path(raw["run_dir"]),
-            "recipe": Path(raw["recipe"]),
-            "class_names": tuple(raw["class_names"]),
-            "palette": tuple(tuple(color) for color in raw["palette"]),
-            "init_checkpoint": None if checkpoint is None else Path(checkpoint),
-            "train_pixels": None if pixels is None else tuple(map(tuple, pixels)),
-        }
-        files = ("train", "val", "predictions")
-        lists = {key: tuple(tuple(map(Path, row)) for row in raw[key]) for key in files}
-        return cls(**{**raw, **typed, **lists})
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One line of ``events.jsonl``: what the child did just now.
-
-    The kinds and their main fields: ``started`` (device, iterations, resumed_from), ``planned``
-    (iterations, seconds_per_iteration, seconds: how long it will take), ``iteration`` (iteration,
-    loss, lr, seconds), ``validation`` (iteration, mdice, miou, dice_per_class, best),
-    ``prediction`` (image, done, total), ``warning`` (message), ``error`` (message, hint),
-    ``out-of-memory``, ``missing`` (package) and ``stopped`` (iteration, kept).  ``fold``
-    (number, count, images) is not the child's: the training of a fold begins.
-    """
-
-    kind: str
-    fields: Mapping[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> str:
-        """The event as one line of JSON."""
-        return json.dumps({"kind": self.kind, **self.fields})
-
-    @classmethod
-    def from_json(cls, line: str) -> Event:
-        """The exact inverse of ``to_json``.
-
-        Raises:
-            ValueError: the line is no event.
-        """
-        raw = json.loads(line)
-        if not isinstance(raw, dict) or "kind" not in raw:
-            raise ValueError(f"not an event: {line!r}")
-        return cls(raw.pop("kind"), raw)
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What a run came to; scores are fractions of 1, times are seconds.
-
-    ``mdice``, ``miou`` and ``dice_per_class`` are those of ``best_checkpoint`` on ``Job.val``, None
-    where there was nothing to score; a class absent from truth and prediction is None in
-    ``dice_per_class`` and does not count in the means, as in mmseg.
-    """
-
-    best_checkpoint: Path | None = None
-    best_iteration: int | None = None
-    iterations: int = 0
-    mdice: float | None = None
-    miou: float | None = None
-    dice_per_class: tuple[float | None, ...] = ()
-    predicted: int = 0
-    device: str = "cpu"
-    seconds: float = 0.0
-    seconds_per_iteration: float | None = None
-    seconds_per_image: float | None = None
-
-    def to_json(self) -> str:
-        """The result as JSON text."""
-        return json.dumps(asdict(self), default=str, indent=1)
-
-    @classmethod
-    def from_json(cls, text: str) -> Result:
-        """The exact inverse of ``to_json``."""
-        raw = json.loads(text)
-        best = raw["best_checkpoint"]
-        raw["best_checkpoint"] = None if best is None else Path(best)
-        raw["dice_per_class"] = tuple(raw["dice_per_class"])
-        return cls(**raw)
-
-
-def shipped_recipes() -> dict[str, Path]:
-    """The recipes that come with annoloop, by name."""
-    folder = Path(str(resources.files("annoloop.configs")))
-    return {path.stem: path for path in sorted(folder.glob("*.py")) if path.stem != "__init__"}
-
-
-def recipe_path(name_or_path: str) -> Path:
-    """The mmseg config file of a shipped recipe's name, or of the user's own path.
-
-    Raises:
-        ConfigError: neither a shipped recipe nor a file.
-    """
-    shipped = shipped_recipes()
-    if name_or_path in shipped:
-        return shipped[name_or_path]
-    path = Path(name_or_path).expanduser()
-    if path.is_file():
-        return path.resolve()
-    names = ", ".join(shipped)
-    raise ConfigError(
-        f"{name_or_path!r} is neither a shipped recipe nor a file",
-        where="train.recipe",
-        hint=f"one of {names}, or the path of an mmseg config",
-    )
 
 
 def run_job(job: Job, on_event: Callable[[Event], None], *, python: str = sys.executable) -> Result:
@@ -220,7 +50,7 @@ def run_job(job: Job, on_event: Callable[[Event], None], *, python: str = sys.ex
 
 
 def _run_once(job: Job, on_event: Callable[[Event], None], python: str) -> Result:
-    start = launch(python, _write_job(job), processes=job.processes, nodes=job.nodes)
+    start = launch(python, write_job(job), processes=job.processes, nodes=job.nodes)
     if start.elsewhere is not None:
         said = (
             f"on the other {job.nodes - 1} machines, which must see the same files, start this, with --node-rank="
@@ -244,35 +74,6 @@ def _run_once(job: Job, on_event: Callable[[Event], None], python: str) -> Resul
     if "missing" in last:
         raise MissingExtraError(last["missing"].fields["package"], "train")
     raise _failed(job, start.command, code, last)
-
-
-def result_of(run_dir: Path) -> Result | None:
-    """What a finished run left; None while it is not finished."""
-    path = run_dir / "result.json"
-    return Result.from_json(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def events_of(run_dir: Path) -> Iterator[Event]:
-    """What is on record of a training, in order; nothing where there is no record.
-
-    A training that was resumed says ``started`` again; a line that a kill cut short is left out.
-    """
-    path = run_dir / "events.jsonl"
-    if not path.is_file():
-        return
-    with path.open(encoding="utf-8", errors="replace") as record:
-        for line in record:
-            with contextlib.suppress(ValueError):
-                yield Event.from_json(line)
-
-
-def _write_job(job: Job) -> Path:
-    """job.json in the run folder; an older result is removed so that it cannot pass for this run's."""
-    job.run_dir.mkdir(parents=True, exist_ok=True)
-    (job.run_dir / "result.json").unlink(missing_ok=True)
-    path = job.run_dir / "job.json"
-    path.write_text(job.to_json(), encoding="utf-8")
-    return path
 
 
 def _start(command: Sequence[str], run_dir: Path) -> subprocess.Popen[str]:

@@ -16,7 +16,8 @@ from pathlib import Path
 from annoloop.compute.ray_cluster import Machine, RayCluster
 from annoloop.compute.workers import joined_cluster
 from annoloop.errors import Interrupted
-from annoloop.training.child import Device, Event, Job, run_job
+from annoloop.training.child import run_job
+from annoloop.training.records import Device, Event, Job
 
 _FEWEST = 32
 """Images in a shard at least: a child needs seconds to load torch."""

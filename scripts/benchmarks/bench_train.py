@@ -21,7 +21,9 @@ import numpy as np
 from PIL import Image
 
 from annoloop.simulation.made_data import NAMES, make_data
-from annoloop.training.child import Event, Job, recipe_path, run_job
+from annoloop.training.child import run_job
+from annoloop.training.recipes import recipe_path
+from annoloop.training.records import Event, Job
 
 BATCH = 8
 """The batch of every shipped recipe."""

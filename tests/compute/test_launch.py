@@ -16,7 +16,8 @@ from small_job import in_child, make_job, of
 
 from annoloop.compute.launch import launch, thread_settings
 from annoloop.errors import ConfigError, Interrupted, TrainingError
-from annoloop.training.child import Event, run_job
+from annoloop.training.child import run_job
+from annoloop.training.records import Event
 
 JOB = Path("runs/0007/job.json")
 

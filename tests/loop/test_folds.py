@@ -21,7 +21,7 @@ from annoloop.loop.retrain import RetrainRequest, retrain
 from annoloop.project.project import Project
 from annoloop.project.schema import ImageRow
 from annoloop.selection.request import PushRequest
-from annoloop.training.child import Event, Job
+from annoloop.training.records import Event, Job
 
 COUNTS = {"train": 6, "val": 2, "pool": 3}
 LABELLED_IN_POOL = "pool/0001"

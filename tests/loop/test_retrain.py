@@ -22,7 +22,8 @@ from annoloop.loop.evaluate import evaluate
 from annoloop.loop.retrain import RetrainRequest, retrain
 from annoloop.metrics.scores import confusion, scores
 from annoloop.project.project import Project
-from annoloop.training.child import Event, recipe_path
+from annoloop.training.recipes import recipe_path
+from annoloop.training.records import Event
 
 pytestmark = pytest.mark.slow
 

@@ -19,7 +19,7 @@ from annoloop.reports.error_charts import (
     reliability_chart,
     size_names,
 )
-from annoloop.training.child import Event, events_of
+from annoloop.training.records import Event, events_of
 
 CLASSES = class_table(["background", "disc", "ring"], background="background")
 FILES = Files(*[Path("none")] * 4, None)

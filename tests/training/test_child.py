@@ -21,7 +21,9 @@ from PIL import Image
 
 from annoloop.data.images import image_size_hw
 from annoloop.errors import Interrupted, MissingExtraError, TrainingError
-from annoloop.training.child import Event, Job, Result, recipe_path, run_job
+from annoloop.training.child import run_job
+from annoloop.training.recipes import recipe_path
+from annoloop.training.records import Event, Job, Result
 
 IGNORE = 7
 NAMES = ("background", "red", "green")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from annoloop.errors import ConfigError
-from annoloop.training.child import recipe_path, shipped_recipes
+from annoloop.training.recipes import recipe_path, shipped_recipes
 
 NAMES = ["deeplabv3plus_r50", "segformer_b2", "unet", "unet_small", "unet_tiny"]
 
@@ -28,7 +28,7 @@ from mmengine.registry import init_default_scope
 import mmseg.models
 from mmseg.registry import MODELS
 from annoloop.training.mmseg.recipe import Machine, resolve
-from annoloop.training.child import Job
+from annoloop.training.records import Job
 
 init_default_scope("mmseg")
 torch.manual_seed(0)

@@ -15,7 +15,8 @@ from small_job import make_job, of, pairs
 from annoloop.compute.ray_cluster import Machine
 from annoloop.compute.workers import on_ray
 from annoloop.errors import Interrupted, TrainingError
-from annoloop.training.child import Device, Event, Job, run_job
+from annoloop.training.child import run_job
+from annoloop.training.records import Device, Event, Job
 from annoloop.training.shards import Share, predict_job
 
 pytestmark = pytest.mark.timeout(120)

@@ -14,10 +14,10 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from annoloop.training.child import Job
 from annoloop.training.mmseg.hooks import MEASURED_ITERATIONS, Emit, Progress
 from annoloop.training.mmseg.ranks import WORLD, from_first
 from annoloop.training.mmseg.recipe import NEVER
+from annoloop.training.records import Job
 
 _POWER = 0.9
 _WARM_UP_SHARE = 0.015

@@ -20,8 +20,8 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS, TRANSFORMS
 
 from annoloop.errors import TrainingError
-from annoloop.training.child import Job
 from annoloop.training.mmseg.ranks import LOCAL_WORLD
+from annoloop.training.records import Job
 
 _LOADING = ("LoadImageFromFile", "LoadAnnotations")
 _CACHE_SHARE = 0.25

@@ -12,8 +12,8 @@ from torch import nn
 
 from annoloop.compute.launch import usable_cores
 from annoloop.errors import TrainingError
-from annoloop.training.child import Job
 from annoloop.training.mmseg.ranks import LOCAL_WORLD
+from annoloop.training.records import Job
 
 
 def choose_device(job: Job) -> str:

@@ -17,10 +17,10 @@ from mmengine.config import Config
 
 from annoloop.errors import ConfigError, DataError
 from annoloop.metrics.scores import class_weights
-from annoloop.training.child import Job
 from annoloop.training.mmseg import data as mmseg_data  # noqa: F401 - what recipes name
 from annoloop.training.mmseg import losses as mmseg_losses  # noqa: F401 - what recipes name
 from annoloop.training.mmseg.pretrained import Warn, each_dict, forget_pretrained, settle_pretrained
+from annoloop.training.records import Job
 
 NEVER = 10_000_000
 """An iteration that no run reaches: mmengine wants a number where the clock decides."""

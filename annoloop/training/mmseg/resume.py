@@ -16,11 +16,11 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from annoloop.errors import TrainingError
-from annoloop.training.child import Job
 from annoloop.training.mmseg.checkpoint import load, load_weights, random_state, restore_random_state, save
 from annoloop.training.mmseg.data import metainfo
 from annoloop.training.mmseg.hooks import Diverged, Emit, Progress, StopRequested, versions
 from annoloop.training.mmseg.ranks import RANK, any_rank
+from annoloop.training.records import Job
 
 SAVE_EVERY_SECONDS = 60.0
 """How much work a kill -9 can cost at most, one iteration and one validation aside."""

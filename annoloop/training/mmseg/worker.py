@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from annoloop.errors import AnnoloopError, TrainingError
-from annoloop.training.child import EXIT_MISSING_PACKAGE, EXIT_STOPPED, Event, Job, Result
+from annoloop.training.records import EXIT_MISSING_PACKAGE, EXIT_STOPPED, Event, Job, Result
 
 if TYPE_CHECKING:
     import torch

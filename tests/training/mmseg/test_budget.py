@@ -12,7 +12,8 @@ import pytest
 from small_job import make_job, of
 
 from annoloop.errors import Interrupted
-from annoloop.training.child import Event, Job, run_job
+from annoloop.training.child import run_job
+from annoloop.training.records import Event, Job
 
 BUDGET_S = 40.0
 

@@ -10,7 +10,8 @@ from PIL import Image
 from small_job import make_job, of
 
 from annoloop.errors import OutOfMemoryError, TrainingError
-from annoloop.training.child import Event, run_job
+from annoloop.training.child import run_job
+from annoloop.training.records import Event
 
 TROUBLE = """
 import resource, shutil
