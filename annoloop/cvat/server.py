@@ -1,31 +1,29 @@
-"""CvatServer: projects, tasks, jobs, mask shapes and issues on a CVAT server, as annoloop thinks of them.
+"""CvatServer: projects, tasks, jobs and mask shapes on a CVAT server, as annoloop thinks of them.
 
-Not here: HTTP and the SDK (``session.py``), which images, which pixels.  The facts to know: nothing
-in a mask is validated by the server, so callers send only what ``run_lengths.py`` made; frames are
-matched by name, never by position; and what a server would make twice is looked for before it is made.
+Not here: issues (``issues.py``), HTTP and the SDK (``session.py``), which images, which pixels.  The facts to know:
+nothing in a mask is validated by the server, so callers send only what ``run_lengths.py`` made; frames are matched by
+name, never by position; and what a server would make twice is looked for before it is made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
 from annoloop.cvat.archive import Picture, packed
 from annoloop.cvat.credentials import Credentials, credentials_for
+from annoloop.cvat.issues import IssueBoard
 from annoloop.cvat.session import TRIES, Session, pauses
 from annoloop.cvat.wire import (
     About,
     Frame,
-    Issue,
     JobInfo,
     Json,
     Label,
     Shape,
     TaskInfo,
-    issue_info,
     job_info,
     label_specs,
     read_shapes,
@@ -39,9 +37,6 @@ from annoloop.progress import Say, Track, silent, unsaid
 
 T = TypeVar("T")
 
-_AT_ONCE = 8
-"""Small requests that are on their way at the same time."""
-
 _FORGOTTEN_S = 20.0
 """How long the frames of an upload are waited for whose request the server does not know."""
 
@@ -52,6 +47,7 @@ class CvatServer:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.url = session.url
+        self.issues = IssueBoard(session)
 
     def __enter__(self) -> Self:
         self.session.__enter__()
@@ -271,56 +267,6 @@ class CvatServer:
             body = shape_request(shapes)
             if body["shapes"]:
                 self.session.call("PATCH", f"jobs/{job_id}/annotations", body, action=action)
-
-    # issues
-
-    def issues(self, task_id: int) -> list[Issue]:
-        """The issues of a task, without their messages."""
-        return [issue_info(i) for i in self.session.listed("issues", task_id=task_id)]
-
-    def pin_issues(self, task_id: int, wanted: Sequence[Issue], track: Track = silent) -> dict[Issue, int]:
-        """Pin issues on frames, each once, however often this is begun; returns their numbers.
-
-        Two issues are the same if frame and position are.
-        """
-        jobs = self.jobs(task_id)
-        job_of = {issue: next(job.id for job in jobs if issue.frame in job.frames) for issue in wanted}
-        for attempt in range(1, TRIES + 1):
-            there = {(i.frame, i.position): i.id for i in self.issues(task_id) if i.id is not None}
-            missing = [issue for issue in wanted if (issue.frame, issue.position) not in there]
-            if not missing:
-                return {issue: there[issue.frame, issue.position] for issue in wanted}
-            failed = self._pin_all([(job_of[issue], issue) for issue in missing], track)
-            if failed is not None and (attempt == TRIES or not failed.transient):
-                raise failed
-        raise CvatError(f"{len(missing)} issues were taken but are not there", where=self.task_url(task_id))
-
-    def resolve_issue(self, issue_id: int) -> bool:
-        """Mark an issue as resolved; False if somebody has deleted it."""
-        try:
-            self.session.call("PATCH", f"issues/{issue_id}", {"resolved": True}, repeatable=True)
-        except CvatError as error:
-            if error.status == 404:
-                return False
-            raise
-        return True
-
-    def _pin_all(self, wanted: Sequence[tuple[int, Issue]], track: Track) -> CvatError | None:
-        """Try to pin them all; the first failure, if any."""
-
-        def pin(job_id: int, issue: Issue) -> CvatError | None:
-            body = {"job": job_id, "frame": issue.frame, "position": list(issue.position), "message": issue.message}
-            try:
-                self.session.call("POST", "issues", body)
-            except CvatError as error:
-                return error
-            return None
-
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            outcomes = pool.map(lambda one: pin(*one), wanted)
-            failures = [error for error in track(outcomes, "pinning issues", len(wanted)) if error is not None]
-        # One that will not work the next time either says more than one that might.
-        return min(failures, key=lambda error: error.transient, default=None)
 
     # the border
 

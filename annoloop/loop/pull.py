@@ -240,7 +240,7 @@ def _resolve_issues(project: Project, server: CvatServer, task: TaskRow, say: Sa
         if issue.state != "settled" or issue.cvat_id is None:
             continue
         try:
-            server.resolve_issue(issue.cvat_id)
+            server.issues.resolve(issue.cvat_id)
         except CvatError as error:
             say(f"task {task.cvat_id}: an issue could not be resolved, the next pull tries again: {error.message}")
             break

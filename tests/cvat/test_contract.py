@@ -200,15 +200,18 @@ def test_issues_are_pinned_once_listed_and_resolved(cvat: CvatServer, task_id: i
         Issue(0, (3.0, 4.0, 10.0, 12.0), "cat missed: 56 px"),
         Issue(2, (0.0, 0.0, 1.0, 1.0), "dog invented: 1 px"),
     ]
-    numbers = cvat.pin_issues(task_id, wanted)
-    assert cvat.pin_issues(task_id, wanted) == numbers, "the same again makes no second"
-    assert {(i.id, i.frame, i.position, i.resolved) for i in cvat.issues(task_id)} == {
+    numbers = cvat.issues.pin(task_id, wanted, cvat.jobs(task_id))
+    assert cvat.issues.pin(task_id, wanted, cvat.jobs(task_id)) == numbers, "the same again makes no second"
+    assert {(i.id, i.frame, i.position, i.resolved) for i in cvat.issues.of_task(task_id)} == {
         (number, issue.frame, issue.position, False) for issue, number in numbers.items()
     }
-    assert cvat.resolve_issue(numbers[wanted[0]])
-    assert {i.id: i.resolved for i in cvat.issues(task_id)} == {numbers[wanted[0]]: True, numbers[wanted[1]]: False}
+    assert cvat.issues.resolve(numbers[wanted[0]])
+    assert {i.id: i.resolved for i in cvat.issues.of_task(task_id)} == {
+        numbers[wanted[0]]: True,
+        numbers[wanted[1]]: False,
+    }
     cvat.session.call("DELETE", f"issues/{numbers[wanted[1]]}")
-    assert not cvat.resolve_issue(numbers[wanted[1]])
+    assert not cvat.issues.resolve(numbers[wanted[1]])
 
 
 def test_a_project_takes_a_guide_and_keeps_one_of_people(
@@ -279,7 +282,7 @@ def test_the_whole_exchange_changes_what_was_corrected_and_nothing_else(
             for frame in report.frames:
                 truth = read_label_map(made.truth / f"{frame.sample_id}.png", project.config.data)
                 assert np.array_equal(read_label_map(project.mask_path(frame.sample_id), project.config.data), truth)
-            assert all(issue.resolved for issue in cvat.issues(report.task))
+            assert all(issue.resolved for issue in cvat.issues.of_task(report.task))
             assert tasks(project, cvat, every=True).tasks[0].finished == 4
     finally:
         for found in cvat.session.listed("projects", name=name):

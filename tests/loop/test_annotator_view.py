@@ -12,7 +12,7 @@ from PIL import Image
 from running_loop import Loop, mask_bytes
 
 from annoloop.cvat.guide import MARK
-from annoloop.cvat.server import CvatServer
+from annoloop.cvat.issues import IssueBoard
 from annoloop.errors import CvatError
 from annoloop.loop.push import push
 from annoloop.masks.regions import Region, from_cvat_outline
@@ -47,7 +47,7 @@ def test_context_can_be_left_out(loop: Loop) -> None:
 
 def test_the_largest_errors_are_pinned_with_the_word_that_matters_first(loop: Loop) -> None:
     pushed = loop.push(worst=3, issues_per_frame=1)
-    issues = loop.cvat.issues(int(pushed.task or 0))
+    issues = loop.cvat.issues.of_task(int(pushed.task or 0))
     assert len(issues) == sum(len(frame.issues) for frame in pushed.frames) == 3
     comments = {c["message"] for c in loop.cvat.session.listed("comments")}
     for frame in pushed.frames:
@@ -64,14 +64,14 @@ def test_the_largest_errors_are_pinned_with_the_word_that_matters_first(loop: Lo
 def test_an_issue_is_resolved_when_its_area_was_corrected_and_stays_where_it_was_not(loop: Loop) -> None:
     pushed = loop.push(worst=2, source="ground-truth", issues_per_frame=1)
     task = int(pushed.task or 0)
-    first, second = sorted(loop.cvat.issues(task), key=lambda issue: issue.frame)
+    first, second = sorted(loop.cvat.issues.of_task(task), key=lambda issue: issue.frame)
     left, top, right, bottom = map(int, first.position)
     row = next(r for r in loop.project.ledger.issues(1) if r.cvat_id == first.id)
     other = "disc" if "labelled disc" not in row.message else "square"
     loop.draw(task, first.frame, other, Region(1, top, left, np.ones((bottom - top, right - left), bool)))
     loop.complete(task)
     assert loop.pull(task).issues_resolved == 1
-    assert {issue.id: issue.resolved for issue in loop.cvat.issues(task)} == {first.id: True, second.id: False}
+    assert {issue.id: issue.resolved for issue in loop.cvat.issues.of_task(task)} == {first.id: True, second.id: False}
 
 
 def test_an_issue_that_cannot_be_resolved_now_is_resolved_by_the_next_pull(
@@ -84,16 +84,16 @@ def test_an_issue_that_cannot_be_resolved_now_is_resolved_by_the_next_pull(
         raise CvatError("HTTP 500", status=500)
 
     with monkeypatch.context() as patch:
-        patch.setattr(CvatServer, "resolve_issue", refuse)
+        patch.setattr(IssueBoard, "resolve", refuse)
         assert loop.pull(task).issues_resolved == 0
     assert all(task.state == "done" for task in loop.project.ledger.tasks())
-    assert loop.pull(task).issues_resolved == len(loop.cvat.issues(task)) > 0
+    assert loop.pull(task).issues_resolved == len(loop.cvat.issues.of_task(task)) > 0
 
 
 def test_an_issue_that_somebody_deleted_is_no_obstacle(loop: Loop) -> None:
     task = int(loop.push(worst=1).task or 0)
     annotate(loop.project, loop.cvat, task, loop.truth)
-    for issue in loop.cvat.issues(task):
+    for issue in loop.cvat.issues.of_task(task):
         loop.cvat.session.call("DELETE", f"issues/{issue.id}")
     loop.pull(task)
     assert {issue.state for issue in loop.project.ledger.issues(1)} == {"resolved"}

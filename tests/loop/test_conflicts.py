@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from running_loop import Loop, mask_bytes, opened
 
+from annoloop.cvat.issues import IssueBoard
 from annoloop.cvat.server import CvatServer
 from annoloop.data.config import load, render
 from annoloop.data.images import IndexImage, encode_index_png
@@ -198,7 +199,7 @@ def test_a_half_made_task_that_somebody_deleted_is_made_anew_with_its_masks(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(CvatServer, "pin_issues", cut_off)
+        patch.setattr(IssueBoard, "pin", cut_off)
         with pytest.raises(KeyboardInterrupt):
             loop.push(worst=2)
     (task,) = loop.project.ledger.tasks()

@@ -91,7 +91,7 @@ def check_arrived_once(project: Project, cvat: CvatServer, report: PushReport) -
     # A request that timed out here may still be served there: an issue may be there twice, but never missing.
     pinned = {issue.cvat_id for issue in project.ledger.issues(task.id)}
     assert None not in pinned
-    assert pinned <= {issue.id for issue in cvat.issues(report.task)}
+    assert pinned <= {issue.id for issue in cvat.issues.of_task(report.task)}
 
 
 def annotate_until_it_works(project: Project, server: Server, report: PushReport, truth: Path) -> None:
@@ -173,5 +173,5 @@ def test_issues_are_pinned_once_however_often_answers_get_lost(tmp_path: Path) -
             task = push(project, cvat, PushRequest(worst=2, issues_per_frame=0)).task
             assert task is not None
             wanted = [Issue(n % 2, (float(n), 1.0, n + 5.0, 9.0), f"area {n}") for n in range(8)]
-            numbers = cvat.pin_issues(task, wanted)
-            assert sorted(numbers.values()) == sorted(int(issue.id or 0) for issue in cvat.issues(task))
+            numbers = cvat.issues.pin(task, wanted, cvat.jobs(task))
+            assert sorted(numbers.values()) == sorted(int(issue.id or 0) for issue in cvat.issues.of_task(task))

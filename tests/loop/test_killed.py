@@ -22,6 +22,7 @@ from running_loop import add_model, make_project, mask_bytes, opened
 from store import Store, contents
 
 from annoloop.cli.demo import Server
+from annoloop.cvat.issues import IssueBoard
 from annoloop.cvat.server import CvatServer
 from annoloop.cvat.wire import shape_digest
 from annoloop.data.mmseg_folders import read_label_map
@@ -40,11 +41,11 @@ REQUEST = PushRequest(worst=4, segment_size=3)
 PUSH_STEPS = (
     (Ledger, "plan_task"), (Ledger, "set_task"), (Ledger, "put_issues"), (ProjectFiles, "keep_object"),
     (CvatServer, "ensure_project"), (CvatServer, "write_guide"), (CvatServer, "create_task"),
-    (CvatServer, "upload_images"), (CvatServer, "replace_job_shapes"), (CvatServer, "pin_issues"),
+    (CvatServer, "upload_images"), (CvatServer, "replace_job_shapes"), (IssueBoard, "pin"),
 )  # fmt: skip
 PULL_STEPS = (
     (Ledger, "put_frames"), (Ledger, "set_task"), (Ledger, "add_change"), (Ledger, "mark_written"),
-    (ProjectFiles, "keep_object"), (Project, "write_masks"), (CvatServer, "resolve_issue"), (Ledger, "put_issues"),
+    (ProjectFiles, "keep_object"), (Project, "write_masks"), (IssueBoard, "resolve"), (Ledger, "put_issues"),
 )  # fmt: skip
 
 
@@ -142,7 +143,7 @@ def check_pushed_once(place: Place, report: PushReport) -> None:
         planned = {frame.name: list(frame.shapes) for frame in project.ledger.frames(ledger_task.id)}
         assert {name: sorted(digests) for name, digests in found.items()} == planned
         issues = [issue.cvat_id for issue in project.ledger.issues(ledger_task.id)]
-        assert sorted(issues) == sorted(int(issue.id or 0) for issue in cvat.issues(tasks[0]["id"]))
+        assert sorted(issues) == sorted(int(issue.id or 0) for issue in cvat.issues.of_task(tasks[0]["id"]))
         scratch = project.state_dir / "scratch"
         assert not scratch.exists() or not any(scratch.iterdir())
 
@@ -161,7 +162,7 @@ def check_pulled_once(place: Place, report: PushReport, before: dict[str, bytes]
         assert [task.state for task in project.ledger.tasks()] == ["done"]
         states = {issue.state for issue in project.ledger.issues(project.ledger.tasks()[0].id)}
         assert states == {"resolved"}
-        assert all(issue.resolved for issue in cvat.issues(int(report.task or 0)))
+        assert all(issue.resolved for issue in cvat.issues.of_task(int(report.task or 0)))
         assert [change.kind for change in project.ledger.changes()] == ["pull"]
         assert not [name for name in contents(project.config.data.root) if name.endswith(".part")]
         undo(project)

@@ -310,7 +310,9 @@ def _pin_issues(way: _Delivery, cvat_id: int, on_server: Mapping[str, Frame]) ->
         return
     name_of = {frame.sample_id: frame.name for frame in way.frames}
     issue_of = {row: _issue(row, on_server[name_of[row.sample_id]].index) for row in rows}
-    numbers = way.server.pin_issues(cvat_id, list(dict.fromkeys(issue_of.values())), way.track)
+    numbers = way.server.issues.pin(
+        cvat_id, list(dict.fromkeys(issue_of.values())), way.server.jobs(cvat_id), way.track
+    )
     way.project.ledger.put_issues(
         way.task.id, [replace(row, cvat_id=numbers[issue]) for row, issue in issue_of.items()]
     )
