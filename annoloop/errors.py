@@ -11,12 +11,48 @@
     ├── MissingExtraError  8   an optional package is not installed
     ├── GateError          9   a check that was asked for did not pass
     ├── StoreError        10   an object store said no, or could not be reached
+    ├── FileError         74   a file or a stream cannot be read or written: no room, no permission
     └── Interrupted      130   ^C; what was finished is kept
 
 An error says what happened, where, and what to do next; ``main.py`` alone catches them.
 """
 
 from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable
+from importlib import metadata
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """A question to put behind an error about an unknown name; empty where nothing known comes near.
+
+    >>> meant("inclusoin", ["background", "inclusion"])
+    "; did you mean 'inclusion'?"
+    """
+    near = difflib.get_close_matches(word, list(known), 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def install_command(extra: str) -> str:
+    """What installs an optional part, from where annoloop itself was installed: a folder, a repository, or an index.
+
+    Source of ``direct_url.json``: PEP 610.
+    """
+    try:
+        told = json.loads(metadata.distribution("annoloop").read_text("direct_url.json") or "{}")
+    except (metadata.PackageNotFoundError, ValueError):
+        told = {}
+    url = str(told.get("url", ""))
+    if "dir_info" in told and url.startswith("file://"):
+        return f"pip install '{url.removeprefix('file://')}[{extra}]'"
+    if "vcs_info" in told:
+        commit = told["vcs_info"].get("commit_id")
+        return f"pip install 'annoloop[{extra}] @ {told['vcs_info']['vcs']}+{url}{f'@{commit}' if commit else ''}'"
+    if url:
+        return f"pip install 'annoloop[{extra}] @ {url}'"
+    return f"pip install '.[{extra}]' in a clone of annoloop"
 
 
 class AnnoloopError(Exception):
@@ -104,7 +140,7 @@ class MissingExtraError(AnnoloopError):
     exit_code = 8
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is not installed", hint=f"pip install 'annoloop[{extra}]'")
+        super().__init__(f"{package} is not installed", hint=install_command(extra))
         self.args = (package, extra)  # as above
         self.extra = extra
 
@@ -119,6 +155,12 @@ class StoreError(AnnoloopError):
     """An object store refused, or could not be reached: no fault of one file, and the next would fare no better."""
 
     exit_code = 10
+
+
+class FileError(AnnoloopError):
+    """The system refused a file or a stream: no room, no permission, nobody who reads it."""
+
+    exit_code = 74
 
 
 class Interrupted(AnnoloopError):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -40,18 +41,33 @@ FOLDER_OR_URL = _Place(file_okay=False, urls=True)
 FILE_OR_URL = _Place(dir_okay=False, urls=True)
 
 
-def common(command: F) -> F:
-    """The options that every command takes."""
-    options = (
-        click.option("--project", "project_dir", type=FOLDER, help="Project folder; default: found upwards from here."),
-        click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object."),
-        click.option("-v", "--verbose", is_flag=True, help="Say more."),
-        click.option("-q", "--quiet", is_flag=True, help="No progress, no hints."),
-        click.option("--debug", is_flag=True, help="Show the traceback of an error."),
-    )
-    for option in reversed(options):
+_COMMON = (
+    click.option("--project", "project_dir", type=FOLDER, help="Project folder; default: found upwards from here."),
+    click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object."),
+    click.option("-v", "--verbose", is_flag=True, help="Say more."),
+    click.option("-q", "--quiet", is_flag=True, help="No progress, no hints."),
+    click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+)
+_COMMON_NAMES = ("project_dir", "as_json", "verbose", "quiet", "debug")
+
+
+def common_options(command: F) -> F:
+    """The options that may stand before the command, too."""
+    for option in reversed(_COMMON):
         command = option(command)
     return command
+
+
+def common(command: F) -> F:
+    """The options that every command takes; what stood before the command holds as well."""
+
+    @wraps(command)
+    def settled(*given: Any, **options: Any) -> Any:
+        before = click.get_current_context().find_root().params
+        options |= {name: options[name] or before.get(name) for name in _COMMON_NAMES}
+        return command(*given, **options)
+
+    return common_options(cast(F, settled))
 
 
 def on_all_cores(command: F) -> F:

@@ -1,0 +1,127 @@
+"""The commands about data: init, eda, convert."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from annoloop.cli.groups import WholeGroup
+from annoloop.cli.options import (
+    FILE,
+    FILE_OR_URL,
+    FOLDER_OR_URL,
+    common,
+    example,
+    listed,
+    on_all_cores,
+    on_cluster,
+    open_screen,
+    opened_project,
+)
+
+if TYPE_CHECKING:
+    from annoloop.data.storage import Location
+
+
+@click.command("init", epilog=example("annoloop init data/steel --classes background,scratch,patch"))
+@click.argument("data_root", type=FOLDER_OR_URL)
+@click.option("--classes", default="", help="Class names in index order, comma separated.")
+@click.option("--palette", default="", help="Colours in the same order: #000000,#e6194b,…")
+@click.option("--background", help="Class of pixels that no shape covers.")
+@click.option("--force", is_flag=True, help="Replace an annoloop.yaml that is there.")
+@common
+def init_command(
+    data_root: Location, classes: str, palette: str, background: str | None, force: bool, **options: Any
+) -> None:
+    """Look at the mmseg folder DATA_ROOT and write annoloop.yaml."""
+    from annoloop.loop.start import init
+
+    screen = open_screen(options)
+    report = init(
+        data_root,
+        options["project_dir"] or Path.cwd(),
+        classes=listed(classes),
+        palette=listed(palette),
+        background=background,
+        force=force,
+        track=screen.track,
+    )
+    screen.result(report)
+
+
+@click.command("eda", epilog=example("annoloop eda", "annoloop eda --split train --out report.html"))
+@click.option("--split", "splits", multiple=True, help="Split to look at; may be repeated; default: all.")
+@click.option("--out", type=FILE, help="The HTML file to write; default: in .annoloop/reports/eda.")
+@on_all_cores
+@common
+def eda_command(splits: tuple[str, ...], out: Path | None, **options: Any) -> None:
+    """What the data are like, and what is wrong with labels and files: one HTML page."""
+    from annoloop.eda.data_page import save_page
+    from annoloop.eda.eda import eda
+
+    screen = open_screen(options)
+    with opened_project(options, screen) as project:
+        report = eda(project, splits=splits or None, track=screen.track)
+        screen.result(save_page(project, report, out, screen.track))
+
+
+@click.group("convert", cls=WholeGroup)
+def convert_group() -> None:
+    """Mask folders to COCO and back, bit-identical."""
+
+
+@convert_group.command("to-coco", epilog=example("annoloop convert to-coco --split val --out val.json"))
+@click.option("--split", "splits", multiple=True, help="Split to convert; may be repeated; default: all.")
+@click.option("--out", type=FILE_OR_URL, required=True, help="The JSON file to write.")
+@click.option("--min-region-px", default=0, show_default=True, help="Smaller specks of a class share one annotation.")
+@on_all_cores
+@common
+def to_coco_command(splits: tuple[str, ...], out: Location, min_region_px: int, **options: Any) -> None:
+    """Write masks as COCO instances JSON, one RLE annotation per region."""
+    from annoloop.loop.convert import to_coco
+
+    screen = open_screen(options)
+    with opened_project(options, screen) as project:
+        samples = project.samples(splits or None)
+        report = to_coco(
+            samples,
+            project.config.data,
+            project.classes,
+            out,
+            min_region_px=min_region_px,
+            track=screen.track,
+        )
+    screen.result(report)
+
+
+@convert_group.command("from-coco", epilog=example("annoloop convert from-coco val.json --out masks"))
+@click.argument("file", type=FILE_OR_URL)
+@click.option("--out", type=FOLDER_OR_URL, required=True, help="Folder for the masks; nothing in it is overwritten.")
+@click.option("--images", type=FOLDER_OR_URL, help="Folder of the images, to report missing ones.")
+@click.option("--own-classes", is_flag=True, help="Use the file's classes instead of the project's.")
+@on_all_cores
+@common
+def from_coco_command(
+    file: Location, out: Location, images: Location | None, own_classes: bool, **options: Any
+) -> None:
+    """Paint the annotations of a COCO file as index PNGs."""
+    from annoloop.loop.convert import from_coco
+
+    screen = open_screen(options)
+    if own_classes:
+        shared = next(above for above in out.absolute().parents if above.is_dir()) if isinstance(out, Path) else None
+        with on_cluster(options, screen, shared):
+            screen.result(from_coco(file, out, images_dir=images, track=screen.track))
+        return
+    with opened_project(options, screen) as project:
+        report = from_coco(
+            file,
+            out,
+            project.config.data,
+            project.classes,
+            images_dir=images,
+            track=screen.track,
+        )
+    screen.result(report)
