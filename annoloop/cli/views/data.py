@@ -1,24 +1,61 @@
-"""What a person sees of a report on data in a terminal: short tables and plain words.
-
-One function per report, which gives what ``screen.py`` prints, line by line.
-"""
+"""What a person sees of data: what was found, converted, and what is wrong with it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from annoloop.eda.eda import EdaReport
+from annoloop.cli.views.sheet import Sheet
+
+if TYPE_CHECKING:
+    from annoloop.eda.eda import EdaReport
+    from annoloop.loop.convert import FromCocoReport, ToCocoReport
+    from annoloop.loop.start import InitReport
 
 _MOST_FINDINGS = 20
 _MARKS = {"fault": "[red]fault[/]", "remark": "[yellow]look[/]"}
 
 
-def eda_parts(report: EdaReport) -> Iterator[RenderableType]:
+def init_report(report: InitReport, sheet: Sheet) -> None:
+    images = ", ".join(f"{split} {count}" for split, count in report.images.items())
+    sheet.print(f"wrote [bold]{escape(str(report.file))}[/]: {images} images, {len(report.config.classes)} classes")
+    for odd in report.odd:
+        sheet.print(f"[yellow]odd:[/] {escape(odd)}")
+    sheet.next("annoloop doctor", "looks at machine, server and data")
+
+
+def eda_report(report: EdaReport, sheet: Sheet) -> None:
+    for part in _eda_parts(report):
+        sheet.print(part)
+    sheet.next("annoloop retrain", "trains on these masks" if not report.faults else "once the faults are mended")
+
+
+def to_coco_report(report: ToCocoReport, sheet: Sheet) -> None:
+    kept = f", {report.kept} of them as they were" if report.kept else ""
+    sheet.print(
+        f"wrote [bold]{escape(str(report.file))}[/]: {report.images} images{kept}, {report.annotations} annotations"
+    )
+    if report.without_mask:
+        sheet.print(f"[yellow]left out:[/] {len(report.without_mask)} images without a mask")
+
+
+def from_coco_report(report: FromCocoReport, sheet: Sheet) -> None:
+    sheet.print(
+        f"{report.written} masks written to [bold]{escape(str(report.folder))}[/], {report.unchanged} were there;"
+        f" {report.annotations} annotations, classes: {escape(', '.join(report.classes))}"
+    )
+    for note in report.notes[:20]:
+        sheet.print(f"[yellow]note:[/] {escape(note)}")
+    if len(report.notes) > 20:
+        sheet.print(f"… and {len(report.notes) - 20} more notes (--json has all)")
+
+
+def _eda_parts(report: EdaReport) -> Iterator[RenderableType]:
     """Splits, classes, warnings and what was found, most serious first."""
     splits = ", ".join(f"{one.split} {one.images} ({one.labelled} masks)" for one in report.splits)
     yield f"[bold]{escape(report.project)}[/]: {splits}"

@@ -1,0 +1,147 @@
+"""What a person sees of what went to CVAT and came back: frames, pixels by class, jobs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.table import Table
+
+from annoloop.cli.views.sheet import Sheet
+
+if TYPE_CHECKING:
+    from annoloop.loop.login import LoginReport
+    from annoloop.loop.pull import PullReport
+    from annoloop.loop.push import PushReport
+    from annoloop.loop.tasks import TaskProgress, TasksReport
+    from annoloop.loop.undo import UndoReport
+    from annoloop.simulation.annotator import AnnotateReport
+
+
+def push_report(report: PushReport, sheet: Sheet) -> None:
+    table = Table("image", "score", "looks like", "shapes", "pinned as issues", box=None, pad_edge=False)
+    for frame in report.frames:
+        shapes = ", ".join(f"{label} {count}" for label, count in frame.shapes.items())
+        score = "" if frame.score is None else f"{frame.score:.3f}"
+        issues = ", ".join(issue.partition(":")[0] for issue in frame.issues)
+        table.add_row(escape(frame.sample_id), score, frame.reading or "", escape(shapes), escape(issues))
+    sheet.print(table)
+    if report.alike_left_out:
+        sheet.print(f"[yellow]{len(report.alike_left_out)} left out:[/] nearly the same as one that goes")
+    if report.corrected_left_out:
+        sheet.print(
+            f"[yellow]left out:[/] {report.corrected_left_out} images that annotators corrected already;"
+            " --corrected takes them in"
+        )
+    if report.task is None:
+        sheet.print(f"dry run: nothing was sent; the task would be [bold]{escape(report.name)}[/]")
+        return
+    again = " (finished an earlier push)" if report.resumed else ""
+    sheet.print(
+        f"task [bold]{report.task}[/]: {len(report.frames)} images with {report.source} masks{again}\n{report.url}"
+    )
+    sheet.next(f"annoloop pull --task {report.task}", "when its jobs are completed; annoloop tasks shows how far")
+
+
+def pull_report(report: PullReport, sheet: Sheet) -> None:
+    if report.lost:
+        sheet.print(f"[yellow]task {report.task} was deleted in CVAT[/]; its images can be pushed again")
+        return
+    jobs = ", ".join(f"{count} {state}" for state, count in (report.jobs or {}).items())
+    sheet.print(f"task {report.task}: jobs: {jobs}; frames: {_frame_counts(report)}")
+    issues = f"; {report.issues_resolved} issues resolved" if report.issues_resolved else ""
+    sheet.print(f"[bold]{report.edited_px} px changed[/] by annotators; {len(report.written)} masks written{issues}")
+    sheet.print(_class_table(report))
+    for names, words in (
+        (report.deleted, "deleted in CVAT, mask left as it is"),
+        (report.reopened, "its job was reopened: pull again when it is completed"),
+        (report.shared, "in another open task too: what that one brings will be a conflict"),
+    ):
+        for name in names[:20]:
+            sheet.print(f"[yellow]{words}:[/] {escape(name)}")
+        if len(names) > 20:
+            sheet.print(f"… and {len(names) - 20} more (--json has all)")
+    if report.overlap_px:
+        sheet.print(f"[yellow]overlaps:[/] {report.overlap_px} px; the upper shape won")
+    if report.uncovered_px:
+        sheet.print(f"[yellow]covered by no shape:[/] {report.uncovered_px} px; see background in annoloop.yaml")
+    if report.written:
+        sheet.next("annoloop retrain", "trains on the corrected masks; annoloop undo takes them back")
+    elif report.waiting or report.unopened or report.reopened:
+        sheet.next("annoloop tasks", "shows whose job is how far")
+
+
+def tasks_report(report: TasksReport, sheet: Sheet) -> None:
+    for task in report.tasks:
+        sheet.print(
+            f"[bold]task {task.task}[/] {escape(task.state)}: {task.finished} of {task.frames} frames in completed"
+            f" jobs, {task.pulled} pulled  {escape(task.name)}\n{task.url}"
+        )
+        if task.jobs:
+            sheet.print(_job_table(task))
+    for name in report.half_made:
+        sheet.print(f"[yellow]half-made:[/] {escape(name)}; the same push command finishes it")
+    done = [task for task in report.tasks if task.finished > task.pulled]
+    if done:
+        sheet.next(f"annoloop pull --task {done[0].task}", "brings its finished jobs back")
+    elif not report.tasks:
+        sheet.next("annoloop push --worst 50", "there is no open task")
+
+
+def login_report(report: LoginReport, sheet: Sheet) -> None:
+    if report.username is None:
+        sheet.print(f"forgot the credentials of {escape(report.url)}")
+    else:
+        sheet.print(
+            f"[bold]{escape(report.username)}[/] on {escape(report.url)} (CVAT {report.server_version}),"
+            f" stored in {escape(str(report.file))}"
+        )
+    if report.overruled:
+        sheet.print("[yellow]CVAT_ACCESS_TOKEN or CVAT_USERNAME is set and goes before what is stored[/]")
+
+
+def undo_report(report: UndoReport, sheet: Sheet) -> None:
+    sheet.print(f"undid the pull of {report.pulled_at}: {len(report.restored)} masks restored")
+    if report.removed:
+        sheet.print(f"{len(report.removed)} first masks removed; their bytes stay in the history")
+
+
+def annotate_report(report: AnnotateReport, sheet: Sheet) -> None:
+    sheet.print(
+        f"task {report.task}: {report.frames_changed} of {report.frames} frames corrected,"
+        f" {report.drawn} shapes drawn, {report.deleted} deleted, {report.jobs_completed} jobs completed"
+    )
+    sheet.next(f"annoloop pull --task {report.task}", "brings the corrections back")
+
+
+def _frame_counts(report: PullReport) -> str:
+    counts = (
+        (report.changed, "changed"),
+        (report.accepted, "accepted as pushed"),
+        (report.settled, "as pulled before"),
+        (report.waiting, "in work"),
+        (report.unopened, "never opened"),
+        (report.reopened, "reopened"),
+        (report.deleted, "deleted"),
+        (report.kept, "kept from disk"),
+    )
+    return ", ".join(f"{len(names)} {words}" for names, words in counts if names) or "none"
+
+
+def _class_table(report: PullReport) -> Table:
+    table = Table("px of class", box=None, pad_edge=False)
+    for column in ("drawn", "erased", "accepted", "waiting", "deleted", "file gained", "file lost"):
+        table.add_column(column, justify="right")
+    for c in report.classes:
+        numbers = (c.drawn_px, c.erased_px, c.accepted_px, c.waiting_px, c.deleted_px, c.gained_px, c.lost_px)
+        table.add_row(escape(c.label), *map(str, numbers))
+    return table
+
+
+def _job_table(task: TaskProgress) -> Table:
+    table = Table("  job", "frames", "stage", "state", "assignee", box=None, pad_edge=False)
+    for job in task.jobs:
+        color = {"completed": "green", "rejected": "red", "in progress": "yellow"}.get(job.state, "dim")
+        whose = "[dim]nobody[/]" if job.assignee is None else escape(job.assignee)
+        table.add_row(f"  {job.job}", str(job.frames), job.stage, f"[{color}]{job.state}[/]", whose)
+    return table

@@ -1,0 +1,61 @@
+"""What a person sees of a training or an evaluation: verdicts and tables of scores."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.table import Table
+
+from annoloop.cli.views.sheet import Sheet
+
+if TYPE_CHECKING:
+    from annoloop.loop.evaluate import EvaluateReport
+    from annoloop.loop.retrain import RetrainReport
+    from annoloop.metrics.scores import Scores
+
+
+def retrain_report(report: RetrainReport, sheet: Sheet) -> None:
+    before = "" if report.current_mean_dice is None else f" (current model {report.current_mean_dice:.3f})"
+    sheet.print(
+        f"run {report.run}: mDice [bold]{report.mean_dice:.3f}[/]{before}, mIoU {report.mean_iou:.3f} on"
+        f" {report.val_images} validation images; {report.iterations} iterations in {report.seconds:.0f} s"
+        f" on {report.device}"
+    )
+    verdict = "[green]promoted[/]" if report.promoted else "[yellow]not promoted[/]"
+    sheet.print(f"{verdict}: {escape(report.verdict)}")
+    if report.out_of_fold:
+        sheet.print(f"{report.out_of_fold} training images predicted by models that have not seen them")
+        sheet.next("annoloop push --worst 50 --by contradiction", "uses these predictions")
+    sheet.next("annoloop evaluate", "shows its best and worst images")
+
+
+def evaluate_report(report: EvaluateReport, sheet: Sheet) -> None:
+    for split in report.splits.values():
+        sheet.print(_score_table(report, split.split, split.images, split.scores))
+        worst = ", ".join(f"{escape(i.sample_id)} {i.dice:.3f}" for i in split.worst)
+        sheet.print(f"worst images by Dice: {worst}")
+        if split.panels:
+            sheet.print(f"pictures: {escape(str(split.panels[0].parent))}")
+    if report.page is None:
+        sheet.next("annoloop evaluate --report", "one page on all its errors")
+    else:
+        sheet.print(f"error report: [bold]{escape(str(report.page))}[/]")
+    sheet.next("annoloop push --worst 50", "sends the worst images of the training split to CVAT")
+
+
+def _score_table(report: EvaluateReport, split: str, images: int, scores: Scores) -> Table:
+    title = f"run {report.run} ({report.recipe}) on {split}, {images} images"
+    table = Table("class", "Dice", "IoU", "accuracy", title=title, title_justify="left", box=None, pad_edge=False)
+    for name, dice, iou, accuracy in zip(report.classes, scores.dice, scores.iou, scores.accuracy, strict=True):
+        table.add_row(escape(name), _number(dice), _number(iou), _number(accuracy))
+    table.add_section()
+    table.add_row("[bold]mean[/]", f"[bold]{_number(scores.mean_dice)}[/]", _number(scores.mean_iou), "")
+    table.add_row("foreground mean", _number(scores.foreground_dice), "", "")
+    table.add_row("all pixels", "", "", _number(scores.pixel_accuracy))
+    return table
+
+
+def _number(value: float) -> str:
+    return "absent" if math.isnan(value) else f"{value:.3f}"
