@@ -1,4 +1,7 @@
-"""The table of levels, read from the imports: what may import what, and where each package has its home."""
+"""What import-linter cannot say: where each package has its home, how long code may be, and that help loads nothing.
+
+Which room may import which stands in pyproject.toml; one test here holds the code against it.
+"""
 
 from __future__ import annotations
 
@@ -8,92 +11,45 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 
 import pytest
 
 import annoloop
+from annoloop.cli.screen import _VIEWS, _snake
 
 PACKAGE = Path(annoloop.__file__).parent
 ROOT = PACKAGE.parent
 
-# A module imports strictly lower levels; a level is what its modules may build on.
-LEVELS = {
-    0: ("__init__", "errors", "progress", "kernels"),  # words for what happens, everyone's; and bare loops
-    1: (
-        "classes", "coco_counts", "credentials", "masks", "metrics", "selection", "durations", "looks", "launch",
-        "mmseg_losses", "mmseg_pretrained", "mmseg_ranks", "neighbourhood", "ray_cluster", "storage", "png", "jpeg",
-    ),  # values, numbers and places, no files of ours
-    2: (
-        "images", "runs", "config", "cvat_wire", "polygons", "mistakes", "guide", "archive", "damage",
-        "label_quality", "plots", "page", "workers", "database", "boundary", "calibration", "mask_facts",
-        "folders", "plain",
-    ),  # formats: bytes, JSON, YAML, Markdown to values and back
-    3: (
-        "coco", "dataset", "fetching", "made_data", "schema", "training", "gallery", "mmseg_checkpoint", "shapes",
-        "cvat_session", "examination", "findings",
-    ),  # one kind of thing on disk or on the wire
-    4: (
-        "journal", "coco_file", "cvat", "fiftyone_app", "context", "training_view", "mmseg_parts", "mmseg_data",
-        "mmseg_device", "diagnosis", "project_files", "sample_facts", "scan", "shards",
-        "warm",
-    ),  # one outside system each, or many files
-    5: ("ledger", "packed_facts"),  # the other half of what the journal, or a look at a sample, begins
-    6: (
-        "project", "mmseg_recipe", "mmseg_keeping", "fiftyone_dataset", "error_charts", "error_galleries",
-        "error_verdict", "tally",
-    ),  # opened together: a project here, a training there
-    7: (
-        "scoring", "twins", "delivery", "corrections", "mmseg_budget", "mmseg_predict", "criteria", "planning",
-        "folds", "beliefs", "census", "app_masks", "error_report", "oddities",
-        "known_facts",
-    ),  # what several operations need, or half of one
-    8: ("choosing", "static_gallery"),  # the larger half of an operation
-    9: (
-        "push", "pull", "retrain", "evaluate", "convert", "init", "browse", "doctor", "status", "log", "undo",
-        "annotate", "tasks", "login", "mmseg_worker", "eda",
-    ),  # one operation each
-    10: ("demo", "data_view", "eda_page"),  # all operations, run; or what becomes of a report
-    11: ("console",),  # all reports, shown
-    12: ("options",),  # what every command begins with: its options, a screen, an open project
-    13: ("cli_cvat",),  # the commands that talk to CVAT
-    14: ("cli",),  # the only one that knows everything
-}  # fmt: skip
-
-LEVEL_OF = {module: level for level, modules in LEVELS.items() for module in modules}
-
-EVERYONE_MAY_IMPORT = {"__init__", "errors", "progress"}
-
-HIGHEST_LEVEL_OF_SANDBOX = 2
-
-MMSEG = {module for modules in LEVELS.values() for module in modules if module.startswith("mmseg_")}
-
 HOMES = {
-    "torch": MMSEG,
-    "mmseg": MMSEG,
-    "mmengine": MMSEG,
-    "mmcv": MMSEG,
-    "fiftyone": {"fiftyone_app"},
-    "ray": {"ray_cluster"},
-    "fsspec": {"storage"},
-    "cvat_sdk": {"cvat_session"},
-    "matplotlib": {"plots"},
-    "jinja2": {"page"},
-    "pydantic": {"config"},
-    "yaml": {"config"},
-    "click": {"cli", "cli_cvat", "options"},
-    "shapely": {"polygons"},
-    "rich": {"console", "training_view", "data_view"},
-    "sqlite3": {"database", "sandbox"},
-    "numba": {"kernels"},
-    "kornia_rs": {"png"},
-    "pycocotools": {"masks"},
-    "starlette": {"sandbox"},
-    "hypercorn": {"sandbox"},
+    "torch": ("training/mmseg/",),
+    "mmseg": ("training/mmseg/",),
+    "mmengine": ("training/mmseg/",),
+    "mmcv": ("training/mmseg/",),
+    "fiftyone": ("app/fiftyone_app.py", "app/plugin/"),
+    "ray": ("compute/ray_cluster.py",),
+    "fsspec": ("data/storage.py",),
+    "cvat_sdk": ("cvat/session.py",),
+    "matplotlib": ("reports/plots.py",),
+    "jinja2": ("reports/page.py",),
+    "pydantic": ("data/config.py",),
+    "yaml": ("data/config.py",),
+    "click": ("cli/main.py", "cli/options.py", "cli/groups.py", "cli/*_commands.py"),
+    "shapely": ("masks/polygons.py",),
+    "rich": ("cli/screen.py", "cli/training_view.py", "cli/views/"),
+    "sqlite3": ("project/database.py", "sandbox/"),
+    "numba": ("masks/kernels/",),
+    "kornia_rs": ("data/png.py",),
+    "pycocotools": ("masks/regions.py",),
+    "starlette": ("sandbox/",),
+    "hypercorn": ("sandbox/",),
 }
+"""The only files that may import a package; a name that ends in a slash stands for all files below that folder."""
 
 HEAVY = (
     "torch",
@@ -117,20 +73,23 @@ MOST_FUNCTION_LINES = 60
 
 @dataclass(frozen=True)
 class Import:
-    """One import statement's target: ``package`` is its first name, ``module`` ours below annoloop."""
+    """One import statement's target by its dotted name."""
 
-    package: str
-    module: str | None
+    name: str
     line: int
     at_top: bool
 
+    @property
+    def package(self) -> str:
+        return self.name.split(".")[0]
+
 
 def _modules() -> list[Path]:
-    return sorted(p for p in PACKAGE.glob("*.py") if p.stem != "__main__")
+    return sorted(PACKAGE.rglob("*.py"))
 
 
-def _sandbox_modules() -> list[Path]:
-    return sorted((PACKAGE / "sandbox").glob("*.py"))
+def _place(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
 
 
 @cache
@@ -143,7 +102,7 @@ def _imports(path: Path) -> tuple[Import, ...]:
     tree = _tree(path)
     inside = {id(node) for function in _functions(tree) for node in ast.walk(function)}
     return tuple(
-        Import(name.split(".")[0], _our_module(name), node.lineno, id(node) not in inside)
+        Import(name, node.lineno, id(node) not in inside)
         for node in ast.walk(tree)
         if isinstance(node, ast.Import | ast.ImportFrom)
         for name in _imported_names(node)
@@ -151,80 +110,54 @@ def _imports(path: Path) -> tuple[Import, ...]:
 
 
 def _imported_names(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
-    """Dotted names; ``from annoloop import coco`` counts as annoloop.data.coco."""
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
-        return
-    assert node.level == 0, f"line {node.lineno}: imports are absolute"
-    if node.module == "annoloop":
-        yield from (f"annoloop.{alias.name}" for alias in node.names)
-    else:
-        yield node.module or ""
-
-
-def _our_module(name: str) -> str | None:
-    """The module below annoloop; what is no module of its own stands in ``__init__``."""
-    parts = name.split(".")
-    if parts[0] != "annoloop":
-        return None
-    known = len(parts) > 1 and (parts[1] in LEVEL_OF or parts[1] in ("sandbox", "plugin"))
-    return parts[1] if known else "__init__"
+    elif node.level == 0:
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def _functions(tree: ast.Module) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
     return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
 
 
-def _home(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def _is_home(place: str, homes: tuple[str, ...]) -> bool:
+    return any(place.startswith(home) if home.endswith("/") else fnmatch(place, home) for home in homes)
 
 
-def _all_modules() -> list[Path]:
-    return [*_modules(), *_sandbox_modules()]
+every_module = pytest.mark.parametrize("path", _modules(), ids=_place)
 
 
-def test_every_module_has_a_level_and_every_level_its_modules() -> None:
-    assert {p.stem for p in _modules()} == set(LEVEL_OF)
+def test_rooms_import_only_from_rooms_below_them() -> None:
+    found = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert found.returncode == 0, found.stdout
 
 
-@pytest.mark.parametrize("path", _modules(), ids=lambda p: p.stem)
-def test_a_module_imports_lower_levels_only(path: Path) -> None:
-    breaches = [
-        f"{path.name}:{one.line} imports {one.module} (level {LEVEL_OF[one.module]})"
-        for one in _imports(path)
-        if one.module in LEVEL_OF
-        and one.module not in EVERYONE_MAY_IMPORT
-        and LEVEL_OF[one.module] >= LEVEL_OF[path.stem]
-    ]
-    assert not breaches, f"level {LEVEL_OF[path.stem]} may import lower levels only"
-
-
-@pytest.mark.parametrize("path", _sandbox_modules(), ids=lambda p: p.stem)
-def test_the_sandbox_is_a_server_of_its_own(path: Path) -> None:
-    for one in _imports(path):
-        assert one.module in (None, "sandbox") or LEVEL_OF[one.module] <= HIGHEST_LEVEL_OF_SANDBOX, one
-
-
-def test_only_demo_and_cli_import_the_sandbox() -> None:
-    users = {path.stem for path in _modules() for one in _imports(path) if one.module == "sandbox"}
-    assert users <= {"demo", "cli_cvat"}
+def test_the_wheel_takes_every_package() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    there = {".".join(("annoloop", *path.parent.relative_to(PACKAGE).parts)) for path in PACKAGE.rglob("__init__.py")}
+    assert set(listed) == there | {"annoloop.configs"}
 
 
 @pytest.mark.parametrize("package", HOMES)
 def test_a_package_has_one_home(package: str) -> None:
-    users = {_home(path) for path in _all_modules() for one in _imports(path) if one.package == package}
-    assert users <= HOMES[package]
+    users = {_place(path) for path in _modules() for one in _imports(path) if one.package == package}
+    assert users
+    assert not [place for place in users if not _is_home(place, HOMES[package])]
 
 
-@pytest.mark.parametrize("path", _all_modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+@every_module
 def test_heavy_packages_are_imported_inside_functions(path: Path) -> None:
-    assert not [one for one in _imports(path) if one.module == "kernels" and one.at_top]
-    if path.stem in MMSEG or path.stem == "kernels":  # a process of its own; imported inside functions itself
+    place, at_top = _place(path), [one for one in _imports(path) if one.at_top]
+    if place.startswith(("training/mmseg/", "app/plugin/", "mmseg_")):  # processes of their own, and what only they use
         return
-    assert not [one for one in _imports(path) if one.package in HEAVY and one.at_top]
+    assert not [one for one in at_top if one.package in HEAVY and not place.startswith("masks/kernels/")]
+    if not place.startswith("masks/kernels/"):
+        assert not [one for one in at_top if one.name.startswith("annoloop.masks.kernels")]
 
 
-@pytest.mark.parametrize("path", _all_modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+@every_module
 def test_modules_and_functions_are_short(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_MODULE_LINES
     for function in _functions(_tree(path)):
@@ -232,15 +165,17 @@ def test_modules_and_functions_are_short(path: Path) -> None:
         assert lines <= MOST_FUNCTION_LINES, f"{path.name}:{function.lineno} {function.name} has {lines} lines"
 
 
-@pytest.mark.parametrize("path", _all_modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+@every_module
 def test_a_module_says_what_it_is(path: Path) -> None:
     assert ast.get_docstring(_tree(path))
 
 
-def test_the_rule_catches_an_import_that_goes_up(tmp_path: Path) -> None:
+def test_imports_are_found_wherever_they_stand(tmp_path: Path) -> None:
     bad = tmp_path / "masks.py"
-    bad.write_text("def f():\n    from annoloop import coco\n    import torch.nn\n")
-    assert _imports(bad) == (Import("annoloop", "coco", 2, False), Import("torch", None, 3, False))
+    bad.write_text("import torch.nn\ndef f():\n    from annoloop.masks import kernels\n")
+    assert _imports(bad) == (Import("torch.nn", 1, True), Import("annoloop.masks.kernels", 3, False))
+    assert not _is_home("data/png.py", HOMES["torch"])
+    assert _is_home("training/mmseg/ranks.py", HOMES["torch"])
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -255,18 +190,22 @@ def test_help_loads_nothing_heavy() -> None:
 
 
 def test_the_screen_knows_every_report_of_an_operation_by_its_name() -> None:
-    def snake(name: str) -> str:
-        return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
-
+    operations = [*(PACKAGE / "loop").glob("*.py"), PACKAGE / "eda" / "eda.py", PACKAGE / "app" / "browse.py"]
     reports = {
-        returned.id
-        for name in LEVELS[9]
-        for function in _functions(_tree(PACKAGE / f"{name}.py"))
-        if isinstance(returned := function.returns, ast.Name) and returned.id.endswith("Report")
-        if function.name in (name, "to_coco", "from_coco")
+        node.name
+        for path in operations
+        for node in _tree(path).body
+        if isinstance(node, ast.ClassDef) and node.name.endswith("Report") and node.name != "SplitReport"
     }
     assert len(reports) > 10
-    assert not {snake(name) for name in reports} - {one.name for one in _functions(_tree(PACKAGE / "console.py"))}
+    known = {function.name for path in (PACKAGE / "cli" / "views").glob("*.py") for function in _functions(_tree(path))}
+    assert {_snake(name) for name in reports} <= known
+
+
+def test_every_view_that_the_screen_names_is_there() -> None:
+    for family, names in _VIEWS.items():
+        views = {function.name for function in _functions(_tree(PACKAGE / "cli" / "views" / f"{family}.py"))}
+        assert set(names) <= views
 
 
 def test_help_answers_at_once() -> None:
