@@ -22,6 +22,7 @@ from annoloop.data.images import read_image, read_index_png, write_atomic
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.errors import ConfigError
 from annoloop.masks.classes import IGNORE_LABEL, ClassTable
+from annoloop.metrics.scores import IN_PLAIN_WORDS
 from annoloop.progress import Track, silent
 from annoloop.reports.gallery import ERROR_COLORS, Panel, overlay, pictures_of
 from annoloop.reports.page import is_ours, render
@@ -74,7 +75,7 @@ def export_gallery(
 def _legend(classes: ClassTable) -> list[tuple[str, str]]:
     """Names and colours of everything that a picture shows."""
     drawn = [(c.name, c.color) for c in classes.classes if c.index != classes.background_index]
-    errors = [(name, "#{:02x}{:02x}{:02x}".format(*rgb)) for name, rgb in ERROR_COLORS.items()]
+    errors = [(IN_PLAIN_WORDS[kind], "#{:02x}{:02x}{:02x}".format(*rgb)) for kind, rgb in ERROR_COLORS.items()]
     return [*drawn, (IGNORE_LABEL, "#ffffff"), *errors]
 
 

@@ -90,7 +90,7 @@ def push_command(worst: int | None, only: tuple[str, ...], **options: Any) -> No
     \b
     --by says what is bad:
       dice           model and label overlap least
-      missed         most labelled foreground that the model does not find
+      missed         most false negatives: labelled foreground that it does not find
       class:NAME     the same as dice, for one class
       contradiction  the model surely contradicts much of the label
       label-quality  the model is sure that some of the label is wrong

@@ -87,8 +87,11 @@ def _file_error(error: OSError) -> FileError:
 def _report(error: AnnoloopError, arguments: Sequence[str]) -> int:
     from annoloop.cli.screen import Screen
 
-    with contextlib.suppress(OSError):  # where nothing can be written, neither can this
+    try:
         Screen(as_json="--json" in arguments).error(error)
+    except OSError:  # stdout is what cannot be written to
+        with contextlib.suppress(OSError):
+            Screen().error(error)
     if isinstance(error, FileError):
         _leave_stdout()
     return error.exit_code

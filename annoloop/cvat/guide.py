@@ -21,8 +21,9 @@ def annotation_guide(classes: ClassTable) -> str:
         "- Every mask was drawn by annoloop. Those marked *AUTO* come from a model or from the present labels: correct"
         " them, relabel them, delete them, or draw new ones. What you do not touch comes back exactly as it is.",
         "- The pictures beside a frame: `1 labels` are the present labels, `2 prediction` is what the model says, and"
-        " `3 errors` is where the two differ: *missed* (labelled, not found), *invented* (found, not labelled) and"
-        " *confused* (another class). An image without labels has the prediction alone.",
+        " `3 errors` is where the two differ: *false negative* (missed: labelled, not found),"
+        " *false positive* (invented: found, not labelled) and *confused* (another class). An image without labels"
+        " has the prediction alone.",
         "- An issue marks an area where they differ most and names both classes. Decide which one is right; it is"
         " resolved by itself when the area was changed.",
         "- Where two masks overlap, the upper one counts (`z-order`).", "",

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -25,7 +26,7 @@ from pydantic import (
 
 from annoloop.data.durations import seconds_of
 from annoloop.data.storage import Location, RemotePath, location
-from annoloop.errors import AnnoloopError, ConfigError
+from annoloop.errors import AnnoloopError, ConfigError, meant
 from annoloop.masks.classes import MAX_CLASSES, ClassTable, class_table
 
 FILE_NAME = "annoloop.yaml"
@@ -292,8 +293,19 @@ def _all_faults(error: ValidationError) -> str:
 
 def _in_words(fault: Any) -> str:
     if fault["type"] == "extra_forbidden":
-        return "unknown key"
+        *above, name = fault["loc"]
+        return f"unknown key{meant(str(name), _keys_below(above))}"
     return str(fault["msg"]).removeprefix("Value error, ")
+
+
+def _keys_below(place: Sequence[int | str]) -> Collection[str]:
+    """The keys that a section may have, by its own keys from the top; a number stands for one of many alike."""
+    section: Any = Config
+    for key in place:
+        if isinstance(key, str):
+            section = section.model_fields[key].annotation
+        section = next((one for one in get_args(section) if isinstance(one, type)), section)
+    return getattr(section, "model_fields", ())
 
 
 def _refuse_secrets(raw: dict[str, Any], path: Path) -> None:

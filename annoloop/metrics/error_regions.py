@@ -39,14 +39,14 @@ class Mistake:
 
 
 def wrong_pixels(truth: LabelMap, prediction: LabelMap, classes: ClassTable) -> dict[ErrorKind, Bits]:
-    """Where (H, W) a class was missed, invented or confused with another; ignored pixels are none of these.
+    """Where (H, W) the prediction is a false negative, a false positive, or another class; ignored pixels are none.
 
     Where no class is background every error is a confusion.
     """
     wrong = (truth != prediction) & (truth != classes.ignore_index)
     missed = wrong & _is_background(prediction, classes)
     invented = wrong & _is_background(truth, classes)
-    return {"missed": missed, "invented": invented, "confused": wrong & ~missed & ~invented}
+    return {"false negative": missed, "false positive": invented, "confused": wrong & ~missed & ~invented}
 
 
 def largest_mistakes(

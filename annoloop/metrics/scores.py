@@ -24,7 +24,14 @@ Pixels: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
 Interval: TypeAlias = tuple[float, float]
 """Low and high end of the bootstrap's 95 % interval over images."""
 
-ErrorKind: TypeAlias = Literal["missed", "invented", "confused"]
+ErrorKind: TypeAlias = Literal["false negative", "false positive", "confused"]
+
+IN_PLAIN_WORDS: dict[ErrorKind, str] = {
+    "false negative": "false negative (missed)",
+    "false positive": "false positive (invented)",
+    "confused": "confused",
+}
+"""The kinds as they are named where they stand for the first time."""
 """A class taken for background; background taken for a class; one class taken for another."""
 
 _ENDS = (0.025, 0.975)
@@ -159,7 +166,7 @@ def wrong_by_kind(counts: Confusion, background_index: int | None) -> dict[Error
         right = int(counts[background_index, background_index])
         missed = int(counts[:, background_index].sum()) - right
         invented = int(counts[background_index].sum()) - right
-    return {"missed": missed, "invented": invented, "confused": total - missed - invented}
+    return {"false negative": missed, "false positive": invented, "confused": total - missed - invented}
 
 
 def class_weights(pixels: npt.NDArray[np.int64], power: float = 0.5) -> tuple[float, ...]:

@@ -22,7 +22,7 @@ from annoloop.data.copies import Copies
 from annoloop.data.images import drop_partial, remove, write_atomic
 from annoloop.data.mmseg_folders import Listing, Sample, list_samples
 from annoloop.data.storage import each
-from annoloop.errors import ConfigError, LedgerError
+from annoloop.errors import ConfigError, LedgerError, meant
 from annoloop.progress import Track, silent
 from annoloop.project.files import ProjectFiles
 from annoloop.project.ledger import Ledger
@@ -125,7 +125,7 @@ class Project(ProjectFiles):
         unknown = wanted - set(self.config.data.splits)
         if unknown:
             raise ConfigError(
-                f"no split {sorted(unknown)[0]!r}",
+                f"no split {sorted(unknown)[0]!r}{meant(sorted(unknown)[0], self.config.data.splits)}",
                 where=self.path,
                 hint=f"splits: {', '.join(self.config.data.splits)}",
             )

@@ -146,7 +146,7 @@ def _scored(case: Case, classes: ClassTable) -> Shot:
 def _worst_per_class(cases: Sequence[Case], classes: ClassTable) -> Gallery:
     """For every class but the background the image with its lowest Dice; of equal ones the one with most of it.
 
-    Only images whose label has the class: one that was invented, be it a speck, has a Dice of 0.
+    Only images whose label has the class: one that is a false positive, be it a speck, has a Dice of 0.
     """
     per_class = np.stack([dice(case.counts) for case in cases])
     amounts = np.stack([case.counts.sum(1) for case in cases])
@@ -163,12 +163,12 @@ def _worst_per_class(cases: Sequence[Case], classes: ClassTable) -> Gallery:
 
 
 _LARGEST: dict[ErrorKind, tuple[str, str]] = {
-    "missed": (
-        "Biggest missed",
+    "false negative": (
+        "Biggest false negatives (missed)",
         "The largest connected areas of a class that were taken for background, one per image.",
     ),
-    "invented": (
-        "Biggest invented",
+    "false positive": (
+        "Biggest false positives (invented)",
         "The largest connected areas of background that were taken for a class, one per image.",
     ),
     "confused": (

@@ -17,7 +17,7 @@ import numpy as np
 from annoloop.data.images import write_atomic
 from annoloop.masks.classes import IGNORE_LABEL, ClassTable
 from annoloop.metrics.boundary import boundary_dice
-from annoloop.metrics.scores import Interval, Intervals, Scores, intervals, scores
+from annoloop.metrics.scores import IN_PLAIN_WORDS, Interval, Intervals, Scores, intervals, scores
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
 from annoloop.project.schema import RunRow
@@ -105,7 +105,7 @@ def _subtitle(run: RunRow) -> str:
 
 def _legend(classes: ClassTable) -> list[tuple[str, str]]:
     """The kinds of error, then the classes as they are drawn."""
-    errors = [(kind, "#{:02x}{:02x}{:02x}".format(*color)) for kind, color in ERROR_COLORS.items()]
+    errors = [(IN_PLAIN_WORDS[kind], "#{:02x}{:02x}{:02x}".format(*color)) for kind, color in ERROR_COLORS.items()]
     drawn = [(c.name, c.color) for c in classes.classes if c.index != classes.background_index]
     return [*errors, *drawn, (IGNORE_LABEL, "#ffffff")]
 

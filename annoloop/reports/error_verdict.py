@@ -13,7 +13,7 @@ from annoloop.errors import DataError
 from annoloop.masks.classes import ClassTable
 from annoloop.metrics.calibration import calibration
 from annoloop.metrics.examination import SIZE_EDGES_PX, ErrorTally
-from annoloop.metrics.scores import Intervals, Scores, compare, wrong_by_kind, wrong_px
+from annoloop.metrics.scores import IN_PLAIN_WORDS, Intervals, Scores, compare, wrong_by_kind, wrong_px
 from annoloop.reports.diagnosis import Before, Case, Diagnosis, images_with_half_of_the_errors
 from annoloop.reports.page import percent, thousands
 
@@ -76,7 +76,7 @@ def _errors(diagnosis: Diagnosis, classes: ClassTable) -> Iterator[str]:
         yield "No pixel is wrong."
         return
     kinds = wrong_by_kind(counts, classes.background_index)
-    shares = ", ".join(f"{percent(count / wrong, 0)} {kind}" for kind, count in kinds.items())
+    shares = ", ".join(f"{percent(count / wrong, 0)} {IN_PLAIN_WORDS[kind]}" for kind, count in kinds.items())
     few, every = images_with_half_of_the_errors(diagnosis.cases), len(diagnosis.cases)
     yield f"{percent(wrong / counts.sum())} of the pixels are wrong: {shares}."
     yield f"{thousands(few)} of {thousands(every)} images {'holds' if few == 1 else 'hold'} half of the wrong pixels."

@@ -1,7 +1,7 @@
 """Pictures for people: image, truth, prediction and error map side by side.
 
 The fact to know: errors are told apart by colours that colour-blind people can tell apart too (Okabe &
-Ito): missed is orange, invented is blue, confused is purple; the legend is always there.
+Ito): false negatives are orange, false positives blue, confused classes purple; the legend is always there.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 from annoloop.masks.classes import IGNORE_LABEL, ClassTable
 from annoloop.masks.regions import LabelMap
 from annoloop.metrics.error_regions import wrong_pixels
-from annoloop.metrics.scores import ErrorKind
+from annoloop.metrics.scores import IN_PLAIN_WORDS, ErrorKind
 from annoloop.progress import Track, silent
 from annoloop.reports.plots import Color, Rgb, save_row
 
 ERROR_COLORS: dict[ErrorKind, Color] = {
-    "missed": (230, 159, 0),
-    "invented": (86, 180, 233),
+    "false negative": (230, 159, 0),
+    "false positive": (86, 180, 233),
     "confused": (204, 121, 167),
 }
 """Okabe & Ito, Color Universal Design, 2008."""
@@ -68,7 +68,7 @@ def close_up(rgb: Rgb, box_ltrb: tuple[int, int, int, int]) -> Rgb:
 def error_kinds(truth: LabelMap, prediction: LabelMap, classes: ClassTable) -> LabelMap:
     """What is wrong with each pixel, uint8 (H, W): 0 nothing, then 1 ... 3 in the order of ``ERROR_COLORS``.
 
-    What the three mean: ``mistakes.wrong_pixels``.
+    What the three mean: ``error_regions.wrong_pixels``.
     """
     kinds = np.zeros(truth.shape, np.uint8)
     for number, where in enumerate(wrong_pixels(truth, prediction, classes).values(), 1):
@@ -77,7 +77,7 @@ def error_kinds(truth: LabelMap, prediction: LabelMap, classes: ClassTable) -> L
 
 
 def error_map(truth: LabelMap, prediction: LabelMap, classes: ClassTable, image: Rgb) -> Rgb:
-    """A dimmed grey image on which missed, invented and confused pixels are coloured."""
+    """A dimmed grey image on which false negatives, false positives and confused pixels are coloured."""
     grey = (image[..., 0].astype(np.uint16) + image[..., 1] + image[..., 2]) // 6 + 20  # half of the channels' mean
     canvas = np.repeat(grey[..., None].astype(np.uint8), 3, axis=2)
     for kind, where in wrong_pixels(truth, prediction, classes).items():
@@ -123,4 +123,4 @@ def _legend(panel: Panel, classes: ClassTable) -> list[tuple[str, Color]]:
     entries = [(c.name, c.rgb) for c in classes.classes if c.index in present and c.index != classes.background_index]
     if classes.ignore_index in present:
         entries.append((IGNORE_LABEL, _IGNORE_RGB))
-    return [*entries, *ERROR_COLORS.items()]
+    return [*entries, *((IN_PLAIN_WORDS[kind], color) for kind, color in ERROR_COLORS.items())]

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from annoloop.data.mmseg_folders import Sample, read_label_map
-from annoloop.errors import ConfigError
+from annoloop.errors import ConfigError, meant
 from annoloop.masks.classes import ClassTable
 from annoloop.metrics.label_quality import Belief
 from annoloop.metrics.ranking import Candidate
@@ -44,7 +44,7 @@ def check_criterion(by: str, classes: ClassTable) -> None:
     known = by.removeprefix(_CLASS) in classes.names if by.startswith(_CLASS) else by in _NAMED
     if not known:
         raise ConfigError(
-            f"{by!r} is no criterion",
+            f"{by!r} is no criterion{meant(by, (*_NAMED, *(_CLASS + name for name in classes.names)))}",
             where="--by",
             hint=f"{', '.join(_NAMED)}, or class:NAME with one of {', '.join(classes.names)}",
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-from annoloop.errors import ConfigError
+from annoloop.errors import ConfigError, meant
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -31,7 +31,7 @@ def recipe_path(name_or_path: str) -> Path:
         return path.resolve()
     names = ", ".join(shipped)
     raise ConfigError(
-        f"{name_or_path!r} is neither a shipped recipe nor a file",
+        f"{name_or_path!r} is neither a shipped recipe nor a file{meant(name_or_path, shipped)}",
         where="train.recipe",
         hint=f"one of {names}, or the path of an mmseg config",
     )

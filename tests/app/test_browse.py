@@ -73,7 +73,7 @@ def test_it_holds_what_annoloop_knows_and_is_left_alone_the_second_time(scored: 
     assert 0 < len(of_ring) < 11, "only images that have a ring, or a predicted one"
     targets = {0: "background", 1: "disc", 2: "square", 3: "ring", 4: "cross", 255: "ignore"}
     assert dataset.mask_targets["truth"] == dataset.mask_targets["prediction"] == targets
-    assert dataset.mask_targets["errors"] == {1: "missed", 2: "invented", 3: "confused"}
+    assert dataset.mask_targets["errors"] == {1: "false negative", 2: "false positive", 3: "confused"}
     for name, (truth, prediction, errors) in values(
         dataset, "truth.mask_path", "prediction.mask_path", "errors.mask_path"
     ).items():

@@ -39,7 +39,7 @@ def test_the_worst_come_first_and_every_picture_is_there(loop: Loop, tmp_path: P
     assert len(sources) == 11
     assert sizes == {(4 * 320 + 3 * 4, 240), (2 * 320 + 4, 240)}, "without a mask there is nothing to be wrong about"
     assert f"/tasks/{pushed.task}/jobs/" in html
-    for name in ("disc", "missed", "invented", "confused"):
+    for name in ("disc", "false negative (missed)", "false positive (invented)", "confused"):
         assert f"</span>{name}</span>" in html
     assert "https://" not in html
 

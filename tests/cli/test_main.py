@@ -119,7 +119,7 @@ def test_a_fault_in_the_configuration_names_file_and_key(folder: Path, capsys: p
     said = capsys.readouterr().err
     assert str(file) in said
     assert "2 faults" in said
-    assert "cvat.segmentsize: unknown key" in said
+    assert "cvat.segmentsize: unknown key; did you mean 'segment_size'?" in said
     assert "train.seed" in said
 
 
@@ -252,3 +252,47 @@ def test_convert_there_and_back_through_the_command_line(folder: Path, capsys: p
 def test_output_into_a_closed_pipe_shows_no_traceback(folder: Path) -> None:
     command = f"{sys.executable} -m annoloop log --project {folder} --json | true"
     assert subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True).stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "guess"),
+    [
+        (["push", "--worst", "3", "--by", "clas:disc", "--dry-run"], "class:disc"),
+        (["retrain", "--recipe", "unet_smal"], "unet_small"),
+        (["eda", "--split", "vall"], "val"),
+        (["statsu"], "status"),
+    ],
+)
+def test_a_typo_is_answered_with_what_was_meant(
+    folder: Path, line: list[str], guess: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run([*line, *(["--project", str(folder)] if len(line) > 1 else [])])
+    assert f"id you mean '{guess}'?" in capsys.readouterr().err
+
+
+def test_common_options_may_stand_before_the_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--json", "--project", str(folder), "status"]) == 0
+    assert json.loads(capsys.readouterr().out)["project"]
+
+
+def test_the_help_has_every_command_once_and_cuts_no_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert set(commands.list_commands(click.Context(commands))) == set(commands.commands)
+    assert run(["help"]) == 0
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    assert "..." not in shown.replace("[ARGS]...", "")
+    assert run(["help", "convert", "to-coco"]) == 0
+    assert "--min-region-px" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("line", [["status"], ["--json", "log"], ["--help"]])
+def test_no_room_for_what_is_printed_is_no_bug(folder: Path, line: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        child = subprocess.run(
+            [sys.executable, "-m", "annoloop", *line], stdout=full, stderr=subprocess.PIPE, text=True, cwd=folder
+        )
+    assert child.returncode == 74, child.stderr
+    assert "no room left" in child.stderr
+    assert "Traceback" not in child.stderr
+    assert "Exception ignored" not in child.stderr

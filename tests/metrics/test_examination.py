@@ -47,7 +47,11 @@ def test_the_largest_areas_are_the_largest_components_of_their_kind(seed: int) -
     truth, prediction, confidence = patches(seed)
     wrong = (truth != prediction) & (truth != IGNORE)
     found = examine(truth, prediction, confidence, CLASSES).observation.largest
-    kinds = {"missed": prediction == 0, "invented": truth == 0, "confused": (truth != 0) & (prediction != 0)}
+    kinds = {
+        "false negative": prediction == 0,
+        "false positive": truth == 0,
+        "confused": (truth != 0) & (prediction != 0),
+    }
     for kind, where in kinds.items():
         areas = []
         for pair in {(t, p) for t in range(3) for p in range(3)}:
@@ -62,7 +66,7 @@ def test_an_area_says_where_it_is_and_how_sure_the_model_was() -> None:
     truth[2:6, 3:8] = 1
     confidence = np.full((20, 30), 51, np.uint8)
     observation = examine(truth, prediction, confidence, CLASSES).observation
-    assert observation.largest == {"missed": Area(20, (3, 2, 8, 6), 1, 0, 0.2)}
+    assert observation.largest == {"false negative": Area(20, (3, 2, 8, 6), 1, 0, 0.2)}
 
 
 def test_confidences_are_counted_everywhere_and_where_a_class_is_predicted() -> None:

@@ -217,8 +217,8 @@ def test_every_wrong_pixel_is_of_one_kind(
     wrong = (truth != prediction) & (truth != IGNORE)
     missed, invented = (np.count_nonzero(wrong & (m == 0)) * background for m in (prediction, truth))
     assert wrong_by_kind(confusion(truth, prediction, count, IGNORE), 0 if background else None) == {
-        "missed": missed,
-        "invented": invented,
+        "false negative": missed,
+        "false positive": invented,
         "confused": np.count_nonzero(wrong) - missed - invented,
     }
 

@@ -72,7 +72,11 @@ def test_an_outline_is_stronger_than_its_fill_and_background_is_bare() -> None:
 
 def test_errors_lie_where_they_are() -> None:
     errors = _pixels(_draw(TRUTH, PREDICTION)[2])
-    for name, (row, column) in {"confused": (150, 150), "missed": (350, 350), "invented": (150, 350)}.items():
+    for name, (row, column) in {
+        "confused": (150, 150),
+        "false negative": (350, 350),
+        "false positive": (150, 350),
+    }.items():
         assert errors[row, column].tolist() == pytest.approx(ERROR_COLORS[name], abs=6)
     assert errors[450, 50].tolist() == pytest.approx((70,) * 3, abs=3)
 
@@ -157,7 +161,7 @@ def test_a_small_map_is_enlarged_without_blurring() -> None:
     truth = np.zeros((100, 100), np.uint8)
     truth[50] = 1
     errors = _pixels(_draw(truth, np.zeros_like(truth))[2])
-    rows = np.flatnonzero(np.abs(errors[:400, 200] - ERROR_COLORS["missed"]).max(axis=1) < 25)
+    rows = np.flatnonzero(np.abs(errors[:400, 200] - ERROR_COLORS["false negative"]).max(axis=1) < 25)
     assert rows.tolist() == [200, 201, 202, 203]
 
 

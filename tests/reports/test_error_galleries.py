@@ -65,12 +65,15 @@ def test_of_each_class_the_worst_image_is_shown_the_worst_class_first() -> None:
 
 def test_the_largest_areas_come_first_and_say_what_they_are() -> None:
     areas = [Area(px, (0, 0, 5, 5), 1, 0, 0.91) for px in (10, 1240, 70)]
-    observations = [Observation({"missed": area}, BELIEVED) for area in areas]
+    observations = [Observation({"false negative": area}, BELIEVED) for area in areas]
     found = shown([case("a"), case("b"), case("c")], observations)
-    assert names(found["Biggest missed"]) == ["b", "c"]
-    assert found["Biggest missed"].shots[0].area == areas[1]
-    assert "1\u202f240 px of disc taken for background, confidence 0.91" in found["Biggest missed"].shots[0].caption
-    assert found["Biggest invented"].shots == ()
+    assert names(found["Biggest false negatives (missed)"]) == ["b", "c"]
+    assert found["Biggest false negatives (missed)"].shots[0].area == areas[1]
+    assert (
+        "1\u202f240 px of disc taken for background, confidence 0.91"
+        in found["Biggest false negatives (missed)"].shots[0].caption
+    )
+    assert found["Biggest false positives (invented)"].shots == ()
 
 
 def test_labels_that_look_wrong_are_suspected_unless_annotators_corrected_them() -> None:

@@ -25,7 +25,8 @@ from annoloop.reports.error_report import _picture_px
 COUNTS = {"train": 3, "val": 3, "test": 2}
 ODD_NAME = "disc <b>&$1$</b>"
 GALLERIES = (
-    "Worst images", "Best images", "Worst of each class", "Biggest missed", "Biggest invented", "Biggest confused",
+    "Worst images", "Best images", "Worst of each class", "Biggest false negatives (missed)",
+    "Biggest false positives (invented)", "Biggest confused",
     "Suspected label errors", "Got most better", "Got most worse",
 )  # fmt: skip
 
@@ -125,7 +126,10 @@ def test_every_gallery_is_there_with_no_more_than_was_asked_for(page: Page, spli
     assert set(GALLERIES) <= rows.keys()
     assert rows["Worst images"] == rows["Best images"] == 2
     assert 1 <= rows["Worst of each class"] <= 4
-    assert max(rows[f"Biggest {kind}"] for kind in ("missed", "invented", "confused")) == 2
+    assert (
+        max(rows[f"Biggest {kind}"] for kind in ("false negatives (missed)", "false positives (invented)", "confused"))
+        == 2
+    )
     assert 1 <= rows["Got most worse"] <= COUNTS[split]
 
 
@@ -164,7 +168,10 @@ def test_the_page_says_what_the_scores_say(report: EvaluateReport, page: Page) -
         assert f"mDice is {dice:.3f} on {found.images} images of {split}" in page.text
         assert f"The worst class is {worst}: Dice {min(found.scores.dice):.3f}" in page.text
         assert all(f"{image.sample_id}, Dice {image.dice:.3f}" in page.text for image in (*found.worst, *found.best))
-    assert re.search(r"[\d.]+ % of the pixels are wrong: \d+ % missed, \d+ % invented, \d+ % confused", page.text)
+    assert re.search(
+        r"[\d.]+ % of the pixels are wrong: \d+ % false negative \(missed\), \d+ % false positive \(invented\), \d+ % confused",
+        page.text,
+    )
     assert re.search(r"\d of 3 images holds? half of the wrong pixels", page.text)
 
 
@@ -276,7 +283,7 @@ def test_a_single_class_makes_a_page(tmp_path: Path, background: str) -> None:
             write_atomic(index_png, encode_index_png(IndexImage(np.zeros(shape, np.uint8))))
         page = page_of(evaluate(project, report=True))
     assert "No pixel is wrong." in page.text
-    assert page.pictures["val", "Biggest missed"] == 0
+    assert page.pictures["val", "Biggest false negatives (missed)"] == 0
 
 
 def test_without_a_background_every_error_is_confused(tmp_path: Path) -> None:
@@ -285,8 +292,11 @@ def test_without_a_background_every_error_is_confused(tmp_path: Path) -> None:
     with Project(tmp_path / FILE_NAME) as project:
         add_model(project, made.truth)
         page = page_of(evaluate(project, report=True))
-    assert "0 % missed, 0 % invented, 100 % confused" in page.text
-    assert (page.pictures["val", "Biggest missed"], page.pictures["val", "Biggest confused"]) == (0, 4)
+    assert "0 % false negative (missed), 0 % false positive (invented), 100 % confused" in page.text
+    assert (page.pictures["val", "Biggest false negatives (missed)"], page.pictures["val", "Biggest confused"]) == (
+        0,
+        4,
+    )
 
 
 def test_the_command_prints_where_the_page_is(small: Project, capsys: pytest.CaptureFixture[str]) -> None:

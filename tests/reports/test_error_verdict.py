@@ -32,7 +32,10 @@ def test_the_score_comes_first_then_the_worst_class_and_the_errors() -> None:
     score, worst, errors, half = said([GOOD, GOOD, GOOD, BAD])
     assert score.startswith("mDice is 0.937 on 4 images of val; ")
     assert worst.startswith("The worst class is disc: Dice 0.842 (")
-    assert errors == "1.5 % of the pixels are wrong: 50 % missed, 33 % invented, 17 % confused."
+    assert (
+        errors
+        == "1.5 % of the pixels are wrong: 50 % false negative (missed), 33 % false positive (invented), 17 % confused."
+    )
     assert half == "1 of 4 images holds half of the wrong pixels."
 
 

@@ -51,7 +51,11 @@ def test_a_close_up_keeps_to_the_picture() -> None:
 def test_missed_invented_and_confused_have_their_colours_and_ignore_none() -> None:
     picture = error_map(TRUTH, PREDICTION, CLASSES, IMAGE)
     grey = [70, 70, 70]
-    assert picture[0].tolist() == [grey, *(list(ERROR_COLORS[k]) for k in ("missed", "invented", "confused")), grey]
+    assert picture[0].tolist() == [
+        grey,
+        *(list(ERROR_COLORS[k]) for k in ("false negative", "false positive", "confused")),
+        grey,
+    ]
     assert picture[1].tolist() == [grey] * 5
 
 
