@@ -63,6 +63,8 @@ def eda_command(splits: tuple[str, ...], out: Path | None, **options: Any) -> No
 
     screen = open_screen(options)
     with opened_project(options, screen) as project:
+        if out is None:
+            project.require_writing("eda without --out")
         report = eda(project, splits=splits or None, track=screen.track)
         screen.result(save_page(project, report, out, screen.track))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -155,9 +156,18 @@ def describe(report: DemoReport) -> str:
         f"test mDice before {report.test_dice_before:.3f}, after {report.test_dice_after:.3f} ({outcome})",
         f"took {sum(report.seconds.values()):.0f} s",
         f"pictures:  {report.pictures}",
-        f"look into: annoloop browse --project {report.folder}",
+        f"look into: {_annoloop()} browse --project {shlex.quote(str(report.folder))}",
     ]
     return "\n".join(lines)
+
+
+def _annoloop() -> str:
+    """The command as it can be typed here: an environment that was not activated is not on the search path."""
+    beside = Path(sys.executable).with_name("annoloop")
+    if shutil.which("annoloop") == str(beside) or not beside.is_file():
+        return "annoloop"
+    here = Path.cwd()
+    return str(beside.relative_to(here) if beside.is_relative_to(here) else beside)
 
 
 class _Clock:

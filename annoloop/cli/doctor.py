@@ -17,7 +17,7 @@ from annoloop.app.fiftyone_app import mongod_path
 from annoloop.cvat.server import open_server
 from annoloop.data.durations import NIGHT_S, in_words
 from annoloop.data.mmseg_folders import UNLABELLED, check_samples, list_samples
-from annoloop.errors import AnnoloopError
+from annoloop.errors import AnnoloopError, install_command
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
 from annoloop.training.child import run_job
@@ -66,9 +66,13 @@ class DoctorReport:
         return sum(check.state == "fault" for check in self.checks)
 
 
-def doctor(project: Project, *, measure: bool = True, track: Track = silent) -> DoctorReport:
-    """Look at everything; finds faults, raises none."""
-    checks = [_python(), *_versions(), _gpu(), _disk(project), _mongod(), _cvat(project)]
+def doctor(project: Project | None, *, measure: bool = True, track: Track = silent) -> DoctorReport:
+    """Look at everything; without a project, at the installation.  Finds faults, raises none."""
+    checks = [_python(), *_versions(), _gpu(), _disk(project), _mongod()]
+    if project is None:
+        checks.append(Check("project", "ok", "none here: the installation was checked", "annoloop init DATA_ROOT"))
+        return DoctorReport(tuple(checks))
+    checks.append(_cvat(project))
     checks += _data(project, track)
     if measure:
         checks += _training_time(project)
@@ -87,7 +91,7 @@ def _versions() -> Iterator[Check]:
             found = metadata.version(package)
         except metadata.PackageNotFoundError:
             extra = _EXTRA_OF.get(package)
-            hint = f"pip install 'annoloop[{extra}]'" if extra else "pip install annoloop"
+            hint = install_command(extra) if extra else None
             yield Check(package, "warning" if extra else "fault", "not installed", hint)
             continue
         same = found.split("+")[0] == tested
@@ -99,7 +103,7 @@ def _gpu() -> Check:
     try:
         torch = metadata.version("torch")
     except metadata.PackageNotFoundError:
-        return Check("device", "warning", "torch is not installed", "pip install 'annoloop[train]'")
+        return Check("device", "warning", "torch is not installed", install_command("train"))
     has_gpu = shutil.which("nvidia-smi") is not None
     if has_gpu and torch.endswith("+cpu"):
         return Check(
@@ -112,8 +116,8 @@ def _gpu() -> Check:
     return Check("device", "ok", "an NVIDIA GPU" if has_gpu else f"CPU, {cores} cores (no NVIDIA GPU)")
 
 
-def _disk(project: Project) -> Check:
-    free = shutil.disk_usage(project.path.parent).free
+def _disk(project: Project | None) -> Check:
+    free = shutil.disk_usage(Path.cwd() if project is None else project.path.parent).free
     state: State = "ok" if free > _LOW_DISK_BYTES else "fault"
     return Check(
         "disk",
@@ -128,7 +132,9 @@ def _mongod() -> Check:
         return Check("MongoDB", "ok", "FIFTYONE_DATABASE_URI is set")
     path = mongod_path()
     if path is None:
-        return Check("MongoDB", "warning", "none: annoloop browse will not start", "see Troubleshooting in the README")
+        return Check(
+            "MongoDB", "warning", "none: annoloop browse will not start", "see Troubleshooting in the documentation"
+        )
     return Check("MongoDB", "ok", "mongod of FiftyOne")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
+
+from annoloop.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from annoloop.cli.screen import Screen
@@ -118,6 +121,19 @@ def opened_project(options: dict[str, Any], screen: Screen, *, changes: str | No
 
 
 @contextmanager
+def project_or_none(options: dict[str, Any], screen: Screen) -> Iterator[Project | None]:
+    """As ``opened_project``; None where there is no project and none was named."""
+    from annoloop.data.config import FILE_NAME
+
+    here = Path.cwd().resolve()
+    if options["project_dir"] is None and not any((above / FILE_NAME).is_file() for above in (here, *here.parents)):
+        yield None
+        return
+    with opened_project(options, screen) as project:
+        yield project
+
+
+@contextmanager
 def on_cluster(options: dict[str, Any], screen: Screen, folder: Path | None) -> Iterator[None]:
     """Inside, work is spread over the Ray cluster that the options name, if any; as ``workers.on_ray``."""
     address = options.get("ray")
@@ -130,6 +146,17 @@ def on_cluster(options: dict[str, Any], screen: Screen, folder: Path | None) -> 
         machines, gpus = len(cluster.machines), sum(machine.gpus for machine in cluster.machines)
         screen.note(f"on a Ray cluster: {cluster.cores} cores and {gpus} GPUs, machines: {machines}")
         yield
+
+
+def require_sandbox() -> None:
+    """Say what the embedded CVAT lacks before anything is begun.
+
+    Raises:
+        MissingExtraError: one of its packages is not installed.
+    """
+    for package in ("starlette", "hypercorn"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(package, "sandbox")
 
 
 @contextmanager

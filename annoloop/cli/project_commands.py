@@ -7,23 +7,35 @@ from typing import Any
 
 import click
 
-from annoloop.cli.options import FOLDER, common, example, on_all_cores, open_screen, opened_project
+from annoloop.cli.options import (
+    FOLDER,
+    common,
+    example,
+    on_all_cores,
+    open_screen,
+    opened_project,
+    project_or_none,
+    require_sandbox,
+)
 
 
 @click.command("doctor", epilog=example("annoloop doctor", "annoloop doctor --no-measure"))
 @click.option("--measure/--no-measure", default=True, help="Time a few training iterations of the recipe.")
 @common
 def doctor_command(measure: bool, **options: Any) -> None:
-    """Check versions, device, MongoDB, CVAT and the data; estimate the training time."""
+    """Check versions, device, MongoDB, CVAT and the data; estimate the training time.
+
+    Outside a project it checks the installation.
+    """
     from annoloop.cli.doctor import doctor
     from annoloop.errors import GateError
 
     screen = open_screen(options)
-    with opened_project(options, screen) as project:
+    with project_or_none(options, screen) as project:
         report = doctor(project, measure=measure, track=screen.track)
-        screen.result(report)
-        if report.faults:
-            raise GateError(f"{report.faults} checks found a fault", where=project.path)
+    screen.result(report)
+    if report.faults:
+        raise GateError(f"{report.faults} checks found a fault", where=None if project is None else project.path)
 
 
 @click.command("status", epilog=example("annoloop status"))
@@ -92,7 +104,10 @@ def browse_command(port: int, open_page: bool, no_app: bool, folder: Path | None
 def demo_command(folder: Path, **options: Any) -> None:
     """Run the whole loop on made data against the sandbox, in a few minutes."""
     from annoloop.cli.demo import demo, describe
+    from annoloop.training.child import require_training
 
+    require_training()
+    require_sandbox()
     screen = open_screen(options)
     with screen.watch() as watch:
         report = demo(folder, say=screen.say, track=screen.track, watch=watch)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
 import click
 
 from annoloop.cli.groups import WholeGroup
-from annoloop.cli.options import FOLDER, common, example, open_screen, open_session, opened_project
-from annoloop.errors import MissingExtraError
+from annoloop.cli.options import FOLDER, common, example, open_screen, open_session, opened_project, require_sandbox
 
 
 @click.group("sandbox", cls=WholeGroup, invoke_without_command=True, epilog=example("annoloop sandbox --port 8080"))
@@ -35,9 +33,7 @@ from annoloop.errors import MissingExtraError
 def sandbox_group(context: click.Context, state: Path, port: int, faults: tuple[str, ...]) -> None:
     """A local stand-in for a CVAT server, for trying and testing; ^C ends it."""
     if context.invoked_subcommand is None:
-        for package in ("starlette", "hypercorn"):
-            if importlib.util.find_spec(package) is None:
-                raise MissingExtraError(package, "sandbox")
+        require_sandbox()
         from annoloop.sandbox.__main__ import main as serve
 
         click.echo("a stand-in for CVAT: url into annoloop.yaml, token into annoloop login; ^C ends it", err=True)

@@ -30,11 +30,13 @@ from annoloop.cli.options import common, example, on_all_cores, open_screen, ope
 def retrain_command(budget: str | None, **options: Any) -> None:
     """Train on the current masks; promote the model if it is better. ^C keeps the last checkpoint."""
     from annoloop.loop.retrain import RetrainRequest, retrain
+    from annoloop.training.child import require_training
 
     if budget is not None and options["iterations"] is not None:
         raise click.UsageError("--budget or --iterations, not both")
     asked = {one.name: options[one.name] for one in fields(RetrainRequest) if options.get(one.name) is not None}
     request = RetrainRequest(**asked, budget_s=_seconds(budget))
+    require_training()  # before the project is opened, and with it anything is written
     screen = open_screen(options)
     with opened_project(options, screen, changes="retrain") as project, screen.watch() as watch:
         report = retrain(project, request, track=screen.track, watch=watch)

@@ -49,10 +49,14 @@ class TrainingView:
     def __call__(self, event: Event) -> None:
         """Show an event."""
         fields = event.fields
-        if event.kind == "started" and "iterations" in fields:
+        if event.kind == "announced":
+            self._announced(fields)
+        elif event.kind == "starting":
+            self._say("starting the training process (torch takes some seconds to load)")
+        elif event.kind == "started" and "iterations" in fields:
             self._facts = fields
             length = f"{fields['iterations']} iterations" if fields["iterations"] else "as long as the budget allows"
-            self._console.print(f"training on {_place(fields)}: {length}")
+            self._say(f"training on {_place(fields)}: {length}")
             self._task = self._bar.add_task("training", total=fields["iterations"], facts="")
         elif event.kind == "planned" and self._task is not None:
             self._planned(fields)
@@ -60,18 +64,34 @@ class TrainingView:
             facts = f"loss {fields['loss']:.3f}  val mDice {self._last}"
             self._bar.update(self._task, completed=fields["iteration"], facts=facts)
             if self._verbose:
-                self._console.print(f"[dim]iteration {fields['iteration']}: {facts}[/]")
+                self._say(f"[dim]iteration {fields['iteration']}: {facts}[/]")
         elif event.kind == "validation":
             self._last = f"{fields['mdice']:.3f}"
             best = "  best so far" if fields.get("best") else ""
-            self._console.print(f"iteration {fields['iteration']}: validation mDice {self._last}{best}")
+            self._say(f"iteration {fields['iteration']}: validation mDice {self._last}{best}")
         elif event.kind == "prediction":
             self._predicting(fields)
         elif event.kind == "fold":
             number, count, images = fields["number"], fields["count"], fields["images"]
-            self._console.print(f"fold {number} of {count}: a model for its {images} images, trained without them")
+            self._say(f"fold {number} of {count}: a model for its {images} images, trained without them")
         elif event.kind == "warning":
-            self._console.print(f"[yellow]warning:[/] {escape(str(fields['message']))}")
+            self._say(f"[yellow]warning:[/] {escape(str(fields['message']))}")
+
+    def _announced(self, fields: Mapping[str, Any]) -> None:
+        folds = f", and {fields['folds']} folds" if fields["folds"] else ""
+        if fields["budget_s"] is not None:
+            length = f"{in_words(fields['budget_s'])} in all"
+        elif "expected_s" in fields:
+            length = f"about {in_words(fields['expected_s'])}, going by run {fields['like_run']}"
+        else:
+            length = "how long is said after a few iterations"
+        self._say(
+            f"{escape(fields['recipe'])} on {fields['train_images']} training images, validated on"
+            f" {fields['val_images']}{folds}: {length}"
+        )
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, overflow="ignore", crop=False, soft_wrap=not self._console.is_terminal)
 
     def _planned(self, fields: Mapping[str, Any]) -> None:
         """How long it will take; said once, the bar follows whatever is learned later."""
@@ -82,11 +102,11 @@ class TrainingView:
             return
         self._told_length = True
         epochs = total * self._facts["batch_size"] / max(1, self._facts["train_images"])
-        self._console.print(
+        self._say(
             f"{each:.2f} s an iteration: {total} iterations, {epochs:.0f} epochs, in {in_words(fields['seconds'])}"
         )
         if self._facts["device"] == "cpu" and (fields["seconds"] > NIGHT_S or epochs < 1):
-            self._console.print(
+            self._say(
                 "[yellow]that is hardly a training:[/] --recipe unet_small is made for a CPU, --budget 30m ends in time"
             )
 

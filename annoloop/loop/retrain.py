@@ -26,7 +26,7 @@ from annoloop.project.near_duplicates import refuse_test_images
 from annoloop.project.project import Project
 from annoloop.project.schema import ImageRow, RunRow
 from annoloop.selection.scoring import Scored, Watch, missing_predictions, score, stacked, total, unwatched
-from annoloop.training.child import run_job
+from annoloop.training.child import require_training, run_job
 from annoloop.training.records import Event, Job, Result, result_of
 
 PROMOTE_SHARE = 0.95
@@ -96,13 +96,17 @@ def retrain(
     """Train, predict the validation split, compare with the current model, and judge.
 
     Raises:
+        MissingExtraError: torch or an mm* package is not installed.
         ConfigError: no such recipe.
         DataError: an empty split, masks that cannot be used, or images that are in the test split too.
         TrainingError: the training process failed.
         Interrupted: ^C; the last checkpoint is kept and the same command goes on from it.
     """
+    require_training()
     began_at = time.time()
     train, val = _labelled(project, "train", UNLABELLED), _labelled(project, "val")
+    recipe = request.recipe or project.config.train.recipe
+    watch(_announced(project, request, recipe, len(train), len(val)))
     here = project.on_disk([*train, *val], track)
     rows = project.scan([*train, *val], track)
     train_here, val_here = here[: len(train)], here[len(train) :]
@@ -111,11 +115,11 @@ def retrain(
     pixels = _check_and_count(project, train_here, val_here, track)
     folds = split_folds(train_here, rows, request.folds) if request.folds else []
     champion = project.current_run()
-    recipe = request.recipe or project.config.train.recipe
     parent = None if request.from_scratch else _start(champion, recipe, watch)
     digest = _digest(project, request, parent, recipe, rows)
     run, resumed = _begin(project, digest, recipe, parent)
     job = _job(project, request, run, parent, recipe, train_here, [(s, rows[s.id]) for s in val_here], pixels, began_at)
+    watch(Event("starting"))
     result = (result_of(job.run_dir) if resumed else None) or _train(project, run, job, watch)
     out_of_fold = _predict_out_of_fold(project, run, job, folds, watch)
     candidate = score(project, run, val, track=track, watch=watch)
@@ -124,6 +128,22 @@ def retrain(
         project, run, parent, result, candidate, current,
         resumed=resumed, train_images=len(train), out_of_fold=out_of_fold,
     )  # fmt: skip
+
+
+def _announced(project: Project, request: RetrainRequest, recipe: str, train: int, val: int) -> Event:
+    """What is about to happen, and how long it will take as far as that is known before it was tried."""
+    iterations, budget_s = _length(project, request)
+    facts = {"recipe": recipe, "train_images": train, "val_images": val, "folds": request.folds}
+    facts |= {"iterations": iterations, "budget_s": None if budget_s is None else budget_s * (1 + request.folds)}
+    for run in reversed(project.ledger.runs()):
+        before = result_of(project.run_dir(run.id)) if run.recipe == recipe else None
+        if before is not None and before.iterations:
+            facts |= {
+                "like_run": run.id,
+                "expected_s": before.seconds / before.iterations * (iterations or before.iterations),
+            }
+            break
+    return Event("announced", facts)
 
 
 def _start(champion: RunRow | None, recipe: str, watch: Watch) -> RunRow | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from annoloop.project.census import census
 from annoloop.project.project import Project
 from annoloop.project.schema import RunRow, TaskRow
+from annoloop.training.records import events_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +22,21 @@ class TaskState:
 
 
 @dataclass(frozen=True, slots=True)
+class RunningTraining:
+    """A training that is at work now: how far it is, and the mDice of its last validation (fraction of 1)."""
+
+    run: int
+    iteration: int | None
+    iterations: int | None
+    val_dice: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class StatusReport:
-    """The state of the loop; ``images`` and ``labelled`` by split."""
+    """The state of the loop; ``images`` and ``labelled`` by split.
+
+    ``at_work``: the command and the pid of another annoloop that holds the project now.
+    """
 
     project: str
     images: Mapping[str, int]
@@ -34,6 +48,8 @@ class StatusReport:
     masks_changed_since_training: int
     next_command: str
     because: str
+    at_work: str | None = None
+    training: RunningTraining | None = None
 
 
 def status(project: Project) -> StatusReport:
@@ -43,7 +59,12 @@ def status(project: Project) -> StatusReport:
     runs, tasks = project.ledger.runs(), project.ledger.tasks()
     open_tasks = [t for t in tasks if t.state not in ("done", "lost")]
     changed = _changed_since(project, runs, current)
-    command, because = _next(runs, current, open_tasks, changed)
+    at_work = project.at_work()
+    training = _running(project, runs) if at_work is not None and at_work.startswith("retrain") else None
+    if at_work is None:
+        command, because = _next(runs, current, open_tasks, changed)
+    else:
+        command, because = "annoloop status", f"{at_work}, is at work here"
     return StatusReport(
         project.config.project,
         {split: one.images for split, one in counted.items() if one.images},
@@ -55,7 +76,21 @@ def status(project: Project) -> StatusReport:
         changed,
         command,
         because,
+        at_work,
+        training,
     )
+
+
+def _running(project: Project, runs: list[RunRow]) -> RunningTraining | None:
+    """What is on record so far of a run that has not ended."""
+    if not runs or runs[-1].state != "running":
+        return None
+    iteration = iterations = val_dice = None
+    for event in events_of(project.run_dir(runs[-1].id)):
+        iterations = event.fields.get("iterations") or iterations
+        iteration = event.fields.get("iteration", iteration)
+        val_dice = event.fields.get("mdice", val_dice)
+    return RunningTraining(runs[-1].id, iteration, iterations, val_dice)
 
 
 def _task_state(project: Project, task: TaskRow) -> TaskState:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -26,13 +26,19 @@ class Database:
     """One connection. Every error is a ``LedgerError`` that names the file."""
 
     def __init__(
-        self, path: Path, migrations: Sequence[Sequence[str]], functions: Mapping[str, Callable[[bytes], int]]
+        self,
+        path: Path,
+        migrations: Sequence[Sequence[str]],
+        functions: Mapping[str, Callable[[bytes], int]],
+        *,
+        read_only: bool = False,
     ) -> None:
         """Open or create the file and bring its schema up to date.
 
         Args:
             migrations: statements per version; ``PRAGMA user_version`` counts those applied.
             functions: of one BLOB, by the name under which the statements call them.
+            read_only: leave the file alone and work on a copy in memory, which is gone when it is closed.
 
         Raises:
             LedgerError: not a database, a newer schema, or not writable.
@@ -40,8 +46,7 @@ class Database:
         self._path = path
         self._depth = 0
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=_PATIENCE_S)
+            self._db = _copy_in_memory(path) if read_only else _connect(path)
             self._db.row_factory = sqlite3.Row
             for name, function in functions.items():
                 self._db.create_function(name, 1, function, deterministic=True)
@@ -121,6 +126,25 @@ class Database:
 
     def _failed(self, error: sqlite3.Error) -> LedgerError:
         return LedgerError(f"{error}", where=self._path, hint="is the disk full or the file locked?")
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return sqlite3.connect(path, isolation_level=None, timeout=_PATIENCE_S)
+
+
+def _copy_in_memory(path: Path) -> sqlite3.Connection:
+    """All that the file holds, and the log beside it, if any.
+
+    Even to read beside a log SQLite writes to the folder; a file without one is taken for one that nobody changes.
+    """
+    memory = sqlite3.connect(":memory:", isolation_level=None)
+    if path.exists():
+        log = path.with_name(f"{path.name}-wal")
+        how = "mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1"
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)) as stored:
+            stored.backup(memory)
+    return memory
 
 
 def now() -> str:

@@ -30,13 +30,13 @@ _FIRST_PAGE = 1000
 class Ledger(Journal):
     """The SQLite file. Every method is one transaction; ``transaction`` makes several into one."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or create the file and bring its schema up to date.
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        """Open or create the file and bring its schema up to date; ``read_only`` as in ``Database``.
 
         Raises:
             LedgerError: not a database, a newer schema, or not writable.
         """
-        super().__init__(path, MIGRATIONS, {"wrong_px": lambda blob: wrong_px(_unpack(blob))})
+        super().__init__(path, MIGRATIONS, {"wrong_px": lambda blob: wrong_px(_unpack(blob))}, read_only=read_only)
 
     # images
 

@@ -50,9 +50,10 @@ class Project(ProjectFiles):
             LedgerError: the ledger cannot be opened.
         """
         super().__init__(config_path, configuration.load(config_path))
-        self.ledger = Ledger(self.state_dir / "ledger.db")
+        self.read_only = not _may_write(self.state_dir)
+        self.ledger = Ledger(self.state_dir / "ledger.db", read_only=self.read_only)
         self.copies = Copies(self.config.data.root, self.state_dir / "fetched")
-        self.recovered = self._recover()
+        self.recovered = None if self.read_only else self._recover()
 
     @property
     def files(self) -> ProjectFiles:
@@ -73,7 +74,9 @@ class Project(ProjectFiles):
 
         Raises:
             LedgerError: another annoloop holds it; names its command and pid.
+            ConfigError: the project may only be looked at.
         """
+        self.require_writing(command)
         with self._lock_file(patience_s=2.0) as (stream, held):
             if not held:
                 stream.seek(0)
@@ -87,6 +90,27 @@ class Project(ProjectFiles):
             stream.flush()
             self.recovered = self.recovered or self.write_masks()
             yield
+
+    def require_writing(self, command: str) -> None:
+        """Raise where the project's folder cannot be written to; looking at the project works all the same.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+        if self.read_only:
+            raise ConfigError(
+                f"{command} needs to write here, and this folder is read-only",
+                where=self.state_dir,
+                hint="status, log and convert --out work; eda with --out, too",
+            )
+
+    def at_work(self) -> str | None:
+        """The command, and the pid, of another annoloop that holds this project now; None where there is none."""
+        if not (self.state_dir / "lock").is_file() or self.read_only:
+            return None
+        with self._lock_file() as (stream, held):
+            stream.seek(0)
+            return None if held else stream.read().strip() or "unknown"
 
     @contextmanager
     def _lock_file(self, patience_s: float = 0.0) -> Iterator[tuple[IO[str], bool]]:
@@ -201,6 +225,12 @@ def open_project(folder: Path | None) -> Project:
         ConfigError: there is none, or its annoloop.yaml has faults.
     """
     return Project(configuration.find((folder or Path.cwd()).resolve()))
+
+
+def _may_write(folder: Path) -> bool:
+    """Whether a folder, or the nearest one above that is there, may be written to."""
+    nearest = next(one for one in (folder, *folder.parents) if one.exists())
+    return os.access(nearest, os.W_OK)
 
 
 def _locks(stream: IO[str]) -> bool:

@@ -7,6 +7,7 @@ to know: a run has succeeded when the child exited with 0 *and* left ``result.js
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import signal
 import subprocess
@@ -24,6 +25,17 @@ STOP_SECONDS = 30.0
 """How long a child that was asked to stop may take to end its iteration and to save."""
 
 _LOG_TAIL_LINES = 15
+
+
+def require_training() -> None:
+    """Say what is missing before anything is begun; looks for the packages and loads none.
+
+    Raises:
+        MissingExtraError: torch, mmengine, mmcv or mmseg is not installed.
+    """
+    for package in ("torch", "mmengine", "mmcv", "mmseg"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(package, "train")
 
 
 def run_job(job: Job, on_event: Callable[[Event], None], *, python: str = sys.executable) -> Result:

@@ -99,7 +99,9 @@ class Event:
     loss, lr, seconds), ``validation`` (iteration, mdice, miou, dice_per_class, best),
     ``prediction`` (image, done, total), ``warning`` (message), ``error`` (message, hint),
     ``out-of-memory``, ``missing`` (package) and ``stopped`` (iteration, kept).  ``fold``
-    (number, count, images) is not the child's: the training of a fold begins.
+    (number, count, images) is not the child's: the training of a fold begins.  Nor are ``announced`` (recipe,
+    train_images, val_images, folds, iterations, budget_s, and like_run with expected_s where a run like it is known)
+    and ``starting``.
     """
 
     kind: str

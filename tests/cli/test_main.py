@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import subprocess
@@ -18,6 +19,7 @@ from annoloop.cli.doctor import TESTED
 from annoloop.cli.main import commands, run
 from annoloop.data.config import FILE_NAME
 from annoloop.project.project import Project
+from annoloop.training.records import Event
 
 ROOT = Path(__file__).parents[2]
 
@@ -296,3 +298,55 @@ def test_no_room_for_what_is_printed_is_no_bug(folder: Path, line: list[str]) ->
     assert "no room left" in child.stderr
     assert "Traceback" not in child.stderr
     assert "Exception ignored" not in child.stderr
+
+
+def test_outside_a_project_doctor_checks_the_installation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["doctor", "--json"]) == 0
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
+    assert {"Python", "torch", "disk", "MongoDB", "project"} <= set(checks)
+    assert "annoloop init" in checks["project"]["hint"]
+    assert run(["doctor", "--project", str(tmp_path)]) == 3, "one that was named has to be there"
+
+
+@pytest.mark.parametrize("line", [["demo", "--dir", "made"], ["retrain"]])
+def test_a_missing_extra_is_told_before_anything_is_written(
+    line: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "mmseg" else find_spec(name))
+    monkeypatch.chdir(tmp_path)
+    assert run(line) == 8
+    assert "mmseg is not installed" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_installs_an_extra_is_named_as_annoloop_was_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {
+        '{"url": "file:///home/me/annoloop", "dir_info": {"editable": true}}': "pip install '/home/me/annoloop[app]'",
+        '{"url": "https://host/a.git", "vcs_info": {"vcs": "git", "commit_id": "abc"}}': (
+            "pip install 'annoloop[app] @ git+https://host/a.git@abc'"
+        ),
+        '{"url": "https://host/a.whl", "archive_info": {}}': "pip install 'annoloop[app] @ https://host/a.whl'",
+        "": "pip install '.[app]' in a clone of annoloop",
+    }
+    for direct_url, command in told.items():
+        found = type("Found", (), {"read_text": lambda _, name, text=direct_url: text or None})()
+        monkeypatch.setattr(errors.metadata, "distribution", lambda _, found=found: found)
+        assert errors.install_command("app") == command
+
+
+def test_status_says_that_a_training_is_at_work(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Project(folder / FILE_NAME) as project, project.locked("retrain"):
+        number = project.ledger.add_run(kind_digest="x", recipe="unet_tiny", parent_id=None, class_digest="y")
+        project.run_dir(number).mkdir(parents=True)
+        lines = [Event("started", {"iterations": 50}), Event("iteration", {"iteration": 12, "loss": 1.0})]
+        (project.run_dir(number) / "events.jsonl").write_text("".join(line.to_json() + "\n" for line in lines))
+        assert run(["status", "--project", str(folder)]) == 0
+        shown = capsys.readouterr()
+        assert f"run {number} is at iteration 12 of 50" in shown.out
+        assert "retrain, pid" in shown.err
+    assert run(["status", "--project", str(folder)]) == 0
+    assert "was cut off" in capsys.readouterr().err

@@ -34,6 +34,12 @@ def status_report(report: StatusReport, sheet: Sheet) -> None:
     model = "none yet" if report.current_run is None else f"run {report.current_run}"
     dice = "" if report.current_val_dice is None else f", validation mDice {report.current_val_dice:.3f}"
     sheet.print(f"model: {model}{dice}; {report.runs} runs; {report.masks_changed_since_training} masks changed since")
+    if report.training is not None:
+        one = report.training
+        of = "" if one.iterations is None else f" of {one.iterations}"
+        val = "" if one.val_dice is None else f", validation mDice {one.val_dice:.3f}"
+        far = "begins" if one.iteration is None else f"is at iteration {one.iteration}{of}{val}"
+        sheet.print(f"[green]run {one.run} {far}[/]")
     for task in report.tasks:
         frames = ", ".join(f"{count} {state}" for state, count in task.frames.items())
         sheet.print(f"task {task.task or '-'} {task.state}: {frames}  {escape(task.name)}")
