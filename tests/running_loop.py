@@ -109,8 +109,9 @@ class Loop:
     cvat: CvatServer
 
     def push(self, worst: int = 4, **details: object) -> PushReport:
-        """Push with three images per job."""
-        return push(self.project, self.cvat, PushRequest(worst=worst, **({"segment_size": 3} | details)))  # type: ignore[arg-type]
+        """Push predictions with three images per job."""
+        settled = {"segment_size": 3, "source": "prediction"} | details
+        return push(self.project, self.cvat, PushRequest(worst=worst, **settled))  # type: ignore[arg-type]
 
     def pull(self, task: int | None, **details: object) -> PullReport:
         """Pull one task."""

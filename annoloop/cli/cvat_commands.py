@@ -72,7 +72,11 @@ def _asked_for(username: str | None) -> Credentials:
     show_default=True,
     help="What is bad, see above.",
 )
-@click.option("--source", type=click.Choice(["prediction", "ground-truth"]), help="Which masks to correct.")
+@click.option(
+    "--source",
+    type=click.Choice(["label", "prediction"]),
+    help="Which masks to correct; images without labels get predictions. [default: push.source, label]",
+)
 @click.option("--corrected/--no-corrected", default=False, help="Also images that annotators have corrected already.")
 @click.option("--random-share", type=click.FloatRange(0, 1), help="Share of images drawn by chance.")
 @click.option("--shape", type=click.Choice(["mask", "polygon"]), help="Exact masks, or polygons, which lose pixels.")
@@ -81,10 +85,11 @@ def _asked_for(username: str | None) -> Credentials:
 @click.option("--assignee", "assignees", help="User names, comma separated; jobs go round robin.")
 @click.option("--context/--no-context", default=None, help="Pictures of labels, prediction and errors beside frames.")
 @click.option("--issues-per-frame", type=click.IntRange(0, 20), help="How many of the largest errors to pin; 0: none.")
+@click.option("--again", is_flag=True, help="Go on to the next images even if the same push was done a moment ago.")
 @click.option("--dry-run", is_flag=True, help="Show what would go, send nothing.")
 @on_all_cores
 @common
-def push_command(worst: int | None, only: tuple[str, ...], **options: Any) -> None:
+def push_command(worst: int | None, only: tuple[str, ...], again: bool, **options: Any) -> None:
     """Send the worst images with masks to CVAT as one task. The same command finishes a broken push.
 
     \b
@@ -108,13 +113,19 @@ def push_command(worst: int | None, only: tuple[str, ...], **options: Any) -> No
     with opened_project(options, screen, changes="push") as project:
         request = push_request(project.config, worst or len(only), only=only, **given)
         with nullcontext() if request.dry_run else open_session(project, screen) as server, screen.watch() as watch:
-            report = push(project, server, request, say=screen.note, track=screen.track, watch=watch)
+            report = push(project, server, request, again=again, say=screen.note, track=screen.track, watch=watch)
     screen.result(report)
 
 
 @click.command("pull", epilog=example("annoloop pull --task 12", "annoloop pull"))
 @click.option("--task", type=int, help="Number of the task in CVAT; default: every open task of this project.")
 @click.option("--include-unfinished", is_flag=True, help="Also take changed frames of jobs that go on.")
+@click.option(
+    "--accept-untouched",
+    is_flag=True,
+    help="Also take predictions that were pushed over labels and that nobody looked at; says first what this costs.",
+)
+@click.option("--redo", is_flag=True, help="Also take again what an undo took back.")
 @click.option(
     "--on-conflict",
     type=click.Choice(["stop", "mine", "theirs"]),
@@ -124,8 +135,10 @@ def push_command(worst: int | None, only: tuple[str, ...], **options: Any) -> No
 )
 @on_all_cores
 @common
-def pull_command(task: int | None, include_unfinished: bool, on_conflict: Any, **options: Any) -> None:
-    """Bring corrected masks of finished jobs back."""
+def pull_command(
+    task: int | None, include_unfinished: bool, accept_untouched: bool, redo: bool, on_conflict: Any, **options: Any
+) -> None:
+    """Bring corrected masks of finished jobs back. A label never gives way to a prediction that nobody looked at."""
     from annoloop.loop.pull import pull
 
     screen = open_screen(options)
@@ -135,6 +148,8 @@ def pull_command(task: int | None, include_unfinished: bool, on_conflict: Any, *
             server,
             task=task,
             include_unfinished=include_unfinished,
+            accept_untouched=accept_untouched,
+            redo=redo,
             on_conflict=on_conflict,
             say=screen.note,
             track=screen.track,

@@ -171,6 +171,20 @@ def open_session(project: Project, screen: Screen) -> Iterator[CvatServer]:
         yield server
 
 
+@contextmanager
+def session_or_none(project: Project, screen: Screen) -> Iterator[CvatServer | None]:
+    """As ``open_session``, for work that can do without: why there is none is said."""
+    from annoloop.errors import AnnoloopError
+
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(open_session(project, screen))
+        except AnnoloopError as error:
+            screen.note(f"CVAT: {error.message}; what it is to hear it hears with the next pull")
+            server = None
+        yield server
+
+
 def example(*lines: str) -> str:
     """An example for the end of a command's help."""
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from annoloop.cli.options import (
     opened_project,
     project_or_none,
     require_sandbox,
+    session_or_none,
 )
 
 
@@ -64,12 +66,14 @@ def log_command(**options: Any) -> None:
 @click.option("--force", is_flag=True, help="Restore masks that were edited since, too.")
 @common
 def undo_command(force: bool, **options: Any) -> None:
-    """Take the newest pull back: its masks as they were before."""
-    from annoloop.loop.undo import undo
+    """Take the newest pull back: its masks as they were before, its issues open again."""
+    from annoloop.loop.undo import to_tell, undo
 
     screen = open_screen(options)
     with opened_project(options, screen, changes="undo") as project:
-        screen.result(undo(project, force=force))
+        with session_or_none(project, screen) if to_tell(project) else nullcontext() as server:
+            report = undo(project, force=force, server=server, say=screen.note)
+        screen.result(report)
 
 
 @click.command("browse", epilog=example("annoloop browse", "annoloop browse --export gallery"))

@@ -6,7 +6,7 @@ twice, so what is there is looked at before anything is pinned.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from annoloop.cvat.session import TRIES, Session
@@ -48,15 +48,29 @@ class IssueBoard:
             f"{len(missing)} issues were taken but are not there", where=f"{self.session.url}/tasks/{task_id}"
         )
 
-    def resolve(self, issue_id: int) -> bool:
-        """Mark an issue as resolved; False if somebody has deleted it."""
-        try:
-            self.session.call("PATCH", f"issues/{issue_id}", {"resolved": True}, repeatable=True)
-        except CvatError as error:
-            if error.status == 404:
-                return False
-            raise
-        return True
+    def set_resolved(
+        self, wanted: Mapping[int, bool], track: Track = silent
+    ) -> tuple[frozenset[int], CvatError | None]:
+        """Resolve issues, or open them again, several at a time; safe to repeat.
+
+        Args:
+            wanted: by number, whether an issue is to be resolved.
+
+        Returns:
+            Those of which CVAT knows now, also where somebody has deleted them; and the first failure, if any.
+        """
+
+        def tell(issue_id: int) -> CvatError | None:
+            try:
+                self.session.call("PATCH", f"issues/{issue_id}", {"resolved": wanted[issue_id]}, repeatable=True)
+            except CvatError as error:
+                return None if error.status == 404 else error
+            return None
+
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            outcomes = dict(zip(wanted, track(pool.map(tell, wanted), "telling CVAT", len(wanted)), strict=True))
+        failed = [error for error in outcomes.values() if error is not None]
+        return frozenset(number for number, error in outcomes.items() if error is None), next(iter(failed), None)
 
     def _pin_all(self, wanted: Sequence[tuple[int, Issue]], track: Track) -> CvatError | None:
         """Try to pin them all; the first failure, if any."""

@@ -121,13 +121,18 @@ class TrainConfig(_Section):
 class PushConfig(_Section):
     """What goes into a CVAT task."""
 
-    source: Literal["prediction", "ground-truth"] = "prediction"
+    source: Literal["label", "prediction"] = "label"
     shape: Literal["mask", "polygon"] = "mask"
     tolerance_px: float = Field(default=1.0, ge=0)
     min_region_px: int = Field(default=16, ge=0)
     context: bool = True
     issues_per_frame: int = Field(default=2, ge=0, le=20)
     random_share: float = Field(default=0.0, ge=0, le=1)
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _old_word(cls, source: object) -> object:
+        return "label" if source == "ground-truth" else source
 
 
 class Config(_Section):
@@ -265,7 +270,7 @@ train:
   seed: {train.seed}
 
 push:
-  source: {push.source}  # prediction: correct the model; ground-truth: correct the labels
+  source: {push.source}  # label: correct the labels; prediction: correct the model, which takes longer
   shape: {push.shape}  # mask: exact; polygon: loses pixels where somebody edits
   tolerance_px: {push.tolerance_px}  # polygons: corners go whose triangle is smaller than this, squared
   min_region_px: {push.min_region_px}  # smaller specks of a class travel as one shape

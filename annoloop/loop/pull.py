@@ -16,6 +16,7 @@ import numpy as np
 from annoloop.cvat.server import CvatServer
 from annoloop.errors import ConfigError, CvatError, DataError
 from annoloop.loop.exchange.corrections import Correction, Counts, TaskReading, class_pixels, read_task
+from annoloop.loop.exchange.notices import Notices, tell_cvat
 from annoloop.progress import Say, Track, silent, unsaid
 from annoloop.project.project import Project
 from annoloop.project.schema import FrameRow, MaskChange, TaskRow
@@ -47,10 +48,11 @@ class PullReport:
     """What came back from one task; frames are sample ids.
 
     ``changed``: somebody edited them; ``accepted``: their job is finished and they are as pushed;
-    ``settled``: came back earlier and are as they were then; ``waiting``: their job is in work;
-    ``unopened``: nobody has begun their job; ``reopened``: came back earlier, and their job is in work
-    again; ``kept``: edited on disk too, and yours stayed; ``shared``: in another open task as well.
-    ``edited_px`` counts pixels that annotators changed against what was pushed; ``lost``: the task was
+    ``untouched``: a prediction was pushed over their label and nobody looked at it, so the label stays; ``undone``:
+    came back earlier, and that was undone here; ``settled``: came back earlier and are as they were then;
+    ``waiting``: their job is in work; ``unopened``: nobody has begun their job; ``reopened``: came back earlier, and
+    their job is in work again; ``kept``: edited on disk too, and yours stayed; ``shared``: in another open task as
+    well.  ``edited_px`` counts pixels that annotators changed against what was pushed; ``lost``: the task was
     deleted in CVAT.
     """
 
@@ -61,6 +63,8 @@ class PullReport:
     jobs: Mapping[str, int] | None = None
     changed: tuple[str, ...] = ()
     accepted: tuple[str, ...] = ()
+    untouched: tuple[str, ...] = ()
+    undone: tuple[str, ...] = ()
     settled: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
     unopened: tuple[str, ...] = ()
@@ -73,6 +77,7 @@ class PullReport:
     uncovered_px: int = 0
     classes: tuple[ClassChange, ...] = ()
     issues_resolved: int = 0
+    issues_reopened: int = 0
     written: tuple[str, ...] = ()
 
 
@@ -82,17 +87,25 @@ def pull(
     *,
     task: int | None = None,
     include_unfinished: bool = False,
+    accept_untouched: bool = False,
+    redo: bool = False,
     on_conflict: OnConflict = "stop",
     say: Say = unsaid,
     track: Track = silent,
 ) -> list[PullReport]:
     """Pull one task by its CVAT number, or every open task of the project.
 
+    Args:
+        accept_untouched: also predictions that were pushed over labels and that nobody looked at; what this costs,
+            class by class, is said before anything is written.
+        redo: also what came back before and was undone here.
+
     Raises:
         ConfigError: the task was not pushed from here, or the classes have changed since.
         CvatError: labels were changed, a shape cannot be read, the task is gone, the server failed.
         DataError: a mask was edited on disk since (``on_conflict="stop"``).
     """
+    asked = _Asked(accept_untouched, redo, on_conflict)
     readings: list[TaskReading] = []
     lost: list[TaskRow] = []
     pending: dict[str, str] = {}
@@ -111,11 +124,13 @@ def pull(
             track=track,
         )
         readings.append(reading)
-        for one in reading.corrections:
+        for one in asked.taken(reading):
             if on_conflict == "theirs" or not one.in_conflict:
                 pending[one.row.sample_id] = one.stored_sha256
     if on_conflict == "stop":
-        _stop_at_conflicts(project, readings)
+        _stop_at_conflicts(project, readings, asked)
+    if accept_untouched:
+        _say_what_goes(project, readings, say)
     reports = [_lose(project, server, row) for row in lost]
     if task is not None and lost:
         raise CvatError(
@@ -123,13 +138,30 @@ def pull(
             where=server.task_url(task),
             status=404,
         )
-    return reports + [_settle(project, server, one, on_conflict, say) for one in readings]
+    return reports + [_settle(project, server, one, asked, say, track) for one in readings]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What somebody wants taken of what is in CVAT."""
+
+    accept_untouched: bool
+    redo: bool
+    on_conflict: OnConflict
+
+    def taken(self, reading: TaskReading) -> list[Correction]:
+        """What becomes the mask, or is in conflict with it."""
+        return [one for one in reading.corrections if not self.leaves(one)]
+
+    def leaves(self, one: Correction) -> bool:
+        """Whether a frame of a finished job stays out: an unseen prediction over a label, or what was undone."""
+        return (one.is_unseen_prediction and not self.accept_untouched) or (one.is_undone and not self.redo)
 
 
 def _wanted(project: Project, server: CvatServer, task: int | None) -> list[TaskRow]:
     here = [t for t in project.ledger.tasks() if t.cvat_id is not None and t.server == server.url]
     if task is None:
-        owing = project.ledger.tasks_with_settled_issues()
+        owing = project.ledger.tasks_with_untold_issues()
         return [t for t in here if t.state == "open" or (t.state == "done" and t.id in owing)]
     pushed = [t for t in here if t.state in ("open", "done", "lost")]
     found = [t for t in pushed if t.cvat_id == task]
@@ -166,8 +198,8 @@ def _is_gone(server: CvatServer, task: TaskRow) -> bool:
     return False
 
 
-def _stop_at_conflicts(project: Project, readings: Sequence[TaskReading]) -> None:
-    conflicts = [_in_words(project, readings, c) for one in readings for c in one.corrections if c.in_conflict]
+def _stop_at_conflicts(project: Project, readings: Sequence[TaskReading], asked: _Asked) -> None:
+    conflicts = [_in_words(project, readings, c) for one in readings for c in asked.taken(one) if c.in_conflict]
     if conflicts:
         raise DataError(
             f"{len(conflicts)} masks were changed here since the push: {', '.join(conflicts[:5])}; nothing was written",
@@ -190,6 +222,17 @@ def _in_words(project: Project, readings: Sequence[TaskReading], one: Correction
     return f"{sample_id} ({'got a mask on disk' if one.row.base_sha256 is None else 'edited on disk'})"
 
 
+def _say_what_goes(project: Project, readings: Sequence[TaskReading], say: Say) -> None:
+    """What accepting unseen predictions costs, class by class, before it is done."""
+    unseen = [one for reading in readings for one in reading.corrections if one.is_unseen_prediction]
+    lost = sum((one.file_lost for one in unseen), np.zeros(256, np.int64))
+    gained = sum((one.file_gained for one in unseen), np.zeros(256, np.int64))
+    if unseen:
+        say(f"{len(unseen)} labels that nobody looked at give way to predictions:")
+    for index in np.flatnonzero(lost + gained):
+        say(f"  {project.classes.label_of(int(index))}: {lost[index]} px go, {gained[index]} px come")
+
+
 # recording
 
 
@@ -201,52 +244,54 @@ def _lose(project: Project, server: CvatServer, task: TaskRow) -> PullReport:
 
 
 def _settle(
-    project: Project, server: CvatServer, reading: TaskReading, on_conflict: OnConflict, say: Say
+    project: Project, server: CvatServer, reading: TaskReading, asked: _Asked, say: Say, track: Track
 ) -> PullReport:
-    kept = [c for c in reading.corrections if c.in_conflict and on_conflict == "mine"]
-    taken = [c for c in reading.corrections if c not in kept]
-    written = project.write_masks().written if _record(project, reading, taken, kept) else ()
-    resolved = _resolve_issues(project, server, reading.task, say)
-    return _report(project, server, reading, taken, kept, written, resolved)
+    wanted = asked.taken(reading)
+    kept = [c for c in wanted if c.in_conflict and asked.on_conflict == "mine"]
+    parted = _Parted(
+        taken=[c for c in wanted if c not in kept],
+        kept=kept,
+        untouched=[c for c in reading.corrections if c.is_unseen_prediction and asked.leaves(c)],
+        undone=[c for c in reading.corrections if c.is_undone and asked.leaves(c)],
+    )
+    written = project.write_masks().written if _record(project, reading, parted) else ()
+    notices = tell_cvat(project, server, reading.task.id, say, track)
+    return _report(project, server, reading, parted, written, notices)
 
 
-def _record(project: Project, reading: TaskReading, taken: Sequence[Correction], kept: Sequence[Correction]) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Parted:
+    """What becomes of the frames of a reading: their masks are taken, or for three reasons not."""
+
+    taken: Sequence[Correction]
+    kept: Sequence[Correction]
+    untouched: Sequence[Correction]
+    undone: Sequence[Correction]
+
+
+def _record(project: Project, reading: TaskReading, parted: _Parted) -> bool:
     """All rows in one transaction; True if mask files have to be written."""
+    taken = parted.taken
     changes = [MaskChange(c.row.sample_id, c.on_disk, c.stored_sha256) for c in taken if c.stored_sha256 != c.on_disk]
     rows = [
         _in_step(c, c.stored_sha256, "changed" if c.touched or c.row.state == "changed" else "accepted") for c in taken
     ]
-    rows += [_in_step(c, c.on_disk, "kept") for c in kept]
+    rows += [_in_step(c, c.on_disk, "kept") for c in parted.kept]
+    rows += [replace(c.row, state="untouched") for c in parted.untouched]
     rows += [replace(r, state="deleted") for r in reading.rows if reading.frames[r.name].deleted]
-    settled = [replace(issue, state="settled") for c in taken for issue in c.settled]
+    by_people = [replace(issue, state="resolved") for c in reading.corrections for issue in c.resolved]
+    settled = [replace(issue, state="settled") for c in taken for issue in c.settled if issue not in c.resolved]
     finished = all(job.finished for job in reading.jobs)
     with project.ledger.transaction():
         project.ledger.put_frames(reading.task.id, rows)
-        project.ledger.put_issues(reading.task.id, settled)
         project.ledger.set_task(reading.task.id, "done" if finished else "open", reading.task.cvat_id)
-        if changes:
-            project.change_masks("pull", reading.task.id, changes)
+        change = project.change_masks("pull", reading.task.id, changes) if changes else None
+        project.ledger.put_issues(reading.task.id, [*by_people, *(replace(i, settled_by=change) for i in settled)])
     return bool(changes)
 
 
 def _in_step(one: Correction, base_sha256: str | None, state: str) -> FrameRow:
     return replace(one.row, base_sha256=base_sha256, pushed_sha256=one.stored_sha256, shapes=one.digests, state=state)
-
-
-def _resolve_issues(project: Project, server: CvatServer, task: TaskRow, say: Say) -> int:
-    """Tell CVAT which issues are settled. What cannot be told now is told by the next pull."""
-    resolved = 0
-    for issue in project.ledger.issues(task.id):
-        if issue.state != "settled" or issue.cvat_id is None:
-            continue
-        try:
-            server.issues.resolve(issue.cvat_id)
-        except CvatError as error:
-            say(f"task {task.cvat_id}: an issue could not be resolved, the next pull tries again: {error.message}")
-            break
-        project.ledger.put_issues(task.id, [replace(issue, state="resolved")])
-        resolved += 1
-    return resolved
 
 
 # reporting
@@ -256,19 +301,20 @@ def _report(
     project: Project,
     server: CvatServer,
     reading: TaskReading,
-    taken: Sequence[Correction],
-    kept: Sequence[Correction],
+    parted: _Parted,
     written: Iterable[str],
-    resolved: int,
+    notices: Notices,
 ) -> PullReport:
+    taken = parted.taken
     cvat_id = reading.task.cvat_id
     assert cvat_id is not None
     came_before = {r.sample_id for r in reading.rows if r.state in ("changed", "accepted")}
     accepted = [c for c in taken if not c.touched and c.row.sample_id not in came_before]
     deleted = [r for r in reading.rows if reading.frames[r.name].deleted]
-    kept_ids = {c.row.sample_id for c in kept} | {r.sample_id for r in reading.rows if r.state == "kept"}
+    kept_ids = {c.row.sample_id for c in parted.kept} | {r.sample_id for r in reading.rows if r.state == "kept"}
     kept_ids -= {c.row.sample_id for c in taken}
-    seen = {c.row.sample_id for c in taken} | kept_ids | {r.sample_id for r in deleted}
+    left = [*parted.untouched, *parted.undone]
+    seen = {c.row.sample_id for c in [*taken, *left]} | kept_ids | {r.sample_id for r in deleted}
     rest = [r for r in reading.rows if r.sample_id not in seen]
     reopened = [r for r in rest if r.sample_id in came_before]
     unopened = [r for r in rest if r not in reopened and reading.job_of(r).state == "new"]
@@ -282,6 +328,8 @@ def _report(
         jobs=Counter(job.state for job in reading.jobs),
         changed=_ids(c.row for c in taken if c.touched),
         accepted=_ids(c.row for c in accepted),
+        untouched=_ids(c.row for c in parted.untouched),
+        undone=_ids(c.row for c in parted.undone),
         settled=_ids(c.row for c in taken if not c.touched and c.row.sample_id in came_before),
         waiting=_ids(waiting),
         unopened=_ids(unopened),
@@ -293,7 +341,8 @@ def _report(
         overlap_px=sum(c.overlap_px for c in taken),
         uncovered_px=sum(c.uncovered_px for c in taken),
         classes=_class_changes(project, taken, accepted, [*waiting, *unopened], deleted),
-        issues_resolved=resolved,
+        issues_resolved=notices.resolved,
+        issues_reopened=notices.reopened,
         written=tuple(written),
     )
 

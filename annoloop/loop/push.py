@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from annoloop.compute.workers import spread
@@ -28,6 +29,9 @@ from annoloop.selection.choosing import Chosen, choose_images
 from annoloop.selection.criteria import check_criterion
 from annoloop.selection.request import PushRequest, Source
 from annoloop.selection.scoring import Watch, unwatched
+
+_A_MOMENT_S = 60.0
+"""So long the same push counts as one of which somebody has not seen the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +74,15 @@ def push(
     server: CvatServer | None,
     request: PushRequest,
     *,
+    again: bool = True,
     say: Say = unsaid,
     track: Track = silent,
     watch: Watch = unwatched,
 ) -> PushReport:
     """Choose images, write the plan down, send it, and read it back; without a server only say what would go.
+
+    Args:
+        again: False: the same push that was done a moment ago is told, not done once more with the next images.
 
     Raises:
         ConfigError: no model yet, an unknown criterion or split, labels asked of a split without any.
@@ -86,7 +94,7 @@ def push(
     if run is None:
         raise ConfigError("there is no model yet to find the worst images with", hint="annoloop retrain")
     plan_digest = _plan_digest(project, request, run)
-    task = _cut_off(project, plan_digest)
+    task = _cut_off(project, plan_digest) or (None if again else _done_just_now(project, plan_digest, say))
     handling = Handling(request.segment_size, (), request.context)
     if server is not None:
         server.require_writing()
@@ -184,6 +192,16 @@ def _write_plan(
 def _cut_off(project: Project, plan_digest: str) -> TaskRow | None:
     """The task of the same plan whose push was cut off."""
     return next((t for t in reversed(project.ledger.half_pushed_tasks()) if t.plan_digest == plan_digest), None)
+
+
+def _done_just_now(project: Project, plan_digest: str, say: Say) -> TaskRow | None:
+    """The task of the same plan that was finished a moment ago: somebody may not have seen that it was."""
+    since = (datetime.now(UTC) - timedelta(seconds=_A_MOMENT_S)).isoformat(timespec="milliseconds")
+    for task in reversed(project.ledger.tasks()):
+        if task.plan_digest == plan_digest and task.state == "open" and (task.opened_at or "") > since:
+            say("this push was done a moment ago; --again goes on to the next images")
+            return task
+    return None
 
 
 def _give_up_stale(project: Project, server: CvatServer, run: RunRow, say: Say) -> None:

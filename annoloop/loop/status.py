@@ -98,7 +98,7 @@ def _task_state(project: Project, task: TaskRow) -> TaskState:
 
 
 def _changed_since(project: Project, runs: list[RunRow], current: RunRow | None) -> int:
-    """Masks that pulls and undos replaced since the newest finished training began."""
+    """Masks that pulls and undos left other than they were when the newest finished training began."""
     finished = [r for r in runs if r.state == "finished"]
     if current is None or not finished:
         return 0

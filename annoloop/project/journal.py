@@ -48,7 +48,11 @@ class Journal(Database):
     def set_task(self, task_id: int, state: str, cvat_id: int | None) -> None:
         """Note how far a task has come, and its number in CVAT."""
         with self.transaction():
-            self._execute("UPDATE task SET state = ?, cvat_id = ? WHERE id = ?", (state, cvat_id, task_id))
+            self._execute(
+                "UPDATE task SET state = ?, cvat_id = ?,"
+                " opened_at = coalesce(opened_at, CASE ? WHEN 'open' THEN ? END) WHERE id = ?",
+                (state, cvat_id, state, now(), task_id),
+            )
 
     def tasks(self) -> list[TaskRow]:
         """All tasks, oldest first."""
@@ -122,21 +126,25 @@ class Journal(Database):
         """The issues of a task, frame by frame."""
         rows = self._execute("SELECT * FROM issue WHERE task_id = ? ORDER BY sample_id, number", (task_id,))
         return [
-            IssueRow(r["sample_id"], r["number"], r["message"], tuple(json.loads(r["runs"])), r["cvat_id"], r["state"])
+            IssueRow(
+                r["sample_id"], r["number"], r["message"], tuple(json.loads(r["runs"])), r["cvat_id"], r["state"],
+                r["settled_by"],
+            )
             for r in rows
-        ]
+        ]  # fmt: skip
 
-    def tasks_with_settled_issues(self) -> set[int]:
-        """Tasks with issues that CVAT has not heard of yet that they are settled."""
-        rows = self._execute("SELECT task_id FROM issue WHERE state = 'settled'")
+    def tasks_with_untold_issues(self) -> set[int]:
+        """Tasks with issues of which CVAT has not heard yet that they are settled, or no longer."""
+        rows = self._execute("SELECT task_id FROM issue WHERE state IN ('settled', 'unsettled')")
         return {row["task_id"] for row in rows}
 
     def put_issues(self, task_id: int, issues: Iterable[IssueRow]) -> None:
         """Note the issues' numbers in CVAT and what became of them."""
         with self.transaction():
             self._execute_many(
-                "UPDATE issue SET cvat_id = ?, state = ? WHERE task_id = ? AND sample_id = ? AND number = ?",
-                [(i.cvat_id, i.state, task_id, i.sample_id, i.number) for i in issues],
+                "UPDATE issue SET cvat_id = ?, state = ?, settled_by = ?"
+                " WHERE task_id = ? AND sample_id = ? AND number = ?",
+                [(i.cvat_id, i.state, i.settled_by, task_id, i.sample_id, i.number) for i in issues],
             )
 
     # mask changes
@@ -179,11 +187,18 @@ class Journal(Database):
         return [ChangeRow(*row) for row in rows]
 
     def masks_changed_since(self, moment: str) -> int:
-        """How many masks pulls and undos replaced after a moment, as it is stored in a row."""
-        row = self._execute(
-            "SELECT count(*) FROM change JOIN mask_change ON change_id = change.id WHERE made_at > ?", (moment,)
-        ).fetchone()
-        return int(row[0])
+        """How many masks pulls and undos left other than they were at a moment, as it is stored in a row."""
+        rows = self._execute(
+            "SELECT sample_id, old_sha256, new_sha256 FROM mask_change"
+            " WHERE change_id IN (SELECT id FROM change WHERE made_at > ?) ORDER BY change_id",
+            (moment,),
+        )
+        before: dict[str, str | None] = {}
+        now_there: dict[str, str | None] = {}
+        for sample_id, old, new in rows:
+            before.setdefault(sample_id, old)
+            now_there[sample_id] = new
+        return sum(now_there[name] != old for name, old in before.items())
 
     def mask_events(self) -> list[MaskEvent]:
         """Every change of every mask, oldest first."""

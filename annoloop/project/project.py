@@ -32,11 +32,15 @@ from annoloop.project.stamps import scan_one
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What opening the project finished: masks written or removed, and files that somebody changed meanwhile."""
+    """What opening the project finished: masks written or removed, and files that somebody changed meanwhile.
+
+    ``changes``: the pulls and undos that these belong to, by their numbers in the ledger.
+    """
 
     written: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
+    changes: tuple[int, ...] = ()
 
 
 class Project(ProjectFiles):
@@ -202,7 +206,7 @@ class Project(ProjectFiles):
 
     def write_masks(self) -> Recovered:
         """Write and remove mask files as the ledger says; one that somebody edited meanwhile stays as it is."""
-        written, removed, conflicts = [], [], []
+        written, removed, conflicts, changes = [], [], [], []
         for change_id, change in self.ledger.unwritten():
             path = self.mask_path(change.sample_id)
             drop_partial(path)
@@ -215,7 +219,8 @@ class Project(ProjectFiles):
                 write_atomic(path, self.object_bytes(change.new_sha256))
                 written.append(change.sample_id)
             self.ledger.mark_written(change_id, change.sample_id)
-        return Recovered(tuple(written), tuple(removed), tuple(conflicts))
+            changes.append(change_id)
+        return Recovered(tuple(written), tuple(removed), tuple(conflicts), tuple(dict.fromkeys(changes)))
 
 
 def open_project(folder: Path | None) -> Project:

@@ -207,6 +207,77 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT""",
         "CREATE INDEX fact_stamps ON fact (sample_id, stamps)",
     ),
+    # 7, 2026-11: labels are pushed, and never lost to a frame that nobody looked at; an undo is remembered
+    (
+        """
+        CREATE TABLE new_task (         -- a plan to annotate, and the CVAT task made from it
+            id INTEGER PRIMARY KEY,
+            name TEXT NOT NULL UNIQUE,  -- also the task's name in CVAT, which is how it is found again
+            plan_digest TEXT NOT NULL,
+            state TEXT NOT NULL CHECK (state IN (
+                'planned', 'created', 'uploaded', 'annotated', 'verified', 'open', 'done', 'lost')),
+            source TEXT NOT NULL CHECK (source IN ('prediction', 'label')),
+            run_id INTEGER REFERENCES run (id),
+            class_digest TEXT NOT NULL,
+            server TEXT NOT NULL,
+            cvat_id INTEGER,
+            created_at TEXT NOT NULL,
+            shape TEXT NOT NULL CHECK (shape IN ('mask', 'polygon')),
+            tolerance_px REAL NOT NULL, -- of polygons
+            min_region_px INTEGER NOT NULL,
+            opened_at TEXT              -- when its push was done
+        ) STRICT""",
+        "INSERT INTO new_task SELECT id, name, plan_digest, state, replace(source, 'ground-truth', 'label'), run_id,"
+        " class_digest, server, cvat_id, created_at, shape, tolerance_px, min_region_px, NULL FROM task",
+        "DROP TABLE task",
+        "ALTER TABLE new_task RENAME TO task",
+        "CREATE INDEX tasks_at_work ON task (id, state) WHERE state NOT IN ('done', 'lost')",
+        """
+        CREATE TABLE new_frame (        -- one image of a task
+            task_id INTEGER NOT NULL REFERENCES task (id),
+            sample_id TEXT NOT NULL REFERENCES image (sample_id),
+            name TEXT NOT NULL,         -- file name in CVAT
+            score REAL,
+            base_sha256 TEXT,           -- mask on disk when it was last in step with CVAT
+            pushed_sha256 TEXT NOT NULL,-- mask that the shapes in CVAT made then
+            shapes TEXT NOT NULL,       -- JSON list of the digests of those shapes
+            state TEXT NOT NULL DEFAULT 'open' CHECK (state IN (
+                'open', 'changed', 'accepted', 'deleted', 'kept',
+                'untouched',            -- a prediction over a label, and nobody looked: the label stays
+                'undone')),             -- came back, and was undone here: comes back once more only if asked
+            sent_sha256 TEXT NOT NULL DEFAULT '', -- mask whose shapes were sent at the push
+            reading TEXT,
+            job INTEGER,                -- in CVAT; NULL before it is there
+            number INTEGER,             -- of the frame in its task
+            PRIMARY KEY (task_id, sample_id)
+        ) STRICT, WITHOUT ROWID""",
+        "INSERT INTO new_frame SELECT task_id, sample_id, name, score, base_sha256, pushed_sha256, shapes, state,"
+        " sent_sha256, reading, job, number FROM frame",
+        "DROP TABLE frame",
+        "ALTER TABLE new_frame RENAME TO frame",
+        "CREATE INDEX frame_by_sample ON frame (sample_id)",
+        "CREATE INDEX frames_by_state ON frame (task_id, state, sample_id)",
+        "CREATE INDEX corrected ON frame (sample_id, pushed_sha256, state) WHERE state IN ('changed', 'accepted')",
+        """
+        CREATE TABLE new_issue (        -- an area that annoloop pins on a frame in CVAT
+            task_id INTEGER NOT NULL REFERENCES task (id),
+            sample_id TEXT NOT NULL REFERENCES image (sample_id),
+            number INTEGER NOT NULL,    -- 0, 1, … within the frame, largest first
+            message TEXT NOT NULL,
+            runs TEXT NOT NULL,         -- its pixels as CVAT mask points, JSON
+            cvat_id INTEGER,
+            state TEXT NOT NULL DEFAULT 'open' CHECK (state IN (
+                'open', 'settled', 'resolved',
+                'unsettled')),          -- resolved in CVAT by a pull that was undone: CVAT is to hear of it
+            settled_by INTEGER REFERENCES change (id), -- the pull that settled it; NULL: it changed no mask
+            PRIMARY KEY (task_id, sample_id, number)
+        ) STRICT, WITHOUT ROWID""",
+        "INSERT INTO new_issue SELECT task_id, sample_id, number, message, runs, cvat_id, state, NULL FROM issue",
+        "DROP TABLE issue",
+        "ALTER TABLE new_issue RENAME TO issue",
+        "CREATE INDEX settled ON issue (task_id, state) WHERE state IN ('settled', 'unsettled')",
+        "ALTER TABLE run ADD COLUMN config_sha256 TEXT",  # of runs/N/config.py, which is code; NULL: not yet written
+    ),
 )
 
 
@@ -251,6 +322,7 @@ class RunRow:
     val_dice: float | None
     promoted: bool
     verdict: str | None
+    config_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -287,6 +359,7 @@ class TaskRow:
     shape: Literal["mask", "polygon"]
     tolerance_px: float
     min_region_px: int
+    opened_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +389,8 @@ class FramePlace:
 
 @dataclass(frozen=True, slots=True)
 class IssueRow:
-    """An issue: open; settled, its area was corrected and CVAT is to hear of it; resolved there too."""
+    """An issue: open; settled, its area was corrected and CVAT is to hear of it; resolved there too; unsettled, that
+    pull was undone and CVAT is to hear of that.  ``settled_by``: the pull, by its mask change."""
 
     sample_id: str
     number: int
@@ -324,6 +398,7 @@ class IssueRow:
     runs: tuple[int, ...]
     cvat_id: int | None = None
     state: str = "open"
+    settled_by: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

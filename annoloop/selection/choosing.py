@@ -137,14 +137,13 @@ def _usable(project: Project, request: PushRequest, say: Say) -> list[Sample]:
         ConfigError: labels are needed, and a split has none.
     """
     samples = [s for s in project.samples(request.splits) if not request.only or s.id in request.only]
-    by_labels = needs_labels(request.by)
-    if not by_labels and request.source == "prediction":
+    if not needs_labels(request.by):
         return samples
     labelled = [sample for sample in samples if sample.mask is not None]
-    needy = f"--by {request.by}" if by_labels else "--source ground-truth"
+    needy = f"--by {request.by}"
     bare = {sample.split for sample in samples} - {sample.split for sample in labelled}
     if bare:
-        remedy = "--by uncertainty ranks images without labels" if by_labels else "--source prediction"
+        remedy = "--by uncertainty ranks images without labels"
         raise ConfigError(f"no image of split {min(bare)!r} has labels", where=needy, hint=remedy)
     if len(labelled) < len(samples):
         say(f"{len(samples) - len(labelled)} images without labels are left out: {needy} needs them")

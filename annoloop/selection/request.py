@@ -15,7 +15,7 @@ from annoloop.data.mmseg_folders import Sample
 from annoloop.metrics.label_quality import Reading
 from annoloop.project.schema import ImageRow
 
-Source = Literal["prediction", "ground-truth"]
+Source = Literal["label", "prediction"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +23,15 @@ class PushRequest:
     """What to push, ``by`` being one of ``criteria.py``, and how it is to look in CVAT.
 
     ``only``: these samples and no others, whatever ``worst``, ``splits`` and ``random_share`` say.  ``corrected``: also
-    images whose mask is as annotators left it.  ``segment_size``: images per job, 0 for one job.
-    ``tolerance_px`` counts for polygons only.
+    images whose mask is as annotators left it.  ``source``: what an annotator begins with where there is a label.
+    ``segment_size``: images per job, 0 for one job.  ``tolerance_px`` counts for polygons only.
     """
 
     worst: int
     only: tuple[str, ...] = ()
     splits: tuple[str, ...] = ("train",)
     by: str = "dice"
-    source: Source = "prediction"
+    source: Source = "label"
     random_share: float = 0.0
     corrected: bool = False
     shape: Kind = "mask"

@@ -65,7 +65,7 @@ def counted() -> list[str]:
 def ours(way: str, folder: Path, server: Server, images: int, **details: object) -> Row:
     with opened(folder, server) as (project, cvat):
         calls, began = counted(), time.perf_counter()
-        request = PushRequest(worst=images, source="ground-truth", **details)  # type: ignore[arg-type]
+        request = PushRequest(worst=images, source="label", **details)  # type: ignore[arg-type]
         report = push(project, cvat, request)
         push_s, pushed_calls = time.perf_counter() - began, len(calls)
         assert report.task is not None

@@ -284,7 +284,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", nargs="?", type=Path, help="data in mmseg layout; default: made data")
     parser.add_argument("--by", action="append", help="criterion of push; one arm each; default: dice")
-    parser.add_argument("--source", choices=["prediction", "ground-truth"], default="prediction")
+    parser.add_argument("--source", choices=["prediction", "label"], default="prediction")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--share", type=float, default=0.15, help="of the training images, corrected in a round")

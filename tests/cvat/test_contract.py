@@ -205,13 +205,15 @@ def test_issues_are_pinned_once_listed_and_resolved(cvat: CvatServer, task_id: i
     assert {(i.id, i.frame, i.position, i.resolved) for i in cvat.issues.of_task(task_id)} == {
         (number, issue.frame, issue.position, False) for issue, number in numbers.items()
     }
-    assert cvat.issues.resolve(numbers[wanted[0]])
+    assert cvat.issues.set_resolved({numbers[wanted[0]]: True}) == ({numbers[wanted[0]]}, None)
     assert {i.id: i.resolved for i in cvat.issues.of_task(task_id)} == {
         numbers[wanted[0]]: True,
         numbers[wanted[1]]: False,
     }
     cvat.session.call("DELETE", f"issues/{numbers[wanted[1]]}")
-    assert not cvat.issues.resolve(numbers[wanted[1]])
+    both = {numbers[wanted[0]]: False, numbers[wanted[1]]: True}
+    assert cvat.issues.set_resolved(both) == (set(both), None), "one that is gone needs no telling"
+    assert [i.resolved for i in cvat.issues.of_task(task_id)] == [False], "opened again"
 
 
 def test_a_project_takes_a_guide_and_keeps_one_of_people(
@@ -268,7 +270,7 @@ def test_the_whole_exchange_changes_what_was_corrected_and_nothing_else(
         with Project(tmp_path / FILE_NAME) as project:
             add_model(project, made.truth)
             before = mask_bytes(project)
-            request = PushRequest(worst=4, segment_size=2, shape=shape, source="ground-truth")  # type: ignore[arg-type]
+            request = PushRequest(worst=4, segment_size=2, shape=shape, source="label")  # type: ignore[arg-type]
             report = push(project, cvat, request)
             assert report.task is not None
             first, _ = cvat.jobs(report.task)

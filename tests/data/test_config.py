@@ -67,7 +67,7 @@ configs = st.builds(
     ),
     push=st.builds(
         PushConfig,
-        source=st.sampled_from(["prediction", "ground-truth"]),
+        source=st.sampled_from(["prediction", "label"]),
         min_region_px=st.integers(0, 100),
         random_share=st.floats(0, 1),
     ),
@@ -93,7 +93,7 @@ def test_the_smallest_file_has_defaults(tmp_path: Path) -> None:
     assert config.data.root == tmp_path / "d"
     assert config.table().names == ("a", "b")
     assert config.ignore_index == 255
-    assert config.push.source == "prediction"
+    assert config.push.source == "label"
 
 
 @pytest.mark.parametrize(("root", "expected"), [("../x", "x"), ("$HERE/y", "here/y"), ("~/z", "home/z")])

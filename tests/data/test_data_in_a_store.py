@@ -199,7 +199,7 @@ def test_corrected_masks_arrive_in_the_store_and_undo_brings_the_old_ones_back(f
 
 def test_labels_that_nobody_touches_stay_and_an_edit_in_the_store_is_a_conflict(far_loop: Loop) -> None:
     before = mask_bytes(far_loop.project)
-    pushed = far_loop.push(source="ground-truth")
+    pushed = far_loop.push(source="label")
     far_loop.complete(pushed.task)
     assert far_loop.pull(pushed.task).edited_px == 0
     assert mask_bytes(far_loop.project) == before

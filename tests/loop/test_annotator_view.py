@@ -62,7 +62,7 @@ def test_the_largest_errors_are_pinned_with_the_word_that_matters_first(loop: Lo
 
 
 def test_an_issue_is_resolved_when_its_area_was_corrected_and_stays_where_it_was_not(loop: Loop) -> None:
-    pushed = loop.push(worst=2, source="ground-truth", issues_per_frame=1)
+    pushed = loop.push(worst=2, source="label", issues_per_frame=1)
     task = int(pushed.task or 0)
     first, second = sorted(loop.cvat.issues.of_task(task), key=lambda issue: issue.frame)
     left, top, right, bottom = map(int, first.position)
@@ -80,11 +80,11 @@ def test_an_issue_that_cannot_be_resolved_now_is_resolved_by_the_next_pull(
     task = int(loop.push(worst=2).task or 0)
     annotate(loop.project, loop.cvat, task, loop.truth)
 
-    def refuse(*_: object) -> bool:
-        raise CvatError("HTTP 500", status=500)
+    def refuse(*_: object) -> tuple[frozenset[int], CvatError]:
+        return frozenset(), CvatError("HTTP 500", status=500)
 
     with monkeypatch.context() as patch:
-        patch.setattr(IssueBoard, "resolve", refuse)
+        patch.setattr(IssueBoard, "set_resolved", refuse)
         assert loop.pull(task).issues_resolved == 0
     assert all(task.state == "done" for task in loop.project.ledger.tasks())
     assert loop.pull(task).issues_resolved == len(loop.cvat.issues.of_task(task)) > 0
@@ -121,7 +121,7 @@ def test_the_project_gets_a_guide_and_one_of_people_stays(loop: Loop) -> None:
 
 def test_polygons_that_nobody_touches_come_back_byte_for_byte(loop: Loop) -> None:
     before = mask_bytes(loop.project)
-    pushed = loop.push(worst=8, source="ground-truth", shape="polygon", tolerance_px=2.0)
+    pushed = loop.push(worst=8, source="label", shape="polygon", tolerance_px=2.0)
     kinds = {shape.kind for job in loop.jobs(pushed.task) for shape in loop.cvat.job_shapes(job.id)}
     assert "polygon" in kinds
     assert pushed.polygon_loss_px
@@ -132,7 +132,7 @@ def test_polygons_that_nobody_touches_come_back_byte_for_byte(loop: Loop) -> Non
 
 
 def test_only_the_polygon_that_was_edited_is_rasterised(loop: Loop) -> None:
-    pushed = loop.push(worst=1, source="ground-truth", shape="polygon", tolerance_px=2.0)
+    pushed = loop.push(worst=1, source="label", shape="polygon", tolerance_px=2.0)
     sample_id = pushed.frames[0].sample_id
     before = loop.label_map(sample_id).copy()
     job = loop.jobs(pushed.task)[0]

@@ -49,7 +49,7 @@ def there_and_back(
     with opened(folder, server) as (project, cvat):
         add_model(project, folder / "data/ann_dir", mistakes=0)
         before = mask_bytes(project)
-        request = PushRequest(worst=len(files), source="ground-truth", **details)  # type: ignore[arg-type]
+        request = PushRequest(worst=len(files), source="label", **details)  # type: ignore[arg-type]
         report = push(project, cvat, request)
         loop = Loop(folder, folder, server, project, cvat)
         loop.complete(report.task)

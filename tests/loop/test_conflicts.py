@@ -258,7 +258,7 @@ def test_pixels_that_no_shape_covers_follow_the_background_rule(
                 new.parent.mkdir(parents=True, exist_ok=True)
                 new.write_bytes(old.read_bytes())
         other = Loop(loop.folder, loop.truth, loop.server, project, cvat)
-        pushed = other.push(worst=1, source="ground-truth")
+        pushed = other.push(worst=1, source="label")
         sample_id = pushed.frames[0].sample_id
         before = other.label_map(sample_id).copy()
         job = other.jobs(pushed.task)[0]

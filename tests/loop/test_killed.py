@@ -36,7 +36,7 @@ from annoloop.project.project import Project
 from annoloop.selection.request import PushRequest
 from annoloop.simulation.annotator import annotate
 
-REQUEST = PushRequest(worst=4, segment_size=3)
+REQUEST = PushRequest(worst=4, segment_size=3, source="prediction")
 
 PUSH_STEPS = (
     (Ledger, "plan_task"), (Ledger, "set_task"), (Ledger, "put_issues"), (ProjectFiles, "keep_object"),
@@ -45,7 +45,7 @@ PUSH_STEPS = (
 )  # fmt: skip
 PULL_STEPS = (
     (Ledger, "put_frames"), (Ledger, "set_task"), (Ledger, "add_change"), (Ledger, "mark_written"),
-    (ProjectFiles, "keep_object"), (Project, "write_masks"), (IssueBoard, "resolve"), (Ledger, "put_issues"),
+    (ProjectFiles, "keep_object"), (Project, "write_masks"), (IssueBoard, "set_resolved"), (Ledger, "put_issues"),
 )  # fmt: skip
 
 

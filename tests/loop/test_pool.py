@@ -164,10 +164,11 @@ def test_a_criterion_that_needs_labels_names_the_one_that_does_not(pool: Loop, b
     assert pool.tasks() == []
 
 
-def test_ground_truth_of_images_without_labels_is_refused(pool: Loop) -> None:
-    with pytest.raises(ConfigError, match="no image of split 'pool' has labels") as caught:
-        push_pool(pool, source="ground-truth")
-    assert (caught.value.where, caught.value.hint) == ("--source ground-truth", "--source prediction")
+def test_images_without_labels_get_predictions_even_where_labels_are_asked_for(pool: Loop) -> None:
+    task = push_pool(pool, source="label")
+    pool.complete(task)
+    assert set(pool.pull(task).written) == set(POOL)
+    assert all(np.array_equal(pool.label_map(name), predicted(pool, name)) for name in POOL)
 
 
 def test_where_some_have_labels_those_are_compared_and_the_others_counted(pool: Loop) -> None:
@@ -213,7 +214,8 @@ def test_undo_removes_the_first_masks_and_the_history_keeps_their_bytes(pool: Lo
     assert mask_bytes(pool.project) == before
     for change in pool.project.ledger.mask_changes(1):
         assert pool.project.object_bytes(str(change.new_sha256)) == written[change.sample_id]
-    assert set(pool.pull(task).written) == set(POOL), "what was undone can be pulled again"
+    assert pool.pull(task).written == (), "nothing comes back unasked"
+    assert set(pool.pull(task, redo=True).written) == set(POOL), "what was undone can be pulled again"
     assert mask_bytes(pool.project) == before | written
 
 

@@ -36,7 +36,7 @@ from annoloop.simulation.annotator import annotate
 
 def test_pushed_labels_that_nobody_touches_come_back_byte_for_byte(loop: Loop) -> None:
     before = mask_bytes(loop.project)
-    pushed = loop.push(source="ground-truth")
+    pushed = loop.push(source="label")
     loop.complete(pushed.task)
     report = loop.pull(pushed.task)
     assert mask_bytes(loop.project) == before
@@ -60,7 +60,10 @@ def test_corrected_predictions_become_the_true_masks_and_undo_brings_the_old_one
     assert mask_bytes(loop.project) == before
     with pytest.raises(LedgerError, match="no pull to undo"):
         undo(loop.project)
-    assert set(loop.pull(pushed.task).written) == set(report.written), "what was undone can be pulled again"
+    again = loop.pull(pushed.task)
+    assert (again.written, set(again.undone)) == ((), set(report.written)), "nothing comes back unasked"
+    assert mask_bytes(loop.project) == before
+    assert set(loop.pull(pushed.task, redo=True).written) == set(report.written), "what was undone can be pulled again"
 
 
 @pytest.mark.usefixtures("spread_early")
@@ -78,10 +81,66 @@ def test_a_task_that_takes_all_cores_comes_back_as_the_true_masks(tmp_path: Path
             assert np.array_equal(large.label_map(sample_id), large.true_map(sample_id))
 
 
-def test_accepted_predictions_replace_the_labels_and_are_not_called_edits(loop: Loop) -> None:
-    pushed = loop.push(worst=2)
+def test_predictions_that_nobody_looked_at_leave_the_labels_alone(loop: Loop) -> None:
+    before = mask_bytes(loop.project)
+    pushed = loop.push(worst=8)
     loop.complete(pushed.task)
     report = loop.pull(pushed.task)
+    assert mask_bytes(loop.project) == before
+    assert (len(report.untouched), report.accepted, report.written, report.issues_resolved) == (8, (), (), 0)
+    assert not any(c.gained_px or c.lost_px for c in report.classes)
+    assert not any(issue.resolved for issue in loop.cvat.issues.of_task(int(pushed.task or 0)))
+    assert not loop.project.ledger.corrected()
+
+
+def test_an_edited_frame_comes_back_and_its_untouched_neighbours_do_not(loop: Loop) -> None:
+    before = mask_bytes(loop.project)
+    pushed = loop.push(worst=4)
+    sample_id = pushed.frames[2].sample_id
+    loop.draw(pushed.task, loop.frame_of(pushed.task, sample_id), "disc", Region(1, 0, 0, np.ones((3, 3), bool)))
+    loop.complete(pushed.task)
+    report = loop.pull(pushed.task)
+    assert (report.changed, len(report.untouched)) == ((sample_id,), 3)
+    assert {k for k, v in mask_bytes(loop.project).items() if v != before[k]} == {sample_id}
+
+
+def test_a_person_who_resolves_an_issue_has_looked_at_the_frame(loop: Loop) -> None:
+    pushed = loop.push(worst=3)
+    task = int(pushed.task or 0)
+    issue = loop.cvat.issues.of_task(task)[0]
+    loop.cvat.session.call("PATCH", f"issues/{issue.id}", {"resolved": True})
+    loop.complete(task)
+    report = loop.pull(task)
+    seen = next(f.sample_id for f in pushed.frames if loop.frame_of(task, f.sample_id) == issue.frame)
+    assert (report.accepted, report.written) == ((seen,), (seen,))
+    assert len(report.untouched) == 2
+
+
+def test_a_label_that_was_edited_under_an_untouched_prediction_is_no_conflict(loop: Loop) -> None:
+    pushed = loop.push(worst=2)
+    mine = encode_index_png(IndexImage(np.full((48, 64), 3, np.uint8)))
+    loop.project.mask_path(pushed.frames[0].sample_id).write_bytes(mine)
+    loop.complete(pushed.task)
+    assert len(loop.pull(pushed.task).untouched) == 2
+    assert loop.project.mask_path(pushed.frames[0].sample_id).read_bytes() == mine
+
+
+def test_predictions_are_accepted_untouched_if_asked_and_what_goes_is_told_first(loop: Loop) -> None:
+    pushed = loop.push(worst=2)
+    loop.complete(pushed.task)
+    assert len(loop.pull(pushed.task).untouched) == 2
+    said: list[str] = []
+    before = mask_bytes(loop.project)
+
+    def told(text: str) -> None:
+        assert mask_bytes(loop.project) == before
+        said.append(text)
+
+    report = loop.pull(pushed.task, accept_untouched=True, say=told)
+    assert said[0] == "2 labels that nobody looked at give way to predictions:"
+    gone = {c.label: (c.lost_px, c.gained_px) for c in report.classes if c.lost_px or c.gained_px}
+    assert gone
+    assert set(said[1:]) == {f"  {label}: {lost} px go, {gained} px come" for label, (lost, gained) in gone.items()}
     assert (report.edited_px, len(report.accepted), len(report.changed)) == (0, 2, 0)
     run = loop.project.current_run()
     rows = loop.project.ledger.images()
@@ -93,7 +152,7 @@ def test_accepted_predictions_replace_the_labels_and_are_not_called_edits(loop: 
 
 
 def test_only_the_pixels_that_an_annotator_drew_change(loop: Loop) -> None:
-    pushed = loop.push(source="ground-truth")
+    pushed = loop.push(source="label")
     sample_id = pushed.frames[0].sample_id
     before = read_label_map(loop.project.mask_path(sample_id), loop.project.config.data).copy()
     others = {k: v for k, v in mask_bytes(loop.project).items() if k != sample_id}
@@ -111,7 +170,7 @@ def test_only_the_pixels_that_an_annotator_drew_change(loop: Loop) -> None:
 
 
 def test_relabelling_a_shape_keeps_its_id_and_is_still_seen(loop: Loop) -> None:
-    pushed = loop.push(worst=1, source="ground-truth")
+    pushed = loop.push(worst=1, source="label")
     job = loop.cvat.jobs(pushed.task)[0]
     shape = loop.cvat.job_shapes(job.id)[0]
     labels = {label.name: label.id for label in loop.cvat.labels(task_id=pushed.task)}
@@ -129,12 +188,12 @@ def test_an_ignored_area_stays_ignored_when_predictions_are_pushed(loop: Loop) -
     mask.write_bytes(encode_index_png(IndexImage(label_map)))
     pushed = loop.push(worst=8)
     loop.complete(pushed.task)
-    loop.pull(pushed.task)
+    loop.pull(pushed.task, accept_untouched=True)
     assert (read_label_map(mask, loop.project.config.data)[:9, :11] == 255).all()
 
 
 def test_unfinished_jobs_stay_out_and_can_be_pulled_later(loop: Loop) -> None:
-    pushed = loop.push()
+    pushed = loop.push(source="label")
     first, second = loop.cvat.jobs(pushed.task)
     loop.cvat.set_job(first.id, state="completed")
     report = loop.pull(pushed.task)
@@ -147,7 +206,7 @@ def test_unfinished_jobs_stay_out_and_can_be_pulled_later(loop: Loop) -> None:
 
 
 def test_frames_that_were_never_opened_stay_out_even_with_include_unfinished(loop: Loop) -> None:
-    pushed = loop.push(source="ground-truth")
+    pushed = loop.push(source="label")
     loop.draw(pushed.task, 0, "disc", Region(1, 0, 0, np.ones((3, 3), bool)))
     report = loop.pull(pushed.task, include_unfinished=True)
     assert (len(report.changed), len(report.accepted), len(report.unopened)) == (1, 0, 3)
@@ -229,7 +288,7 @@ def test_a_broken_mask_in_cvat_names_frame_and_shape(loop: Loop, points: list[fl
 
 
 def test_polygons_rectangles_and_ellipses_of_annotators_are_drawn(loop: Loop) -> None:
-    pushed = loop.push(worst=1, source="ground-truth")
+    pushed = loop.push(worst=1, source="label")
     job = loop.cvat.jobs(pushed.task)[0]
     loop.cvat.change_job_shapes(job.id, delete=loop.cvat.job_shapes(job.id))
     labels = {label.name: label.id for label in loop.cvat.labels(task_id=pushed.task)}

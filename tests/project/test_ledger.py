@@ -300,9 +300,9 @@ def test_issues_are_planned_pinned_and_resolved(ledger: Ledger) -> None:
     pinned = [replace(issue, cvat_id=number, state="settled") for number, issue in enumerate(ISSUES, 7)]
     ledger.put_issues(task, pinned)
     assert ledger.issues(task) == pinned
-    assert ledger.tasks_with_settled_issues() == {task}
+    assert ledger.tasks_with_untold_issues() == {task}
     ledger.put_issues(task, [replace(issue, state="resolved") for issue in pinned])
-    assert ledger.tasks_with_settled_issues() == set()
+    assert ledger.tasks_with_untold_issues() == set()
     with pytest.raises(LedgerError, match="CHECK constraint failed"):
         ledger.put_issues(task, [replace(ISSUES[0], state="forgotten")])
 

@@ -88,7 +88,7 @@ HOT: dict[str, Callable[[Ledger], object]] = {
     "masks changed since": lambda one: one.masks_changed_since("2026"),
     "who is corrected": lambda one: one.corrected(),
     "what was cut off": lambda one: one.unwritten(),
-    "what CVAT is to hear": lambda one: one.tasks_with_settled_issues(),
+    "what CVAT is to hear": lambda one: one.tasks_with_untold_issues(),
     "issues of a task": lambda one: one.issues(1),
     "who wrote a mask": lambda one: one.task_that_wrote(NAMES[0], SHA),
     "masks of a change": lambda one: one.mask_changes(1),

@@ -64,7 +64,7 @@ def test_marks_that_cannot_go_stay_and_are_told(loop: Loop) -> None:
 
 
 def test_a_marked_image_goes_again_though_annotators_corrected_it(loop: Loop) -> None:
-    pushed = loop.push(worst=1)
+    pushed = loop.push(worst=1, source="label")
     loop.complete(pushed.task)
     loop.pull(pushed.task)
     corrected = pushed.frames[0].sample_id

@@ -103,7 +103,7 @@ def test_what_annotators_corrected_is_not_sent_again_unless_it_is_asked_for(loop
     first = loop.push(worst=2)
     annotate(loop.project, loop.cvat, int(first.task or 0), loop.truth)
     loop.pull(first.task)
-    accepted = loop.push(worst=2, source="ground-truth")
+    accepted = loop.push(worst=2, source="label")
     loop.complete(accepted.task)
     assert loop.pull(accepted.task).written == (), "accepted as they were"
     done = {f.sample_id for f in first.frames + accepted.frames}
@@ -133,7 +133,7 @@ def test_a_corrected_mask_that_was_undone_or_edited_is_open_again(loop: Loop) ->
 
 
 def test_when_all_are_corrected_the_error_says_how_to_get_at_them(loop: Loop) -> None:
-    pushed = loop.push(worst=8)
+    pushed = loop.push(worst=8, source="label")
     loop.complete(pushed.task)
     loop.pull(pushed.task)
     with pytest.raises(DataError, match="8 of 8 images are as annotators left them") as caught:

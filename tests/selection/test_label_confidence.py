@@ -104,7 +104,13 @@ def test_an_error_map_names_every_pixel_that_is_wrong_and_no_ignored_one(loop: L
     for (row, column), kind in np.ndenumerate(kinds):
         label, said = int(truth[row, column]), int(prediction[row, column])
         wanted = (
-            "right" if label in (said, 255) else "missed" if said == 0 else "invented" if label == 0 else "confused"
+            "right"
+            if label in (said, 255)
+            else "false negative"
+            if said == 0
+            else "false positive"
+            if label == 0
+            else "confused"
         )
         assert names[kind] == wanted
 

@@ -50,6 +50,7 @@ def pull_report(report: PullReport, sheet: Sheet) -> None:
     jobs = ", ".join(f"{count} {state}" for state, count in (report.jobs or {}).items())
     sheet.print(f"task {report.task}: jobs: {jobs}; frames: {_frame_counts(report)}")
     issues = f"; {report.issues_resolved} issues resolved" if report.issues_resolved else ""
+    issues += f"; {report.issues_reopened} issues open again" if report.issues_reopened else ""
     sheet.print(f"[bold]{report.edited_px} px changed[/] by annotators; {len(report.written)} masks written{issues}")
     sheet.print(_class_table(report))
     for names, words in (
@@ -61,6 +62,13 @@ def pull_report(report: PullReport, sheet: Sheet) -> None:
             sheet.print(f"[yellow]{words}:[/] {escape(name)}")
         if len(names) > 20:
             sheet.print(f"… and {len(names) - 20} more (--json has all)")
+    if report.untouched:
+        sheet.print(
+            f"[yellow]untouched:[/] nobody looked at {len(report.untouched)} predictions that were pushed over labels,"
+            " so the labels stay; --accept-untouched takes the predictions"
+        )
+    if report.undone:
+        sheet.print(f"[yellow]undone:[/] {len(report.undone)} frames stay as undo left them; --redo takes them again")
     if report.overlap_px:
         sheet.print(f"[yellow]overlaps:[/] {report.overlap_px} px; the upper shape won")
     if report.uncovered_px:
@@ -101,7 +109,12 @@ def login_report(report: LoginReport, sheet: Sheet) -> None:
 
 
 def undo_report(report: UndoReport, sheet: Sheet) -> None:
-    sheet.print(f"undid the pull of {report.pulled_at}: {len(report.restored)} masks restored")
+    how = "finished an undo that was cut off, of" if report.resumed else "undid"
+    sheet.print(f"{how} the pull of {report.pulled_at}: {len(report.restored)} masks restored")
+    if report.issues_reopened:
+        sheet.print(f"{report.issues_reopened} issues are open again in CVAT")
+    if report.issues_to_reopen:
+        sheet.print(f"[yellow]{report.issues_to_reopen} issues[/] are still resolved in CVAT; the next pull tells it")
     if report.removed:
         sheet.print(f"{len(report.removed)} first masks removed; their bytes stay in the history")
 
@@ -118,6 +131,8 @@ def _frame_counts(report: PullReport) -> str:
     counts = (
         (report.changed, "changed"),
         (report.accepted, "accepted as pushed"),
+        (report.untouched, "untouched, label kept"),
+        (report.undone, "undone before, left as they are"),
         (report.settled, "as pulled before"),
         (report.waiting, "in work"),
         (report.unopened, "never opened"),

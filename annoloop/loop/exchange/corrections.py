@@ -38,7 +38,7 @@ class Correction:
 
     ``pixels`` counts its classes.  ``edited_px``: pixels that differ from the last time; ``gained`` and
     ``lost`` count them by class, and ``file_gained`` and ``file_lost`` what would change in the mask file.
-    ``settled``: issues whose area was changed.
+    ``settled``: issues whose area was changed.  ``resolved``: issues that a person resolved in CVAT.
     """
 
     row: FrameRow
@@ -53,11 +53,31 @@ class Correction:
     file_gained: Counts
     file_lost: Counts
     settled: tuple[IssueRow, ...]
+    resolved: tuple[IssueRow, ...]
 
     @property
     def touched(self) -> bool:
         """Whether somebody edited it in CVAT since the last time."""
         return self.digests != self.row.shapes
+
+    @property
+    def is_unseen_prediction(self) -> bool:
+        """Whether it is a prediction in the place of a label, and nothing says that anybody looked at it.
+
+        A frame was looked at if a shape of it changed, or if a person resolved one of its issues.
+        """
+        over_a_label = self.row.base_sha256 is not None and self.row.sent_sha256 != self.row.base_sha256
+        return (
+            over_a_label
+            and self.row.state in ("open", "untouched", "deleted")
+            and not self.touched
+            and not self.resolved
+        )
+
+    @property
+    def is_undone(self) -> bool:
+        """Whether it came back once, was undone here, and is as it was then."""
+        return self.row.state == "undone" and not self.touched
 
     @property
     def edited_px(self) -> int:
@@ -89,13 +109,15 @@ class TaskReading:
 class _Reader:
     """What reading one frame needs to know of its task; worker processes can be given it.
 
-    ``pending``: masks that will be on disk by then.
+    ``resolved``: issues that are resolved in CVAT, by their numbers there.  ``pending``: masks that will be on disk by
+    then.
     """
 
     files: ProjectFiles
     task: TaskRow
     labels: Mapping[int, str]
     issues: Sequence[IssueRow]
+    resolved: frozenset[int]
     pending: Mapping[str, str]
 
 
@@ -124,7 +146,8 @@ def read_task(
     frames = {frame.name: frame for frame in server.frames(task.cvat_id)}
     rows = project.ledger.frames(task.id)
     _check_frames(rows, frames, jobs, server.task_url(task.cvat_id))
-    reader = _Reader(project.files, task, labels, project.ledger.issues(task.id), pending)
+    issues = project.ledger.issues(task.id)
+    reader = _Reader(project.files, task, labels, issues, _resolved(server, task.cvat_id, issues), pending)
     wanted = [job for job in jobs if job.finished or include_unfinished]
     found = [
         one
@@ -133,6 +156,13 @@ def read_task(
         if again or one.touched or one.row.state != "kept"
     ]
     return TaskReading(task, jobs, rows, frames, found)
+
+
+def _resolved(server: CvatServer, cvat_id: int, issues: Sequence[IssueRow]) -> frozenset[int]:
+    """Issues that are resolved in CVAT; asked for only where one might be."""
+    if not any(issue.state == "open" and issue.cvat_id is not None for issue in issues):
+        return frozenset()
+    return frozenset(issue.id for issue in server.issues.of_task(cvat_id) if issue.resolved and issue.id is not None)
 
 
 def class_pixels(project: Project, rows: Sequence[FrameRow]) -> Counts:
@@ -182,9 +212,13 @@ def _read_frame(drawn: tuple[FrameRow, Frame, Sequence[Shape]], reader: _Reader)
     on_disk, stored_sha256, before = _stored(reader, row, last, label_map)
     gained, lost = _differences(last, label_map)
     file_gained, file_lost = _differences(before, label_map)
+    open_issues = [
+        i for i in reader.issues if i.sample_id == row.sample_id and i.state == "open" and i.cvat_id is not None
+    ]
+    by_people = tuple(issue for issue in open_issues if issue.cvat_id in reader.resolved)
     return Correction(
         row, digests, on_disk, stored_sha256, overlap_px, uncovered_px, _counts(label_map), gained, lost,
-        file_gained, file_lost, _settled(reader, row, label_map, before),
+        file_gained, file_lost, _settled(reader, row, open_issues, label_map, before), by_people,
     )  # fmt: skip
 
 
@@ -259,9 +293,10 @@ def _differences(before: LabelMap | None, after: LabelMap) -> tuple[Counts, Coun
     return np.bincount(after[differs], minlength=256), np.bincount(before[differs], minlength=256)
 
 
-def _settled(reader: _Reader, row: FrameRow, label_map: LabelMap, before: LabelMap | None) -> tuple[IssueRow, ...]:
+def _settled(
+    reader: _Reader, row: FrameRow, mine: Sequence[IssueRow], label_map: LabelMap, before: LabelMap | None
+) -> tuple[IssueRow, ...]:
     """Issues of a frame whose area is no longer as it was sent, or no longer as the mask file has it."""
-    mine = [i for i in reader.issues if i.sample_id == row.sample_id and i.state == "open" and i.cvat_id is not None]
     if not mine:
         return ()
     differs = reader.files.object_label_map(row.sent_sha256) != label_map
