@@ -27,7 +27,11 @@ from annoloop.cli.options import FOLDER, common, example, open_screen, open_sess
     help="Port on 127.0.0.1; 0 takes a free one.",
 )
 @click.option(
-    "--fault", "faults", multiple=True, metavar="KIND:RATE[:METHOD PATH]", help="Fail on purpose; see README."
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="KIND:RATE[:METHOD PATH]",
+    help="Fail on purpose, as 500:0.05; see CVAT in the documentation.",
 )
 @click.pass_context
 def sandbox_group(context: click.Context, state: Path, port: int, faults: tuple[str, ...]) -> None:

@@ -40,7 +40,7 @@ _SETTINGS = {
 }
 """Ray reads them when it is imported; what the user has set stays."""
 
-_BEGIN = "see 'More than one machine' in the README; ray start --head begins a cluster and says its address"
+_BEGIN = "see 'More than one machine' in the documentation; ray start --head begins a cluster and says its address"
 
 _HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 """The preface of a connection and an empty SETTINGS frame (RFC 9113, 3.4 and 6.5)."""

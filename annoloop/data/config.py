@@ -56,31 +56,47 @@ class DataConfig(_Section):
     """Where images and masks lie; a split is a folder below both, or a ``.txt`` list of stems."""
 
     root: Root
+    """Folder of the data set, relative to this file, or a URL in an object store, as ``s3://bucket/steel``."""
     image_dir: str = "img_dir"
+    """Folder of the images, below ``root``."""
     mask_dir: str = "ann_dir"
+    """Folder of the masks, below ``root``."""
     image_suffix: Suffix = ".jpg"
+    """How the file names of images end."""
     mask_suffix: Suffix = ".png"
+    """How the file names of masks end, as ``.png`` or ``_gtFine_labelTrainIds.png``."""
     splits: dict[Literal["train", "val", "test", "pool"], str] = Field(min_length=1)
+    """For each split its folder below ``image_dir`` and ``mask_dir``, or a ``.txt`` list of stems below ``root``."""
     reduce_zero_label: bool = False
+    """As in mmseg: a stored 0 is ignored, a stored 1 is class 0, and so on."""
 
 
 class ClassConfig(_Section):
     """One class, in index order."""
 
     name: str = Field(min_length=1)
+    """The name, which is its label's in CVAT, too."""
     color: str | None = None
+    """``#rrggbb``, on every picture and in CVAT; null: one is chosen."""
 
 
 class CvatConfig(_Section):
     """The server and how tasks are cut."""
 
     url: str = "http://localhost:8080"
+    """Address of the server; http or https, without credentials."""
     organization: str | None = None
+    """Slug of the organization; null: your personal workspace."""
     project: str | None = None
+    """Name of the project in CVAT; null: this project's name."""
     segment_size: int = Field(default=0, ge=0)
+    """Images per job; 0: one job per task."""
     assignees: tuple[str, ...] = ()
+    """User names; jobs are handed out to them in turn."""
     ca_file: Path | None = None
+    """PEM file of a private certificate authority, relative to this file."""
     timeout_s: float = Field(default=120.0, gt=0)
+    """Seconds that a silent server is waited for."""
 
     @field_validator("url")
     @classmethod
@@ -94,15 +110,25 @@ class TrainConfig(_Section):
     """How models are trained; None means: as the recipe says."""
 
     recipe: str = "unet_small"
+    """The name of a shipped recipe, or the path of an mmseg config of your own."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto: on the GPU, if there is one."""
     iterations: int | None = Field(default=None, ge=1)
+    """Length of a training in iterations; null: as the recipe says. Not together with ``budget``."""
     budget: str | None = None
+    """How long a training may take, scoring included: ``90s``, ``30m``, ``1h30m``; null: ``iterations`` decides."""
     batch_size: int | None = Field(default=None, ge=1)
+    """Images in a training step, of all processes together; null: as the recipe says."""
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    """Of convolutions; auto: bfloat16 where the hardware is faster with it."""
     pretrained: str = "auto"
+    """auto: what the recipe names, fetched if need be; none; or a file of weights for its backbone."""
     gpus: int = Field(default=1, ge=1)
+    """Processes on each machine, one for each GPU."""
     nodes: int = Field(default=1, ge=1)
+    """Machines; inside a slurm job they are started by srun."""
     seed: int = 0
+    """Random seed."""
 
     @field_validator("budget")
     @classmethod
@@ -122,12 +148,19 @@ class PushConfig(_Section):
     """What goes into a CVAT task."""
 
     source: Literal["label", "prediction"] = "label"
+    """What an annotator begins with where an image has a label; one without gets the model's prediction."""
     shape: Literal["mask", "polygon"] = "mask"
+    """mask: exact; polygon: loses pixels where somebody edits."""
     tolerance_px: float = Field(default=1.0, ge=0)
+    """Of polygons, in px: a corner goes whose triangle is smaller than this, squared; 0: exact."""
     min_region_px: int = Field(default=16, ge=0)
+    """Areas of a class that are smaller, in px, travel together as one shape."""
     context: bool = True
+    """Pictures of labels, prediction and errors beside each frame in CVAT."""
     issues_per_frame: int = Field(default=2, ge=0, le=20)
+    """At most so many of the largest errors of a frame are pinned on it as issues."""
     random_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of the images, 0 to 1, that is drawn by chance instead of by score."""
 
     @field_validator("source", mode="before")
     @classmethod
@@ -139,13 +172,22 @@ class Config(_Section):
     """The whole file."""
 
     project: str = Field(min_length=1, max_length=100)
+    """Name of the project, at most 100 characters."""
     data: DataConfig
+    """Where images and masks lie."""
     classes: tuple[ClassConfig, ...] = Field(min_length=1)
+    """All classes in index order. The list is a contract with CVAT: rename or reorder between tasks, not during one."""
     ignore_index: int = Field(default=255, ge=0, le=255)
+    """Value of pixels in a mask that are neither trained on nor scored."""
     background: str | None = None
+    """What a pixel becomes that no shape covers: a class, which is then never drawn; ``ignore``, which null means, too;
+    or ``previous``, the value that it had."""
     cvat: CvatConfig = CvatConfig()
+    """The server, and how tasks are cut."""
     train: TrainConfig = TrainConfig()
+    """How models are trained."""
     push: PushConfig = PushConfig()
+    """What goes into a task."""
 
     @model_validator(mode="after")
     def _classes_are_a_table(self) -> Config:

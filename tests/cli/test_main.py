@@ -1,10 +1,9 @@
-"""The command line: help, exit codes, errors that teach, JSON; and documents that cannot lie about it."""
+"""The command line: help, exit codes, errors that teach, JSON."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -53,28 +52,6 @@ def test_every_command_has_help_with_an_example(name: str, capsys: pytest.Captur
 def test_every_command_takes_the_common_options(name: str) -> None:
     options = {option for p in every_command()[name].params for option in p.opts}
     assert {"--project", "--json", "--verbose", "--quiet", "--debug"} <= options
-
-
-def test_readme_lists_exactly_the_commands() -> None:
-    documented = re.findall(
-        r"^\| `annoloop ([a-z -]+?)(?: [A-Z_]+)?` \|", (ROOT / "README.md").read_text(), re.MULTILINE
-    )
-    assert set(documented) == set(every_command())
-
-
-def test_readme_lists_exactly_the_exit_codes() -> None:
-    documented = {int(code) for code in re.findall(r"^\| (\d+) \|", (ROOT / "README.md").read_text(), re.MULTILINE)}
-    branches = {error.exit_code for error in errors.AnnoloopError.__subclasses__()}
-    assert documented == branches | {0, 2, 70}
-
-
-def test_every_annoloop_line_of_the_readme_parses() -> None:
-    lines = re.findall(r"^annoloop ([^#\n]+)", (ROOT / "README.md").read_text(), re.MULTILINE)
-    assert len(lines) > 5
-    for line in lines:
-        words = line.split()
-        command = commands.commands[words[0]]
-        command.make_context(words[0], words[1:])
 
 
 def test_the_tested_versions_are_those_of_the_constraints_file() -> None:
