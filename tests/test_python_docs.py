@@ -61,7 +61,13 @@ def test_the_session_runs_as_it_stands_there(truth: Path, capsys: pytest.Capture
     for block in blocks(after):
         exec(compile(block, "docs/python.md", "exec"), there)
     told = capsys.readouterr().out
-    for line in ("annoloop push --worst 50", "3 of 3 frames in completed jobs", "3 masks written", "mDice 0.", "unicorn"):
+    for line in (
+        "annoloop push --worst 50",
+        "3 of 3 frames in completed jobs",
+        "3 masks written",
+        "mDice 0.",
+        "unicorn",
+    ):
         assert line in told
     assert [one["what"] for one in there["rounds"]] == ["retrain", "push", "pull", "retrain"]
     assert there["report"].page.is_file()
