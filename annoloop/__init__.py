@@ -1,3 +1,146 @@
-"""annoloop: the annotation loop for semantic segmentation as one tool."""
+"""annoloop: the annotation loop for semantic segmentation as one tool, as commands and from Python.
+
+    project = annoloop.open_project(".")
+    report = annoloop.push(project, worst=50)
+
+Not here: any code.  The fact to know: importing it loads nothing else; each name is loaded when it is asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from annoloop.api.local import (
+        data_report,
+        from_coco,
+        history,
+        init,
+        open_project,
+        status,
+        to_coco,
+        undo,
+    )
+    from annoloop.api.model import browse, evaluate, export_gallery, retrain
+    from annoloop.api.remote import connect, login, pull, push, tasks
+    from annoloop.app.browse import BrowseReport, BrowseSession, ExportReport
+    from annoloop.eda.eda import EdaReport
+    from annoloop.errors import (
+        AnnoloopError,
+        ColourMaskError,
+        ConfigError,
+        CvatError,
+        DataError,
+        GateError,
+        Interrupted,
+        LedgerError,
+        MissingExtraError,
+        OutOfMemoryError,
+        StoreError,
+        TrainingError,
+    )
+    from annoloop.loop.convert import FromCocoReport, ToCocoReport
+    from annoloop.loop.evaluate import EvaluateReport
+    from annoloop.loop.history import LogEntry
+    from annoloop.loop.login import LoginReport
+    from annoloop.loop.pull import PullReport
+    from annoloop.loop.push import PushReport
+    from annoloop.loop.retrain import RetrainReport
+    from annoloop.loop.start import InitReport
+    from annoloop.loop.status import StatusReport
+    from annoloop.loop.tasks import TasksReport
+    from annoloop.loop.undo import UndoReport
+    from annoloop.project.project import Project
+    from annoloop.reports.as_json import to_plain
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "AnnoloopError",
+    "BrowseReport",
+    "BrowseSession",
+    "ColourMaskError",
+    "ConfigError",
+    "CvatError",
+    "DataError",
+    "EdaReport",
+    "EvaluateReport",
+    "ExportReport",
+    "FromCocoReport",
+    "GateError",
+    "InitReport",
+    "Interrupted",
+    "LedgerError",
+    "LogEntry",
+    "LoginReport",
+    "MissingExtraError",
+    "OutOfMemoryError",
+    "Project",
+    "PullReport",
+    "PushReport",
+    "RetrainReport",
+    "StatusReport",
+    "StoreError",
+    "TasksReport",
+    "ToCocoReport",
+    "TrainingError",
+    "UndoReport",
+    "__version__",
+    "browse",
+    "connect",
+    "data_report",
+    "evaluate",
+    "export_gallery",
+    "from_coco",
+    "history",
+    "init",
+    "login",
+    "open_project",
+    "pull",
+    "push",
+    "retrain",
+    "status",
+    "tasks",
+    "to_coco",
+    "to_plain",
+    "undo",
+]
+
+# No function has the name of a package in this folder: to import the package would put that in its place.
+_HOMES = {
+    "annoloop.api.local": "data_report from_coco history init open_project status to_coco undo",
+    "annoloop.api.model": "browse evaluate export_gallery retrain",
+    "annoloop.api.remote": "connect login pull push tasks",
+    "annoloop.app.browse": "BrowseReport BrowseSession ExportReport",
+    "annoloop.eda.eda": "EdaReport",
+    "annoloop.errors": "AnnoloopError ColourMaskError ConfigError CvatError DataError GateError Interrupted"
+    " LedgerError MissingExtraError OutOfMemoryError StoreError TrainingError",
+    "annoloop.loop.convert": "FromCocoReport ToCocoReport",
+    "annoloop.loop.evaluate": "EvaluateReport",
+    "annoloop.loop.history": "LogEntry",
+    "annoloop.loop.login": "LoginReport",
+    "annoloop.loop.pull": "PullReport",
+    "annoloop.loop.push": "PushReport",
+    "annoloop.loop.retrain": "RetrainReport",
+    "annoloop.loop.start": "InitReport",
+    "annoloop.loop.status": "StatusReport",
+    "annoloop.loop.tasks": "TasksReport",
+    "annoloop.loop.undo": "UndoReport",
+    "annoloop.project.project": "Project",
+    "annoloop.reports.as_json": "to_plain",
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Load what is asked for (PEP 562)."""
+        if name not in _HOME_OF:
+            raise AttributeError(f"module 'annoloop' has no attribute {name!r}")
+        found = globals()[name] = getattr(import_module(_HOME_OF[name]), name)
+        return found
+
+    def __dir__() -> list[str]:
+        """What is there and what can be loaded."""
+        return sorted({*globals(), *_HOME_OF})

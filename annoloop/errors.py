@@ -167,3 +167,13 @@ class Interrupted(AnnoloopError):
     """The user pressed ^C; the message says what was kept."""
 
     exit_code = 130
+
+
+def check_argument(name: str, value: object, fits: bool, allowed: str) -> None:
+    """Refuse a value that cannot be, before anything is done.
+
+    Raises:
+        ConfigError: it does not fit; says what is allowed.
+    """
+    if not fits:
+        raise ConfigError(f"{value!r} is not {allowed}", where=name)

@@ -63,10 +63,10 @@ def train_here(folder: Path) -> None:
     file.write_text(render(config.model_copy(update={"train": train, "data": data})), encoding="utf-8")
 
 
-def add_model(project: Project, truth: Path, *, mistakes: int = 40, seed: int = 0) -> int:
+def add_model(project: Project, truth: Path, *, mistakes: int = 40, seed: int = 0, recipe: str = "unet_tiny") -> int:
     """A finished, current run that predicts the truth but for a wrong square in every image."""
     run_id = project.ledger.add_run(
-        kind_digest="made", recipe="unet_tiny", parent_id=None, class_digest=project.classes.digest
+        kind_digest="made", recipe=recipe, parent_id=None, class_digest=project.classes.digest
     )
     rng = np.random.default_rng(seed)
     samples = project.samples()

@@ -7,7 +7,15 @@ import pickle
 import pytest
 
 from annoloop import errors
-from annoloop.errors import AnnoloopError, CvatError, DataError, MissingExtraError, OutOfMemoryError
+from annoloop.errors import (
+    AnnoloopError,
+    ConfigError,
+    CvatError,
+    DataError,
+    MissingExtraError,
+    OutOfMemoryError,
+    check_argument,
+)
 from annoloop.progress import silent
 
 EXIT_CODES = {
@@ -84,3 +92,9 @@ def test_silent_progress_is_iter() -> None:
     items = silent([1, 2, 3], "counting")
     assert next(items) == 1
     assert list(items) == [2, 3]
+
+
+def test_an_argument_that_cannot_be_is_named_with_what_is_allowed() -> None:
+    check_argument("worst", 1, True, "1 or more")
+    with pytest.raises(ConfigError, match="worst: 0 is not 1 or more"):
+        check_argument("worst", 0, False, "1 or more")

@@ -12,12 +12,12 @@ from math import isnan
 from pathlib import Path
 
 from annoloop.app import app_masks
-from annoloop.app.fiftyone_app import App, check_port, start
+from annoloop.app.fiftyone_app import App, check_port, fiftyone, start
 from annoloop.app.fiftyone_dataset import Board, Entry, marks_set_in_app, update_dataset
 from annoloop.app.static_gallery import export_gallery
 from annoloop.data.mmseg_folders import Sample
 from annoloop.metrics.scores import dice
-from annoloop.progress import Track, silent
+from annoloop.progress import Say, Track, silent, unsaid
 from annoloop.project.project import Project
 from annoloop.project.schema import FramePlace, ImageRow, MaskEvent, RunRow, ScoreRow
 from annoloop.selection.label_confidence import beliefs, readings
@@ -57,20 +57,33 @@ class BrowseSession:
         if self.app is not None:
             self.app.wait(self.meanwhile)
 
+    def close(self) -> None:
+        """Stop serving; what people marked in the App until now is taken over."""
+        if self.app is not None:
+            self.meanwhile()
+            self.app.close()
 
-def browse(project: Project, *, port: int | None, open_page: bool = True, track: Track = silent) -> BrowseSession:
+
+def browse(
+    project: Project, *, port: int | None, open_page: bool = True, say: Say = unsaid, track: Track = silent
+) -> BrowseSession:
     """Bring the FiftyOne dataset in step with the project and start the App on 127.0.0.1:``port``.
 
     Shows the predictions and scores that the current model has so far; asks for no new ones.
 
+    Args:
+        port: None only brings the dataset in step.
+        say: is told what is waited for: on a busy machine FiftyOne takes minutes to start.
+
     Raises:
         MissingExtraError: FiftyOne is not installed.
-        ConfigError: there is no MongoDB, or the port is taken.
+        ConfigError: there is no MongoDB, the port is taken, or the App does not come up.
     """
     if port is None:
+        start(lambda: fiftyone(say))
         return BrowseSession(refresh(project, track), None, lambda: None)
     check_port(port)
-    started = start(lambda: App(port))  # should the rest fail, the server ends with this process
+    started = start(lambda: App(port, say))  # should the rest fail, the server ends with this process
     report = refresh(project, track)
     url = started().show(report.dataset, open_page=open_page)
     return BrowseSession(replace(report, url=url), started(), lambda: _take_over_marks(project))

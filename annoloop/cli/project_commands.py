@@ -95,7 +95,9 @@ def browse_command(port: int, open_page: bool, no_app: bool, folder: Path | None
         if folder is not None:
             screen.result(export(project, folder, screen.track))
             return
-        session = browse(project, port=None if no_app else port, open_page=open_page, track=screen.track)
+        session = browse(
+            project, port=None if no_app else port, open_page=open_page, say=screen.note, track=screen.track
+        )
         screen.result(session.report)
         if not no_app:
             screen.say("^C ends it")

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from annoloop.cvat.server import CvatServer
-from annoloop.errors import ConfigError, CvatError, DataError
+from annoloop.errors import ConfigError, CvatError, DataError, check_argument
 from annoloop.loop.exchange.corrections import Correction, Counts, TaskReading, class_pixels, read_task
 from annoloop.loop.exchange.notices import Notices, tell_cvat
 from annoloop.progress import Say, Track, silent, unsaid
@@ -105,6 +105,7 @@ def pull(
         CvatError: labels were changed, a shape cannot be read, the task is gone, the server failed.
         DataError: a mask was edited on disk since (``on_conflict="stop"``).
     """
+    check_argument("on_conflict", on_conflict, on_conflict in get_args(OnConflict), ", ".join(get_args(OnConflict)))
     asked = _Asked(accept_untouched, redo, on_conflict)
     readings: list[TaskReading] = []
     lost: list[TaskRow] = []

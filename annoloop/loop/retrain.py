@@ -11,14 +11,14 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from annoloop.data.durations import seconds_of
 from annoloop.data.images import file_sha256, image_size_hw
 from annoloop.data.mmseg_folders import UNLABELLED, Sample, check_label_map, read_label_map
-from annoloop.errors import AnnoloopError, ConfigError, DataError, Interrupted
+from annoloop.errors import AnnoloopError, ConfigError, DataError, Interrupted, check_argument
 from annoloop.loop.folds import Fold, predict_out_of_fold, split_folds
 from annoloop.metrics.scores import Comparison, compare, dice, scores
 from annoloop.progress import Track, silent
@@ -35,6 +35,8 @@ PROMOTE_SHARE = 0.95
 COLLAPSE = 0.10
 """No class may lose more Dice than this."""
 
+Device = Literal["auto", "cpu", "cuda"]
+
 
 @dataclass(frozen=True, slots=True)
 class RetrainRequest:
@@ -49,7 +51,7 @@ class RetrainRequest:
     recipe: str | None = None
     iterations: int | None = None
     budget_s: float | None = None
-    device: Literal["auto", "cpu", "cuda"] | None = None
+    device: Device | None = None
     gpus: int | None = None
     nodes: int | None = None
     pretrained: str | None = None
@@ -57,6 +59,16 @@ class RetrainRequest:
     from_scratch: bool = False
     allow_test_images: bool = False
     folds: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for a value that cannot be."""
+        both = self.budget_s is not None and self.iterations is not None
+        check_argument("budget", self.budget_s, not both, "allowed beside iterations: one of the two")
+        check_argument("device", self.device, self.device in (None, *get_args(Device)), ", ".join(get_args(Device)))
+        check_argument("folds", self.folds, self.folds == 0 or 2 <= self.folds <= 10, "0, or 2 to 10")
+        for name in ("iterations", "budget_s", "gpus", "nodes"):
+            value = getattr(self, name)
+            check_argument(name, value, value is None or value > 0, "more than 0")
 
 
 @dataclass(frozen=True, slots=True)

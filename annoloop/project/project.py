@@ -70,7 +70,11 @@ class Project(ProjectFiles):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.ledger.__exit__(kind, error, trace)
+        self.close()
+
+    def close(self) -> None:
+        """End the work with it; once more does nothing."""
+        self.ledger.close()
 
     @contextmanager
     def locked(self, command: str) -> Iterator[None]:

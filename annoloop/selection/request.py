@@ -7,11 +7,13 @@ to know: annoloop.yaml fills in whatever a command leaves open.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from math import inf
+from typing import Any, Literal, get_args
 
 from annoloop.cvat.shapes import Kind
 from annoloop.data.config import Config
 from annoloop.data.mmseg_folders import Sample
+from annoloop.errors import check_argument
 from annoloop.metrics.label_quality import Reading
 from annoloop.project.schema import ImageRow
 
@@ -42,9 +44,33 @@ class PushRequest:
     issues_per_frame: int = 2
     dry_run: bool = False
 
+    def __post_init__(self) -> None:
+        """Raise ConfigError for a value that cannot be."""
+        for name, choices in (("source", get_args(Source)), ("shape", get_args(Kind))):
+            value = getattr(self, name)
+            check_argument(name, value, value in choices, " or ".join(choices))
+        for name, least, most in _RANGES:
+            value = getattr(self, name)
+            check_argument(
+                name, value, least <= value <= most, f"{least} to {most}" if most < inf else f"{least} or more"
+            )
+
+
+_RANGES = (
+    ("worst", 1, inf),
+    ("random_share", 0, 1),
+    ("tolerance_px", 0, inf),
+    ("segment_size", 0, inf),
+    ("issues_per_frame", 0, 20),
+)
+
 
 def push_request(config: Config, worst: int, **given: Any) -> PushRequest:
-    """What annoloop.yaml says, unless an argument that is not None says otherwise; names as in ``PushRequest``."""
+    """What annoloop.yaml says, unless an argument that is not None says otherwise; names as in ``PushRequest``.
+
+    Raises:
+        ConfigError: a value that cannot be.
+    """
     settled = {
         "source": config.push.source,
         "random_share": config.push.random_share,

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 import requests
 
 from annoloop.app import fiftyone_app
-from annoloop.app.fiftyone_app import App, _add_plugin, check_port
+from annoloop.app.fiftyone_app import App, _add_plugin, check_port, start
 from annoloop.errors import ConfigError
 
 
@@ -71,14 +76,27 @@ class LateSession:
         self.shown = dataset
 
 
-def late_app(monkeypatch: pytest.MonkeyPatch, refusals: list[Exception]) -> tuple[App, LateSession, SimpleNamespace]:
+class FakeServer(SimpleNamespace):
+    """As FiftyOne's service of the App; ``child`` is its process."""
+
+    child: object
+
+
+def late_app(
+    monkeypatch: pytest.MonkeyPatch, refusals: list[Exception], child: object = None
+) -> tuple[App, LateSession, SimpleNamespace]:
     session, client = LateSession(refusals), SimpleNamespace(print=print)
     package = SimpleNamespace(
-        core=SimpleNamespace(session=SimpleNamespace(client=client)),
+        config=SimpleNamespace(do_not_track=True),
+        core=SimpleNamespace(
+            context=SimpleNamespace(is_notebook_context=lambda: False),
+            service=SimpleNamespace(ServerService=lambda port, **_: FakeServer(child=child)),
+            session=SimpleNamespace(client=client, session=SimpleNamespace(_server_services={})),
+        ),
         launch_app=lambda **_: session,
         load_dataset=lambda name: f"the dataset {name}",
     )
-    monkeypatch.setattr(fiftyone_app, "fiftyone", lambda: package)
+    monkeypatch.setattr(fiftyone_app, "fiftyone", lambda *_: package)
     monkeypatch.setattr(fiftyone_app, "_PAUSE_S", 0)
     return App(5151), session, client
 
@@ -103,3 +121,56 @@ def test_an_app_that_does_not_come_up_is_an_error(monkeypatch: pytest.MonkeyPatc
         app.show("bags", open_page=False)
     assert caught.value.where == "127.0.0.1:5151"
     assert "--export" in str(caught.value.hint)
+
+
+def test_an_app_whose_server_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    process = psutil.Process(child.pid)
+    child.wait()
+    app, _, _ = late_app(monkeypatch, REFUSALS * 1000, child=process)
+    with pytest.raises(ConfigError, match=r"its server ended: connection refused"):
+        app.show("bags", open_page=False)
+
+
+def test_what_fiftyone_raises_while_its_app_starts_is_an_error_not_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(port: int, **_: object) -> object:
+        raise OSError("failed to bind")
+
+    with monkeypatch.context() as patch:
+        late_app(patch, [])
+        package = fiftyone_app.fiftyone()
+        package.core.service.ServerService = broken
+        with pytest.raises(ConfigError, match=r"127.0.0.1:5151: FiftyOne's App did not start \(failed to bind\)"):
+            App(5151)
+
+
+def test_who_waits_while_fiftyone_starts_gets_the_same_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[str] = []
+    began, go_on = threading.Event(), threading.Event()
+
+    def fails(_: object) -> object:
+        tries.append("tried")
+        began.set()
+        go_on.wait(10)
+        raise ConfigError("no database today")
+
+    monkeypatch.setattr(fiftyone_app, "_started", fails)
+    first = start(fiftyone_app.fiftyone)
+    assert began.wait(10)
+    second = start(fiftyone_app.fiftyone)
+    while threading.active_count() < 3:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    go_on.set()
+    for result in (first, second):
+        with pytest.raises(ConfigError, match="no database today"):
+            result()
+    assert tries == ["tried"]
+    with pytest.raises(ConfigError, match="no database today"):
+        fiftyone_app.fiftyone()
+    assert len(tries) == 2, "who asks later may have more luck"
+
+
+def test_a_process_ends_without_waiting_for_what_is_starting() -> None:
+    code = "import time\nfrom annoloop.app.fiftyone_app import start\nstart(lambda: time.sleep(60))"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=20)

@@ -489,3 +489,9 @@ def test_one_class_and_missed_pixels_can_be_the_criterion(loop: Loop) -> None:
     by_missed = push(loop.project, None, PushRequest(worst=3, by="missed", dry_run=True)).frames
     assert [f.score for f in by_class] == sorted(f.score for f in by_class)
     assert [f.score for f in by_missed] == sorted(f.score for f in by_missed)
+
+
+def test_a_pull_that_nobody_can_mean_writes_nothing(loop: Loop) -> None:
+    pushed = loop.push(worst=1)
+    with pytest.raises(ConfigError, match="on_conflict: 'their' is not stop, mine, theirs"):
+        loop.pull(pushed.task, on_conflict="their")

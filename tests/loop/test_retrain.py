@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from running_loop import make_project, train_here
 from annoloop.data.config import FILE_NAME
 from annoloop.data.images import IndexImage, encode_index_png
 from annoloop.data.mmseg_folders import read_label_map
-from annoloop.errors import DataError, TrainingError
+from annoloop.errors import ConfigError, DataError, TrainingError
 from annoloop.loop.evaluate import evaluate
 from annoloop.loop.retrain import RetrainRequest, retrain
 from annoloop.metrics.scores import confusion, scores
@@ -181,3 +182,18 @@ def _wait_until_gone(run_dir: Path) -> None:
             return
         time.sleep(0.1)
     pytest.fail("the training process outlived its command")
+
+
+@pytest.mark.parametrize(
+    ("details", "said"),
+    [
+        ({"budget_s": 60.0, "iterations": 5}, "budget: 60.0 is not allowed beside iterations"),
+        ({"device": "gpu"}, "device: 'gpu' is not auto, cpu, cuda"),
+        ({"folds": 1}, "folds: 1 is not 0, or 2 to 10"),
+        ({"iterations": 0}, "iterations: 0 is not more than 0"),
+        ({"gpus": -1}, "gpus: -1 is not more than 0"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_refused(details: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        RetrainRequest(**details)

@@ -1,0 +1,174 @@
+"""Functions for what needs nothing but files: the project, its data, and what happened to it.
+
+Not here: how it is done (``loop/``, ``eda/``).  The fact to know: what changes a project holds its lock meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from annoloop.api.arguments import Place, names_of
+from annoloop.data.storage import location
+from annoloop.eda import eda as _eda
+from annoloop.eda.data_page import save_page
+from annoloop.eda.eda import EdaReport
+from annoloop.loop import convert as _convert
+from annoloop.loop import history as _history
+from annoloop.loop import start as _start
+from annoloop.loop import status as _status
+from annoloop.loop import undo as _undo
+from annoloop.loop.convert import FromCocoReport, ToCocoReport
+from annoloop.loop.history import LogEntry
+from annoloop.loop.start import InitReport
+from annoloop.loop.status import StatusReport
+from annoloop.loop.undo import UndoReport
+from annoloop.progress import Track, silent
+from annoloop.project import project as _project
+from annoloop.project.project import Project
+
+
+def open_project(folder: str | Path | None = None) -> Project:
+    """Open the project in a folder; its ``with`` block, or ``close()``, ends it.
+
+    Args:
+        folder: where annoloop.yaml is, or a folder below; default: found upwards from the working folder.
+
+    Returns:
+        the project; ``recovered`` says what a killed command had left and opening it finished.
+
+    Raises:
+        ConfigError: there is no annoloop.yaml, or it has faults.
+        LedgerError: the ledger cannot be opened.
+    """
+    return _project.open_project(None if folder is None else Path(folder))
+
+
+def init(
+    data_root: Place,
+    folder: str | Path = ".",
+    *,
+    classes: Sequence[str] = (),
+    palette: Sequence[str] = (),
+    background: str | None = None,
+    force: bool = False,
+    track: Track = silent,
+) -> InitReport:
+    """Look at an mmseg folder and write ``folder/annoloop.yaml``; as ``annoloop init``.
+
+    Args:
+        classes: their names in index order; default: those of the data's meta.json, or made up.
+        palette: their colours, like "#e6194b", in the same order.
+        background: the class of pixels that no shape covers.
+        force: replace an annoloop.yaml that is there.
+
+    Returns:
+        the file, images per split, and what looked odd.
+
+    Raises:
+        ConfigError: there is an annoloop.yaml already, or classes and palette do not fit.
+        DataError: no image and mask folders are found.
+    """
+    return _start.init(
+        location(data_root),
+        Path(folder),
+        classes=names_of(classes),
+        palette=names_of(palette),
+        background=background,
+        force=force,
+        track=track,
+    )
+
+
+def data_report(
+    project: Project,
+    *,
+    splits: Sequence[str] | None = None,
+    out: str | Path | None = None,
+    track: Track = silent,
+) -> EdaReport:
+    """What the data are like and what is wrong with them, as one HTML page; as ``annoloop eda``.
+
+    Not named like the command, because ``annoloop.eda`` is the package that does it.
+
+    Args:
+        splits: default: all.
+        out: the HTML file; default: in .annoloop/reports/eda.
+
+    Returns:
+        splits, classes and findings; ``page`` is the file.
+
+    Raises:
+        ConfigError: a split that annoloop.yaml does not name.
+        DataError: a split's folder is missing, or the page cannot be written.
+    """
+    report = _eda.eda(project, splits=None if splits is None else names_of(splits), track=track)
+    return save_page(project, report, None if out is None else Path(out), track)
+
+
+def to_coco(
+    project: Project,
+    out: Place,
+    *,
+    splits: Sequence[str] | None = None,
+    min_region_px: int = 0,
+    track: Track = silent,
+) -> ToCocoReport:
+    """Write masks as one COCO instances JSON, bit-identical; as ``annoloop convert to-coco``.
+
+    Args:
+        out: the file; of one that is there only masks that changed since are made anew.
+        splits: default: all.
+        min_region_px: smaller specks of a class, in px of area, share one annotation.
+
+    Raises:
+        ConfigError: a split that annoloop.yaml does not name.
+        DataError: no mask, one that cannot be used, or the file cannot be written.
+    """
+    samples = project.samples(None if splits is None else names_of(splits))
+    return _convert.to_coco(
+        samples, project.config.data, project.classes, location(out), min_region_px=min_region_px, track=track
+    )
+
+
+def from_coco(
+    project: Project | None, file: Place, out: Place, *, images_dir: Place | None = None, track: Track = silent
+) -> FromCocoReport:
+    """Paint the annotations of a COCO file as index PNGs below ``out``; as ``annoloop convert from-coco``.
+
+    Args:
+        project: whose classes and way of storing masks count; None: the classes of the file.
+        images_dir: folder of the images, to report missing ones.
+
+    Raises:
+        DataError: not a COCO file, a segmentation that cannot be read, or another mask in the way.
+    """
+    images = None if images_dir is None else location(images_dir)
+    if project is None:
+        return _convert.from_coco(location(file), location(out), images_dir=images, track=track)
+    data, classes = project.config.data, project.classes
+    return _convert.from_coco(location(file), location(out), data, classes, images_dir=images, track=track)
+
+
+def status(project: Project) -> StatusReport:
+    """Where the loop stands, and the next sensible command; opens no image and asks no server."""
+    return _status.status(project)
+
+
+def history(project: Project) -> list[LogEntry]:
+    """Trainings with their mDice, pushes, pulls and undos, oldest first; as ``annoloop log``."""
+    return _history.log(project)
+
+
+def undo(project: Project, *, force: bool = False) -> UndoReport:
+    """Take the newest pull back: its masks as they were before; as ``annoloop undo``.
+
+    Args:
+        force: restore masks that were edited since, too.
+
+    Raises:
+        LedgerError: there is nothing to undo, or another annoloop is at work in the project.
+        DataError: a mask was edited since.
+    """
+    with project.locked("undo"):
+        return _undo.undo(project, force=force)

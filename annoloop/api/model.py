@@ -1,0 +1,145 @@
+"""Functions for models: train one, score one, look at what it says.
+
+Not here: how it is done (``loop/``, ``app/``).  The fact to know: training and prediction are child processes, whose
+events ``watch`` is called with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from annoloop.api.arguments import budget_s, names_of
+from annoloop.app import browse as _browse
+from annoloop.app.browse import BrowseSession, ExportReport
+from annoloop.errors import ConfigError, check_argument
+from annoloop.loop import evaluate as _evaluate
+from annoloop.loop import retrain as _retrain
+from annoloop.loop.evaluate import EvaluateReport
+from annoloop.loop.retrain import Device, RetrainReport, RetrainRequest
+from annoloop.progress import Say, Track, silent, unsaid
+from annoloop.project.project import Project
+from annoloop.selection.scoring import Watch, unwatched
+
+
+def retrain(
+    project: Project,
+    *,
+    recipe: str | None = None,
+    budget: str | float | None = None,
+    iterations: int | None = None,
+    device: Device | None = None,
+    gpus: int | None = None,
+    nodes: int | None = None,
+    pretrained: str | None = None,
+    seed: int | None = None,
+    from_scratch: bool = False,
+    allow_test_images: bool = False,
+    folds: int = 0,
+    track: Track = silent,
+    watch: Watch = unwatched,
+) -> RetrainReport:
+    """Train on the current masks in a child process, and promote the model if it is better; as ``annoloop retrain``.
+
+    What is None is as annoloop.yaml or the recipe says.  The same call goes on with a training that was cut off.
+
+    Args:
+        recipe: the name of a shipped one, or the path of an mmseg config.
+        budget: how long all of it may take, like "1h30m", or in seconds; not with ``iterations``.
+        folds: so many more trainings (0, or 2 to 10) for predictions by models that have not seen the label.
+        watch: is called with every event of the training process.
+
+    Returns:
+        the run and the verdict on it; Dice as fractions of 1 over the validation split.
+
+    Raises:
+        ConfigError: no such recipe, or an argument that cannot be.
+        DataError: a split without masks, masks that cannot be used, or images that are in the test split too.
+        LedgerError: another annoloop is at work in the project.
+        TrainingError: the training process failed.
+        Interrupted: ^C; the last checkpoint is kept.
+    """
+    request = RetrainRequest(
+        recipe, iterations, budget_s(budget), device, gpus, nodes, pretrained, seed,
+        from_scratch=from_scratch, allow_test_images=allow_test_images, folds=folds,
+    )  # fmt: skip
+    with project.locked("retrain"):
+        return _retrain.retrain(project, request, track=track, watch=watch)
+
+
+def evaluate(
+    project: Project,
+    *,
+    run: int | None = None,
+    splits: Sequence[str] = ("val",),
+    show: int = 4,
+    report: bool = False,
+    against: int | None = None,
+    track: Track = silent,
+    watch: Watch = unwatched,
+) -> EvaluateReport:
+    """Score a model on the current masks and save pictures of its best and worst images; as ``annoloop evaluate``.
+
+    Args:
+        run: default: the current model.
+        show: how many best and worst images of each split are drawn.
+        report: write one HTML page on all errors, too.
+        against: the run that the page compares with; default: the one before.
+
+    Returns:
+        scores per split and class, as fractions of 1; ``page`` is the HTML page.
+
+    Raises:
+        ConfigError: there is no model yet, no such split, or ``against`` cannot be compared with.
+        DataError: a split without masks.
+        LedgerError: no such run, or another annoloop is at work in the project.
+        TrainingError: the predicting process failed.
+    """
+    if against is not None and not report:
+        raise ConfigError("says what a report compares with: set report, too", where="against")
+    with project.locked("evaluate"):
+        return _evaluate.evaluate(
+            project,
+            run_id=run,
+            splits=names_of(splits),
+            show=show,
+            report=report,
+            against=against,
+            track=track,
+            watch=watch,
+        )
+
+
+def browse(
+    project: Project,
+    *,
+    port: int | None = 5151,
+    open_page: bool = True,
+    say: Say = unsaid,
+    track: Track = silent,
+) -> BrowseSession:
+    """Show truth, predictions and errors in the FiftyOne App; as ``annoloop browse``.
+
+    Args:
+        port: on 127.0.0.1; None only brings the FiftyOne dataset in step.
+
+    Returns:
+        the report with the App's address, and the App: ``wait()`` serves until ^C, ``close()`` ends it.
+
+    Raises:
+        MissingExtraError: FiftyOne is not installed.
+        ConfigError: there is no MongoDB, the port is taken, or the App does not come up.
+        DataError: a file cannot be read.
+    """
+    check_argument("port", port, port is None or 0 < port < 1 << 16, "1 to 65535")
+    return _browse.browse(project, port=port, open_page=open_page, say=say, track=track)
+
+
+def export_gallery(project: Project, folder: str | Path, *, track: Track = silent) -> ExportReport:
+    """Write a page of pictures of all samples, without FiftyOne; as ``annoloop browse --export``.
+
+    Raises:
+        ConfigError: the folder holds something else.
+        DataError: a file cannot be read or written.
+    """
+    return _browse.export(project, Path(folder), track)
