@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         ConfigError,
         CvatError,
         DataError,
+        FileError,
         GateError,
         Interrupted,
         LedgerError,
@@ -67,6 +68,7 @@ __all__ = [
     "EdaReport",
     "EvaluateReport",
     "ExportReport",
+    "FileError",
     "FromCocoReport",
     "GateError",
     "InitReport",
@@ -114,7 +116,7 @@ _HOMES = {
     "annoloop.api.remote": "connect login pull push tasks",
     "annoloop.app.browse": "BrowseReport BrowseSession ExportReport",
     "annoloop.eda.eda": "EdaReport",
-    "annoloop.errors": "AnnoloopError ColourMaskError ConfigError CvatError DataError GateError Interrupted"
+    "annoloop.errors": "AnnoloopError ColourMaskError ConfigError CvatError DataError FileError GateError Interrupted"
     " LedgerError MissingExtraError OutOfMemoryError StoreError TrainingError",
     "annoloop.loop.convert": "FromCocoReport ToCocoReport",
     "annoloop.loop.evaluate": "EvaluateReport",

@@ -41,7 +41,7 @@ FUNCTIONS = {
 }
 """The function that does what a command does."""
 
-ONLY_COMMANDS = {"doctor", "demo", "sandbox", "sandbox annotate"}
+ONLY_COMMANDS = {"doctor", "demo", "help", "sandbox", "sandbox annotate"}
 
 CALLED_OTHERWISE = {
     "convert from-coco": {"images": "images_dir", "own_classes": "project"},
@@ -221,13 +221,13 @@ def test_a_session_that_is_given_is_used_and_left_open(loop: Loop, monkeypatch: 
     monkeypatch.setenv("XDG_CONFIG_HOME", str(loop.folder))
     with pytest.raises(annoloop.ConfigError, match="no CVAT credentials"):
         annoloop.tasks(loop.project)
-    pushed = annoloop.push(loop.project, images=["train/0001"], server=loop.cvat)
+    pushed = annoloop.push(loop.project, images=["train/0001"], source="prediction", server=loop.cvat)
     assert [frame.sample_id for frame in pushed.frames] == ["train/0001"]
     told = annoloop.login(loop.project, loop.server.token)
     assert told.file.stat().st_mode & 0o777 == 0o600
     with annoloop.connect(loop.project) as server:
         assert [one.task for one in annoloop.tasks(loop.project, server=server).tasks] == [pushed.task]
         loop.complete(pushed.task)
-        (pulled,) = annoloop.pull(loop.project, server=server)
+        (pulled,) = annoloop.pull(loop.project, accept_untouched=True, server=server)
     assert pulled.accepted == ("train/0001",)
     assert [entry.what for entry in annoloop.history(loop.project)][-1] == "pull"

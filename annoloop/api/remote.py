@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 from annoloop.api.arguments import names_of
 from annoloop.cvat.credentials import Credentials
@@ -23,7 +24,7 @@ from annoloop.loop.push import PushReport
 from annoloop.loop.tasks import TasksReport
 from annoloop.progress import Say, Track, silent, unsaid
 from annoloop.project.project import Project
-from annoloop.selection.request import Source, push_request
+from annoloop.selection.request import PushRequest, Source, push_request
 from annoloop.selection.scoring import Watch, unwatched
 
 
@@ -66,6 +67,7 @@ def push(
     assignees: Sequence[str] | None = None,
     context: bool | None = None,
     issues_per_frame: int | None = None,
+    again: bool = True,
     dry_run: bool = False,
     server: CvatServer | None = None,
     say: Say = unsaid,
@@ -74,17 +76,15 @@ def push(
 ) -> PushReport:
     """Send images with masks to CVAT as one task; as ``annoloop push``.  What is None is as annoloop.yaml says.
 
+    Returns the task's number and URL, and its images, worst first.
+
     Args:
         worst: how many images, worst first ``by`` a criterion; or ``images``: these and no others, like "train/0001".
-        corrected: also images that annotators have corrected already.
-        random_share: share of images drawn by chance, 0 to 1.
-        tolerance_px: how coarse polygons may be.
-        segment_size: images per job; 0: one job.
+        corrected: also images that annotators have corrected already.  random_share: by chance, 0 to 1.
+        tolerance_px: how coarse polygons may be.  segment_size: images per job; 0: one job.
+        again: False: the same push that was done a moment ago is told, not done once more with the next images.
         dry_run: only say what would go; asks no server.
         server: a session that is open already; default: one of this call's own.
-
-    Returns:
-        the task's number and URL, and its images, worst first.
 
     Raises:
         ConfigError: no model yet, no credentials, or an argument that cannot be.
@@ -92,12 +92,10 @@ def push(
         LedgerError: another annoloop is at work in the project.
         CvatError: the server refused or could not be reached; the same call goes on.
     """
-    only = names_of(images)
-    check_argument("worst", worst, (worst is None) == bool(only), "what is asked for: either worst or images")
-    request = push_request(
-        project.config,
-        len(only) if worst is None else worst,
-        only=only,
+    request = _request(
+        project,
+        worst,
+        images,
         splits=names_of(splits),
         by=by,
         source=source,
@@ -106,13 +104,19 @@ def push(
         shape=shape,
         tolerance_px=tolerance_px,
         segment_size=segment_size,
-        assignees=None if assignees is None else names_of(assignees),
+        assignees=assignees and names_of(assignees),
         context=context,
         issues_per_frame=issues_per_frame,
         dry_run=dry_run,
     )
     with project.locked("push"), nullcontext() if dry_run else _session(project, server, say) as open_server:
-        return _push.push(project, open_server, request, say=say, track=track, watch=watch)
+        return _push.push(project, open_server, request, again=again, say=say, track=track, watch=watch)
+
+
+def _request(project: Project, worst: int | None, images: Sequence[str], **given: Any) -> PushRequest:
+    only = names_of(images)
+    check_argument("worst", worst, (worst is None) == bool(only), "what is asked for: either worst or images")
+    return push_request(project.config, len(only) if worst is None else worst, only=only, **given)
 
 
 def pull(

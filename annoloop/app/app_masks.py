@@ -24,7 +24,7 @@ from annoloop.masks.classes import MAX_CLASSES, ClassTable
 from annoloop.masks.regions import LabelMap
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
-from annoloop.project.schema import ImageRow
+from annoloop.project.rows import ImageRow
 from annoloop.reports.gallery import error_kinds
 
 Pairs = Sequence[tuple[Sample, ImageRow]]

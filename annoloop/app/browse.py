@@ -19,7 +19,7 @@ from annoloop.data.mmseg_folders import Sample
 from annoloop.metrics.scores import dice
 from annoloop.progress import Say, Track, silent, unsaid
 from annoloop.project.project import Project
-from annoloop.project.schema import FramePlace, ImageRow, MaskEvent, RunRow, ScoreRow
+from annoloop.project.rows import FramePlace, ImageRow, MaskEvent, RunRow, ScoreRow
 from annoloop.selection.label_confidence import beliefs, readings
 
 

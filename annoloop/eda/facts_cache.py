@@ -27,7 +27,7 @@ from annoloop.metrics.perceptual_hash import Look
 from annoloop.progress import Track, silent
 from annoloop.project.ledger import Ledger
 from annoloop.project.project import Project
-from annoloop.project.schema import FactRow
+from annoloop.project.rows import FactRow
 from annoloop.project.stamps import stamp
 
 VERSION = 1

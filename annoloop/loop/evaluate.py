@@ -12,7 +12,7 @@ from annoloop.errors import ConfigError
 from annoloop.metrics.scores import Scores, scores
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
-from annoloop.project.schema import RunRow
+from annoloop.project.rows import RunRow
 from annoloop.reports.diagnosis import Before, Case, Files
 from annoloop.reports.error_report import write_error_report
 from annoloop.reports.gallery import Panel, save_panels

@@ -15,7 +15,7 @@ from pathlib import Path
 from annoloop.data.mmseg_folders import Sample
 from annoloop.errors import DataError
 from annoloop.project.project import Project
-from annoloop.project.schema import ImageRow
+from annoloop.project.rows import ImageRow
 from annoloop.training.child import run_job
 from annoloop.training.records import Event, Job
 

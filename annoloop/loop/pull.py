@@ -19,7 +19,7 @@ from annoloop.loop.exchange.corrections import Correction, Counts, TaskReading, 
 from annoloop.loop.exchange.notices import Notices, tell_cvat
 from annoloop.progress import Say, Track, silent, unsaid
 from annoloop.project.project import Project
-from annoloop.project.schema import FrameRow, MaskChange, TaskRow
+from annoloop.project.rows import FrameRow, MaskChange, TaskRow
 
 OnConflict = Literal["stop", "mine", "theirs"]
 

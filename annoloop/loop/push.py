@@ -24,7 +24,7 @@ from annoloop.loop.exchange.delivery import Handling, deliver, give_up
 from annoloop.loop.exchange.planning import Planned, Planner
 from annoloop.progress import Say, Track, silent, unsaid
 from annoloop.project.project import Project
-from annoloop.project.schema import RunRow, TaskRow
+from annoloop.project.rows import RunRow, TaskRow
 from annoloop.selection.choosing import Chosen, choose_images
 from annoloop.selection.criteria import check_criterion
 from annoloop.selection.request import PushRequest, Source

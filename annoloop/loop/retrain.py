@@ -24,7 +24,7 @@ from annoloop.metrics.scores import Comparison, compare, dice, scores
 from annoloop.progress import Track, silent
 from annoloop.project.near_duplicates import refuse_test_images
 from annoloop.project.project import Project
-from annoloop.project.schema import ImageRow, RunRow
+from annoloop.project.rows import ImageRow, RunRow
 from annoloop.selection.scoring import Scored, Watch, missing_predictions, score, stacked, total, unwatched
 from annoloop.training.child import require_training, run_job
 from annoloop.training.records import Event, Job, Result, result_of

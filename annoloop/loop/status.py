@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from annoloop.project.census import census
 from annoloop.project.project import Project
-from annoloop.project.schema import RunRow, TaskRow
+from annoloop.project.rows import RunRow, TaskRow
 from annoloop.training.records import events_of
 
 

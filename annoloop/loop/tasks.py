@@ -9,7 +9,7 @@ from annoloop.cvat.wire import JobInfo
 from annoloop.errors import CvatError
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
-from annoloop.project.schema import TaskRow
+from annoloop.project.rows import TaskRow
 
 
 @dataclass(frozen=True, slots=True)

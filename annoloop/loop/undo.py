@@ -14,7 +14,7 @@ from annoloop.errors import DataError, LedgerError
 from annoloop.loop.exchange.notices import tell_cvat
 from annoloop.progress import Say, unsaid
 from annoloop.project.project import Project
-from annoloop.project.schema import ChangeRow, MaskChange
+from annoloop.project.rows import ChangeRow, MaskChange
 
 
 @dataclass(frozen=True, slots=True)

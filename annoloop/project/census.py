@@ -17,7 +17,7 @@ from annoloop.data.config import DataConfig
 from annoloop.data.mmseg_folders import count_samples, sources
 from annoloop.data.storage import Location, RemotePath
 from annoloop.project.project import Project
-from annoloop.project.schema import Census
+from annoloop.project.rows import Census
 
 _SETTLED_S = 2
 """A folder that changed so lately may change again without its mtime: file systems count in steps of up to this."""

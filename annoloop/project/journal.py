@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from annoloop.project.database import Database, now
-from annoloop.project.schema import ChangeRow, FramePlace, FrameRow, IssueRow, MaskChange, MaskEvent, TaskRow
+from annoloop.project.rows import ChangeRow, FramePlace, FrameRow, IssueRow, MaskChange, MaskEvent, TaskRow
 
 
 class Journal(Database):

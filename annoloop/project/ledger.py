@@ -21,7 +21,8 @@ from annoloop.metrics.ranking import Candidate
 from annoloop.metrics.scores import Confusion, wrong_px
 from annoloop.project.database import Row, now
 from annoloop.project.journal import Journal
-from annoloop.project.schema import MIGRATIONS, BeliefRow, Census, FactRow, ImageRow, RunRow, ScoreRow
+from annoloop.project.rows import BeliefRow, Census, FactRow, ImageRow, RunRow, ScoreRow
+from annoloop.project.schema import MIGRATIONS
 
 _FIRST_PAGE = 1000
 """Rows; each page is twice as long as the one before."""

@@ -17,7 +17,7 @@ from annoloop.errors import DataError
 from annoloop.metrics.perceptual_hash import SIDE, Look, Looks, look
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
-from annoloop.project.schema import ImageRow
+from annoloop.project.rows import ImageRow
 
 _SHOWN = 5
 _AT_ONCE = 200

@@ -26,7 +26,7 @@ from annoloop.errors import ConfigError, LedgerError, meant
 from annoloop.progress import Track, silent
 from annoloop.project.files import ProjectFiles
 from annoloop.project.ledger import Ledger
-from annoloop.project.schema import ImageRow, MaskChange, RunRow
+from annoloop.project.rows import ImageRow, MaskChange, RunRow
 from annoloop.project.stamps import scan_one
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from annoloop.data.images import file_sha256, unreadable
 from annoloop.data.mmseg_folders import Sample
 from annoloop.data.storage import Location, RemotePath
-from annoloop.project.schema import ImageRow
+from annoloop.project.rows import ImageRow
 
 
 def scan_one(sample: Sample, known: ImageRow | None, sha256_of: Callable[[Location], str] = file_sha256) -> ImageRow:

@@ -20,7 +20,7 @@ from annoloop.metrics.boundary import boundary_dice
 from annoloop.metrics.scores import IN_PLAIN_WORDS, Interval, Intervals, Scores, intervals, scores
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
-from annoloop.project.schema import RunRow
+from annoloop.project.rows import RunRow
 from annoloop.reports import error_charts as charts
 from annoloop.reports.diagnosis import Case, Diagnosis, diagnose
 from annoloop.reports.error_galleries import PICTURES_PER_SHOT, Gallery, Shot, change_galleries, draw, galleries

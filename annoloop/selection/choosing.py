@@ -18,7 +18,7 @@ from annoloop.metrics.ranking import Candidate, choose, rank
 from annoloop.progress import Say, Track
 from annoloop.project.near_duplicates import looks_of
 from annoloop.project.project import Project
-from annoloop.project.schema import ImageRow, RunRow
+from annoloop.project.rows import ImageRow, RunRow
 from annoloop.selection.criteria import (
     CONTRADICTION,
     DICE,

@@ -16,7 +16,7 @@ from annoloop.metrics.label_quality import Belief
 from annoloop.metrics.ranking import Candidate
 from annoloop.metrics.scores import Confusion, confusion, dice, image_dice, missed_share, wrong_px
 from annoloop.project.project import Project
-from annoloop.project.schema import ImageRow
+from annoloop.project.rows import ImageRow
 
 DICE, UNCERTAINTY, LABEL_QUALITY, CONTRADICTION = "dice", "uncertainty", "label-quality", "contradiction"
 

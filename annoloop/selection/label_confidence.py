@@ -23,7 +23,7 @@ from annoloop.masks.classes import ClassTable
 from annoloop.metrics.label_quality import Belief, Reading, belief, certainty
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
-from annoloop.project.schema import BeliefRow, ImageRow
+from annoloop.project.rows import BeliefRow, ImageRow
 
 _AT_ONCE = 500
 """So many are written to the ledger at a time: what was computed before ^C is not lost."""

@@ -15,7 +15,7 @@ from annoloop.data.config import Config
 from annoloop.data.mmseg_folders import Sample
 from annoloop.errors import check_argument
 from annoloop.metrics.label_quality import Reading
-from annoloop.project.schema import ImageRow
+from annoloop.project.rows import ImageRow
 
 Source = Literal["label", "prediction"]
 

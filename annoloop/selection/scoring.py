@@ -25,7 +25,7 @@ from annoloop.masks.classes import ClassTable
 from annoloop.metrics.scores import Confusion, confusion, image_dice
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
-from annoloop.project.schema import ImageRow, RunRow, ScoreRow
+from annoloop.project.rows import ImageRow, RunRow, ScoreRow
 from annoloop.training.records import Event
 from annoloop.training.shards import predict_job
 

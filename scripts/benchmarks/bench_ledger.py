@@ -29,7 +29,7 @@ from annoloop.loop.start import init
 from annoloop.loop.status import status
 from annoloop.metrics.scores import wrong_px
 from annoloop.project.project import Project
-from annoloop.project.schema import MaskChange
+from annoloop.project.rows import MaskChange
 from annoloop.simulation.made_data import COLORS, NAMES, make_data
 
 NOISY = 1.5

@@ -29,7 +29,7 @@ from annoloop.loop.start import init
 from annoloop.loop.status import status
 from annoloop.loop.undo import undo
 from annoloop.project.project import Project
-from annoloop.project.schema import MaskChange
+from annoloop.project.rows import MaskChange
 from annoloop.reports.as_json import to_plain
 from annoloop.selection.scoring import score
 from annoloop.simulation.annotator import annotate

@@ -19,7 +19,7 @@ from annoloop.loop.folds import fold_of, split_folds
 from annoloop.loop.push import push
 from annoloop.loop.retrain import RetrainRequest, retrain
 from annoloop.project.project import Project
-from annoloop.project.schema import ImageRow
+from annoloop.project.rows import ImageRow
 from annoloop.selection.request import PushRequest
 from annoloop.training.records import Event, Job
 

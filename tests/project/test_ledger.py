@@ -17,16 +17,8 @@ from annoloop.metrics.label_quality import Belief
 from annoloop.metrics.perceptual_hash import SIDE, look
 from annoloop.metrics.ranking import Candidate
 from annoloop.project.ledger import Ledger
-from annoloop.project.schema import (
-    MIGRATIONS,
-    BeliefRow,
-    FramePlace,
-    FrameRow,
-    ImageRow,
-    IssueRow,
-    MaskChange,
-    ScoreRow,
-)
+from annoloop.project.rows import BeliefRow, FramePlace, FrameRow, ImageRow, IssueRow, MaskChange, ScoreRow
+from annoloop.project.schema import MIGRATIONS
 
 IMAGES = [ImageRow(f"train/{name}", "1" * 64, "10:20:30", "2" * 64, "1:2:3") for name in "abc"]
 FRAMES = [FrameRow("train/a", "a.png", 0.25, "2" * 64, "3" * 64, "3" * 64, ("car:12", "tree:34")),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from annoloop.project.ledger import Ledger
-from annoloop.project.schema import FrameRow, ImageRow, MaskChange, ScoreRow
+from annoloop.project.rows import FrameRow, ImageRow, MaskChange, ScoreRow
 
 SHA = "1" * 64
 NAMES = [f"train/{name}" for name in "abc"]

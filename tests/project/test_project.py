@@ -18,7 +18,7 @@ from annoloop.data.images import IndexImage, encode_index_png, file_sha256, sha2
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.errors import ConfigError, DataError, LedgerError
 from annoloop.project.project import Project, Recovered, open_project
-from annoloop.project.schema import MaskChange
+from annoloop.project.rows import MaskChange
 
 T = TypeVar("T")
 
@@ -166,7 +166,7 @@ from pathlib import Path
 import numpy as np
 from annoloop.data.images import IndexImage, encode_index_png
 from annoloop.project.project import Project
-from annoloop.project.schema import MaskChange
+from annoloop.project.rows import MaskChange
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)

@@ -19,7 +19,7 @@ from annoloop.metrics.scores import Confusion, confusion, image_dice, wrong_px
 from annoloop.progress import silent, unsaid
 from annoloop.project.near_duplicates import looks_of
 from annoloop.project.project import Project
-from annoloop.project.schema import FrameRow, ImageRow, ScoreRow
+from annoloop.project.rows import FrameRow, ImageRow, ScoreRow
 from annoloop.selection.choosing import choose_images
 from annoloop.selection.request import PushRequest
 from annoloop.selection.scoring import unwatched

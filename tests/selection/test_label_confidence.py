@@ -13,7 +13,7 @@ from annoloop.data.images import IndexImage, encode_index_png, read_index_png, w
 from annoloop.data.mmseg_folders import Sample
 from annoloop.errors import DataError
 from annoloop.metrics.label_quality import certainty, label_quality
-from annoloop.project.schema import BeliefRow, ImageRow
+from annoloop.project.rows import BeliefRow, ImageRow
 from annoloop.reports.gallery import ERROR_COLORS
 from annoloop.selection import label_confidence as module
 from annoloop.selection.label_confidence import beliefs, readings

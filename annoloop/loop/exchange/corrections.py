@@ -26,7 +26,7 @@ from annoloop.masks.run_lengths import from_cvat_runs
 from annoloop.progress import Track
 from annoloop.project.files import ProjectFiles
 from annoloop.project.project import Project
-from annoloop.project.schema import FrameRow, IssueRow, TaskRow
+from annoloop.project.rows import FrameRow, IssueRow, TaskRow
 
 Counts = npt.NDArray[np.int64]
 """int64 (256,): pixels by class index."""

@@ -26,7 +26,7 @@ from annoloop.errors import CvatError, DataError
 from annoloop.progress import Say, Track
 from annoloop.project.files import ProjectFiles
 from annoloop.project.project import Project
-from annoloop.project.schema import FrameRow, IssueRow, TaskRow
+from annoloop.project.rows import FrameRow, IssueRow, TaskRow
 from annoloop.reports.context import CONTEXT_FOLDER, context_pictures
 
 _UPLOADS = 3

@@ -21,7 +21,7 @@ from annoloop.masks.run_lengths import to_cvat_runs
 from annoloop.metrics.error_regions import largest_mistakes
 from annoloop.metrics.label_quality import Reading
 from annoloop.project.files import ProjectFiles
-from annoloop.project.schema import FrameRow, ImageRow, IssueRow
+from annoloop.project.rows import FrameRow, ImageRow, IssueRow
 from annoloop.reports.context import CONTEXT_FOLDER
 from annoloop.selection.request import ChosenImage, Source
 

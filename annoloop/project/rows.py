@@ -1,0 +1,165 @@
+"""What the ledger gives out and takes in: its rows as dataclasses.
+
+Not here: the tables (``schema.py``) and what is asked of them (``journal.py``, ``ledger.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from annoloop.metrics.label_quality import Belief
+from annoloop.metrics.scores import Confusion
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRow:
+    sample_id: str
+    image_sha256: str
+    image_stamp: str
+    mask_sha256: str | None
+    mask_stamp: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """How many images and masks some folders hold as long as their ``stamps`` are these, by path."""
+
+    stamps: Mapping[str, str]
+    images: int
+    labelled: int
+
+
+@dataclass(frozen=True, slots=True)
+class FactRow:
+    """What ``eda`` saw in a sample (see ``eda/facts_cache.py``), as long as its ``stamps`` are these."""
+
+    sample_id: str
+    stamps: str
+    image_sha256: str
+    facts: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    id: int
+    kind_digest: str
+    state: str
+    recipe: str
+    parent_id: int | None
+    class_digest: str
+    started_at: str
+    finished_at: str | None
+    val_dice: float | None
+    promoted: bool
+    verdict: str | None
+    config_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoreRow:
+    sample_id: str
+    image_sha256: str
+    mask_sha256: str
+    dice: float
+    confusion: Confusion
+
+
+@dataclass(frozen=True, slots=True)
+class BeliefRow:
+    """``mask_sha256`` is empty where there is no mask."""
+
+    image_sha256: str
+    mask_sha256: str
+    out_of_fold: bool
+    belief: Belief
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow:
+    id: int
+    name: str
+    plan_digest: str
+    state: str
+    source: str
+    run_id: int | None
+    class_digest: str
+    server: str
+    cvat_id: int | None
+    created_at: str
+    shape: Literal["mask", "polygon"]
+    tolerance_px: float
+    min_region_px: int
+    opened_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRow:
+    sample_id: str
+    name: str
+    score: float | None
+    base_sha256: str | None
+    pushed_sha256: str
+    sent_sha256: str
+    shapes: tuple[str, ...]
+    state: str = "open"
+    reading: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FramePlace:
+    """Where a sample waits in CVAT: numbers of its task, of its job and of the frame there; a task from before
+    schema 4 does not tell the last two."""
+
+    sample_id: str
+    server: str
+    task: int
+    job: int | None
+    number: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class IssueRow:
+    """An issue: open; settled, its area was corrected and CVAT is to hear of it; resolved there too; unsettled, that
+    pull was undone and CVAT is to hear of that.  ``settled_by``: the pull, by its mask change."""
+
+    sample_id: str
+    number: int
+    message: str
+    runs: tuple[int, ...]
+    cvat_id: int | None = None
+    state: str = "open"
+    settled_by: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MaskChange:
+    """A mask file replaced; without an old version it is new, without a new one it goes."""
+
+    sample_id: str
+    old_sha256: str | None
+    new_sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRow:
+    id: int
+    kind: str
+    task_id: int | None
+    undone_by: int | None
+    made_at: str
+    masks: int
+
+
+@dataclass(frozen=True, slots=True)
+class MaskEvent:
+    """One step in a mask's history: a pull or an undo, of which task in CVAT, and both versions."""
+
+    sample_id: str
+    change_id: int
+    kind: str
+    at: str
+    task: int | None
+    old_sha256: str | None
+    new_sha256: str | None
