@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import pytest
 from hypothesis import settings
-from ray_head import HERE, RAY_IS_MISSING, ray_head
+from ray_head import IMPORTED_FROM, RAY_IS_MISSING, ray_head
 from running_loop import Loop, add_model, make_project, opened
 from store import Store, new_bucket, running_store
 
@@ -128,7 +128,7 @@ def ray_address(ray_token: None) -> Iterator[str]:
     """A Ray cluster of this machine, for all tests that leave it whole."""
     if RAY_IS_MISSING:
         pytest.skip(RAY_IS_MISSING)
-    with ray_head(HERE, HERE.parent) as (address, _):
+    with ray_head(*IMPORTED_FROM) as (address, _):
         yield address
 
 

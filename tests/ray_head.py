@@ -21,6 +21,13 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).parent
+IMPORTED_FROM = (
+    HERE,
+    *sorted(path for path in HERE.rglob("*") if path.is_dir() and path.name != "__pycache__"),
+    HERE.parent,
+)
+"""Where the modules lie whose functions tests hand to the cluster."""
+
 CORES = 4
 
 RAY_IS_MISSING = "" if find_spec("ray") else "Ray is not installed: pip install 'annoloop[ray]'"

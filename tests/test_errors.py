@@ -30,6 +30,7 @@ EXIT_CODES = {
     "MissingExtraError": 8,
     "GateError": 9,
     "StoreError": 10,
+    "FileError": 74,
     "Interrupted": 130,
 }
 
@@ -65,7 +66,7 @@ def test_an_error_says_where_what_and_what_next(where: str | None, hint: str | N
 
 def test_a_missing_extra_says_how_to_install_it() -> None:
     error = MissingExtraError("fiftyone", "app")
-    assert str(error) == "fiftyone is not installed\n  hint: pip install 'annoloop[app]'"
+    assert str(error) == f"fiftyone is not installed\n  hint: {errors.install_command('app')}"
     assert error.extra == "app"
 
 

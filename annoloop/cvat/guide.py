@@ -16,6 +16,13 @@ def annotation_guide(classes: ClassTable) -> str:
     """What an annotator has to know: the labels, what is left uncovered, what the pictures mean, how to finish."""
     return "\n".join([
         MARK, "", "# How to correct these masks", "",
+        "## How to finish", "",
+        "1. Correct what is wrong: draw with *Shape*, not with *Track*. Masks, polygons, rectangles and ellipses are"
+        " all read.",
+        "2. Where a frame's issue is right as the masks are, resolve the issue: that says that you looked. A model's"
+        " mask that nobody touched or looked at never replaces a label.",
+        "3. Set the job to **completed**: only completed jobs are taken over. Delete a frame only if it must not be"
+        " used at all.", "",
         *_labels(classes), "", *_uncovered(classes), "",
         "## What you see", "",
         "- Every mask was drawn by annoloop. Those marked *AUTO* come from a model or from the present labels: correct"
@@ -24,14 +31,9 @@ def annotation_guide(classes: ClassTable) -> str:
         " `3 errors` is where the two differ: *false negative* (missed: labelled, not found),"
         " *false positive* (invented: found, not labelled) and *confused* (another class). An image without labels"
         " has the prediction alone.",
-        "- An issue marks an area where they differ most and names both classes. Decide which one is right; it is"
-        " resolved by itself when the area was changed.",
-        "- Where two masks overlap, the upper one counts (`z-order`).", "",
-        "## When you are done", "",
-        "- Draw with *Shape*, not with *Track*. Masks, polygons, rectangles and ellipses are all read.",
-        "- Set the job to **completed**. Only completed jobs are taken over; a frame that you left as it was"
-        " then counts as accepted.",
-        "- Delete a frame only if it must not be used at all.",
+        "- An issue is a small square at a corner of an area where they differ most. It says how many pixels, and both"
+        " classes. Decide which one is right; it is resolved by itself when the area was changed.",
+        "- Where two masks overlap, the upper one counts (`z-order`).",
         "",
     ])  # fmt: skip
 

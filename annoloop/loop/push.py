@@ -21,7 +21,7 @@ from annoloop.cvat.wire import digest_label
 from annoloop.data.mmseg_folders import palette_of
 from annoloop.errors import ConfigError
 from annoloop.loop.exchange.delivery import Handling, deliver, give_up
-from annoloop.loop.exchange.planning import Planned, Planner
+from annoloop.loop.exchange.planning import Planned, Planner, check_names
 from annoloop.progress import Say, Track, silent, unsaid
 from annoloop.project.project import Project
 from annoloop.project.rows import RunRow, TaskRow
@@ -143,6 +143,7 @@ def _task_name(project: Project, request: PushRequest) -> str:
 
 
 def _plan(project: Project, run: RunRow, request: PushRequest, chosen: Chosen, track: Track) -> list[Planned]:
+    check_names(project.files, (one.sample.id for one in chosen.images))
     bare = any(one.sample.mask is None for one in chosen.images)
     palette = palette_of(project.samples()) if bare else None
     how = _drawing(project, request)

@@ -26,16 +26,16 @@ class Mistake:
     confidence: float
 
     def message(self, classes: ClassTable) -> str:
-        """A sentence that begins with what matters, for CVAT shows its first characters on the frame."""
+        """A sentence that begins with what differs, for CVAT shows its first 14 characters or so on the frame."""
         labelled, predicted = classes.names[self.labelled], classes.names[self.predicted]
         if self.predicted == classes.background_index:
-            head = f"{labelled} missed"
+            what = f"missed {labelled}"
         elif self.labelled == classes.background_index:
-            head = f"{predicted} invented"
+            what = f"invented {predicted}"
         else:
-            head = f"{labelled} or {predicted}"
-        size = f"{self.region.area_px:,} px".replace(",", " ")
-        return f"{head}: labelled {labelled}, predicted {predicted}, {size}, confidence {self.confidence:.2f}"
+            what = f"{labelled} or {predicted}"
+        head = f"{self.region.area_px} px {what}"
+        return f"{head}: labelled {labelled}, predicted {predicted}, confidence {self.confidence:.2f}"
 
 
 def wrong_pixels(truth: LabelMap, prediction: LabelMap, classes: ClassTable) -> dict[ErrorKind, Bits]:

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ray_head import CORES, HERE, needs_ray, ray_head
+from ray_head import CORES, IMPORTED_FROM, needs_ray, ray_head
 from running_loop import COUNTS, add_model, make_project
 
 from annoloop.cli.main import run
 from annoloop.compute.workers import on_ray, processes, spread
 from annoloop.data.config import FILE_NAME
-from annoloop.errors import AnnoloopError, ConfigError, DataError
+from annoloop.errors import AnnoloopError, ConfigError, DataError, install_command
 from annoloop.project.project import Project
 from annoloop.selection.scoring import score
 
@@ -254,9 +254,9 @@ with on_ray(address, folder):
 def test_a_cluster_that_is_lost_before_or_after_it_has_work_is_an_error(
     when: str, tmp_path: Path, ray_token: None
 ) -> None:
-    with ray_head(HERE, HERE.parent) as (address, head):
+    with ray_head(*IMPORTED_FROM) as (address, head):
         command = [sys.executable, "-c", LOSE, address, str(head), str(tmp_path), when]
-        path = os.pathsep.join([str(HERE), str(HERE.parent)])
+        path = os.pathsep.join(map(str, IMPORTED_FROM))
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=60, env={**os.environ, "PYTHONPATH": path}
         )
@@ -270,4 +270,4 @@ def test_ray_that_is_not_installed_is_named_with_its_extra(
     make_project(tmp_path, "http://127.0.0.1:9", name="without")
     monkeypatch.setitem(sys.modules, "ray", None)
     assert run(["eda", "--project", str(tmp_path), "--ray", "auto"]) == 8
-    assert "pip install 'annoloop[ray]'" in capsys.readouterr().err
+    assert install_command("ray") in capsys.readouterr().err

@@ -19,7 +19,7 @@ from store import ACCOUNT, Store
 
 from annoloop.data.images import image_size_hw, open_atomic, read_bytes, read_image, remove, write_atomic
 from annoloop.data.storage import RemotePath, _reason, location, side_by_side
-from annoloop.errors import ConfigError, DataError, MissingExtraError, StoreError
+from annoloop.errors import ConfigError, DataError, MissingExtraError, StoreError, install_command
 from annoloop.project.project import Project
 
 
@@ -166,8 +166,8 @@ def test_a_protocol_that_nobody_knows() -> None:
 @pytest.mark.parametrize(
     ("url", "blocked", "said"),
     [
-        ("s3://b/x", "s3fs", "pip install 'annoloop[s3]'"),
-        ("s3://b/x", "fsspec", "pip install 'annoloop[s3]'"),
+        ("s3://b/x", "s3fs", install_command("s3")),
+        ("s3://b/x", "fsspec", install_command("s3")),
         ("gs://b/x", "gcsfs", "Please install gcsfs"),
     ],
 )

@@ -14,7 +14,9 @@ from running_loop import Loop, mask_bytes
 from annoloop.cvat.guide import MARK
 from annoloop.cvat.issues import IssueBoard
 from annoloop.errors import CvatError
+from annoloop.loop.pull import pull
 from annoloop.loop.push import push
+from annoloop.loop.undo import undo
 from annoloop.masks.regions import Region, from_cvat_outline
 from annoloop.selection.request import PushRequest
 from annoloop.simulation.annotator import annotate
@@ -53,7 +55,9 @@ def test_the_largest_errors_are_pinned_with_the_word_that_matters_first(loop: Lo
     for frame in pushed.frames:
         (message,) = frame.issues
         assert message in comments
-        assert message.partition(":")[0].split()[-1] in ("missed", "invented") or " or " in message
+        size, unit, *what = message.partition(":")[0].split()
+        assert (size.isdecimal(), unit) == (True, "px")
+        assert what[0] in ("missed", "invented") or what[1] == "or"
         assert "confidence 0.78" in message
     for issue in issues:
         left, top, right, bottom = issue.position
@@ -65,10 +69,10 @@ def test_an_issue_is_resolved_when_its_area_was_corrected_and_stays_where_it_was
     pushed = loop.push(worst=2, source="label", issues_per_frame=1)
     task = int(pushed.task or 0)
     first, second = sorted(loop.cvat.issues.of_task(task), key=lambda issue: issue.frame)
-    left, top, right, bottom = map(int, first.position)
     row = next(r for r in loop.project.ledger.issues(1) if r.cvat_id == first.id)
+    left, top, right, bottom = row.runs[-4:]
     other = "disc" if "labelled disc" not in row.message else "square"
-    loop.draw(task, first.frame, other, Region(1, top, left, np.ones((bottom - top, right - left), bool)))
+    loop.draw(task, first.frame, other, Region(1, top, left, np.ones((bottom - top + 1, right - left + 1), bool)))
     loop.complete(task)
     assert loop.pull(task).issues_resolved == 1
     assert {issue.id: issue.resolved for issue in loop.cvat.issues.of_task(task)} == {first.id: True, second.id: False}
@@ -114,6 +118,31 @@ def test_the_project_gets_a_guide_and_one_of_people_stays(loop: Loop) -> None:
     loop.cvat.session.call("PATCH", guide, {"markdown": "# our own rules"})
     loop.push(worst=1)
     assert loop.cvat.session.get(guide)["markdown"] == "# our own rules"
+
+
+def test_undo_opens_the_issues_again_that_its_pull_resolved(loop: Loop) -> None:
+    task = int(loop.push(worst=2).task or 0)
+    by_a_person = loop.cvat.issues.of_task(task)[0]
+    loop.cvat.session.call("PATCH", f"issues/{by_a_person.id}", {"resolved": True})
+    annotate(loop.project, loop.cvat, task, loop.truth)
+    resolved = loop.pull(task).issues_resolved
+    assert resolved > 0
+    report = undo(loop.project, server=loop.cvat)
+    assert (report.issues_reopened, report.issues_to_reopen) == (resolved, 0)
+    assert {i.id for i in loop.cvat.issues.of_task(task) if i.resolved} == {by_a_person.id}, "that one stays"
+    assert loop.pull(task).issues_resolved == 0, "what was undone is not settled again unasked"
+    again = loop.pull(task, redo=True)
+    assert (again.issues_resolved, bool(again.written)) == (resolved, True)
+
+
+def test_without_a_server_undo_is_told_to_cvat_by_the_next_pull(loop: Loop) -> None:
+    task = int(loop.push(worst=2).task or 0)
+    annotate(loop.project, loop.cvat, task, loop.truth)
+    resolved = loop.pull(task).issues_resolved
+    assert undo(loop.project).issues_to_reopen == resolved > 0
+    (report,) = pull(loop.project, loop.cvat)
+    assert (report.issues_reopened, report.written) == (resolved, ())
+    assert not any(issue.resolved for issue in loop.cvat.issues.of_task(task))
 
 
 # polygons

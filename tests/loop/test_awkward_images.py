@@ -114,7 +114,7 @@ def test_a_mask_of_another_size_than_its_image_is_an_error_that_names_both(tmp_p
 def test_a_name_that_cvat_would_take_for_context_is_refused_before_anything_is_sent(
     tmp_path: Path, sandbox: Server
 ) -> None:
-    with pytest.raises(DataError, match="cannot take an image of this name"):
+    with pytest.raises(DataError, match="cannot take images of these names"):
         there_and_back(tmp_path, sandbox, {"related_images/a.png": (picture(9, 9), noise(9, 9))})
 
 

@@ -19,7 +19,7 @@ from running_loop import Loop, add_model, make_project, mask_bytes, opened
 from annoloop.cli.demo import Server
 from annoloop.cvat.credentials import Credentials
 from annoloop.cvat.server import CvatServer, connect
-from annoloop.cvat.wire import Shape
+from annoloop.cvat.wire import Frame, Shape
 from annoloop.data.config import CvatConfig
 from annoloop.data.images import IndexImage, encode_index_png
 from annoloop.data.mmseg_folders import read_label_map
@@ -495,3 +495,75 @@ def test_a_pull_that_nobody_can_mean_writes_nothing(loop: Loop) -> None:
     pushed = loop.push(worst=1)
     with pytest.raises(ConfigError, match="on_conflict: 'their' is not stop, mine, theirs"):
         loop.pull(pushed.task, on_conflict="their")
+
+
+def test_sizes_that_the_server_makes_up_stop_a_pull_before_anything_is_written(loop: Loop) -> None:
+    pushed = loop.push(worst=2, source="label")
+    loop.draw(pushed.task, 0, "disc", Region(1, 0, 0, np.ones((3, 3), bool)))
+    loop.complete(pushed.task)
+    before = mask_bytes(loop.project)
+    real = CvatServer.frames
+
+    def lying(server: CvatServer, task_id: int) -> list[Frame]:
+        return [replace(frame, size_hw=(74, 54)) for frame in real(server, task_id)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CvatServer, "frames", lying)
+        with pytest.raises(CvatError, match="54 x 74 px, but the image that was pushed is 64 x 48 px"):
+            loop.pull(pushed.task)
+    assert mask_bytes(loop.project) == before
+
+
+def test_names_that_cvat_cannot_take_are_all_told_before_anything_is_made(loop: Loop) -> None:
+    data = loop.project.config.data
+    for old, new in (("0000", "a\\b"), ("0001", "line\nbreak")):
+        for folder, suffix in ((data.image_dir, data.image_suffix), (data.mask_dir, data.mask_suffix)):
+            place = data.root / folder / "train"
+            (place / f"{old}{suffix}").rename(place / f"{new}{suffix}")
+    with pytest.raises(DataError, match=r"cannot take images of these names \(2\)") as caught:
+        loop.push(worst=8)
+    assert r"a\\b" in caught.value.message
+    assert r"line\nbreak" in caught.value.message
+    assert loop.tasks() == []
+
+
+def test_a_push_that_was_done_a_moment_ago_is_told_and_not_repeated(loop: Loop) -> None:
+    request = PushRequest(worst=2)
+    first = push(loop.project, loop.cvat, request)
+    said: list[str] = []
+    again = push(loop.project, loop.cvat, request, again=False, say=said.append)
+    assert (again.task, again.resumed) == (first.task, True)
+    assert "--again" in said[0]
+    third = push(loop.project, loop.cvat, request)
+    assert third.task != first.task
+    assert len(loop.tasks()) == 2
+
+
+def test_status_compares_masks_with_those_of_the_training_not_events(loop: Loop) -> None:
+    pushed = loop.push(worst=2)
+    annotate(loop.project, loop.cvat, int(pushed.task or 0), loop.truth)
+    changed = len(loop.pull(pushed.task).written)
+    assert status(loop.project).masks_changed_since_training == changed > 0
+    undo(loop.project)
+    assert status(loop.project).masks_changed_since_training == 0
+
+
+def test_an_undo_that_was_cut_off_is_finished_and_no_other_pull_is_undone(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = loop.push(worst=2), loop.push(worst=2)
+    for pushed in (first, second):
+        annotate(loop.project, loop.cvat, int(pushed.task or 0), loop.truth)
+        loop.pull(pushed.task)
+    after_both = mask_bytes(loop.project)
+    with monkeypatch.context() as patch:
+        patch.setattr(Project, "write_masks", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            undo(loop.project)
+    assert mask_bytes(loop.project) == after_both
+    with Project(loop.folder / "annoloop.yaml") as reopened:
+        report = undo(reopened)
+        assert report.resumed
+        assert set(report.restored) == {frame.sample_id for frame in second.frames}
+        undone = [change.undone_by is not None for change in reopened.ledger.changes() if change.kind == "pull"]
+        assert undone == [False, True]

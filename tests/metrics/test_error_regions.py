@@ -29,9 +29,9 @@ def test_areas_come_largest_first_with_their_classes_and_boxes() -> None:
         (1, 2, (20, 15, 22, 17), 4),
     ]
     assert [m.message(CLASSES) for m in found] == [
-        "patches missed: labelled patches, predicted background, 20 px, confidence 1.00",
-        "scratches invented: labelled background, predicted scratches, 9 px, confidence 1.00",
-        "patches or scratches: labelled patches, predicted scratches, 4 px, confidence 1.00",
+        "20 px missed patches: labelled patches, predicted background, confidence 1.00",
+        "9 px invented scratches: labelled background, predicted scratches, confidence 1.00",
+        "4 px patches or scratches: labelled patches, predicted scratches, confidence 1.00",
     ]
 
 
@@ -66,6 +66,7 @@ def test_neighbouring_mistakes_of_different_pairs_are_two_areas() -> None:
     assert [(m.predicted, m.region.area_px) for m in found] == [(1, 16), (2, 16)]
 
 
-def test_large_areas_are_written_with_spaces() -> None:
+def test_what_differs_stands_in_the_characters_that_cvat_shows() -> None:
     region = Region(1, 0, 0, np.ones((40, 31), bool))
-    assert "1 240 px, confidence 0.97" in Mistake(region, 0, 1, 0.97).message(CLASSES)
+    assert Mistake(region, 0, 1, 0.97).message(CLASSES).startswith("1240 px invent")
+    assert Mistake(region, 1, 0, 0.97).message(CLASSES).startswith("1240 px missed")

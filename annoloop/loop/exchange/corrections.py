@@ -206,6 +206,7 @@ def _read_frame(drawn: tuple[FrameRow, Frame, Sequence[Shape]], reader: _Reader)
         raise CvatError(f"a shape has the unknown label id {min(unknown)}", where=f"frame {frame.name}")
     digests = tuple(sorted(shape_digest(s, reader.labels[s.label_id]) for s in shapes))
     last = reader.files.object_label_map(row.pushed_sha256)
+    _check_size(frame, last)
     label_map, overlap_px, uncovered_px = last, 0, 0
     if digests != row.shapes:
         label_map, overlap_px, uncovered_px = _painted(reader, row, frame, shapes)
@@ -220,6 +221,17 @@ def _read_frame(drawn: tuple[FrameRow, Frame, Sequence[Shape]], reader: _Reader)
         row, digests, on_disk, stored_sha256, overlap_px, uncovered_px, _counts(label_map), gained, lost,
         file_gained, file_lost, _settled(reader, row, open_issues, label_map, before), by_people,
     )  # fmt: skip
+
+
+def _check_size(frame: Frame, last: LabelMap) -> None:
+    """The server's word on sizes counts for nothing: what was pushed has the size of the image."""
+    if frame.size_hw != last.shape:
+        told, known = (f"{width} x {height} px" for height, width in (frame.size_hw, last.shape))
+        raise CvatError(
+            f"the server says that it is {told}, but the image that was pushed is {known}",
+            where=f"frame {frame.name}",
+            hint="was the task's data replaced, or does a proxy answer in the server's place? Nothing was written",
+        )
 
 
 def _painted(reader: _Reader, row: FrameRow, frame: Frame, shapes: Sequence[Shape]) -> tuple[LabelMap, int, int]:

@@ -23,6 +23,7 @@ from annoloop.cvat.shapes import Drawing, draw
 from annoloop.cvat.wire import Frame, Issue, JobInfo, Label, Shape, shape_digest
 from annoloop.data.images import read_image
 from annoloop.errors import CvatError, DataError
+from annoloop.loop.exchange.markers import marker
 from annoloop.progress import Say, Track
 from annoloop.project.files import ProjectFiles
 from annoloop.project.project import Project
@@ -309,7 +310,8 @@ def _pin_issues(way: _Delivery, cvat_id: int, on_server: Mapping[str, Frame]) ->
     if not rows:
         return
     name_of = {frame.sample_id: frame.name for frame in way.frames}
-    issue_of = {row: _issue(row, on_server[name_of[row.sample_id]].index) for row in rows}
+    taken: set[tuple[int, tuple[float, ...]]] = set()
+    issue_of = {row: _issue(row, on_server[name_of[row.sample_id]], taken) for row in rows}
     numbers = way.server.issues.pin(
         cvat_id, list(dict.fromkeys(issue_of.values())), way.server.jobs(cvat_id), way.track
     )
@@ -318,6 +320,11 @@ def _pin_issues(way: _Delivery, cvat_id: int, on_server: Mapping[str, Frame]) ->
     )
 
 
-def _issue(row: IssueRow, frame: int) -> Issue:
+def _issue(row: IssueRow, frame: Frame, taken: set[tuple[int, tuple[float, ...]]]) -> Issue:
+    """An issue at its marker; two at one place are told apart by half a pixel, for the place is how one is known."""
     left, top, right, bottom = row.runs[-4:]
-    return Issue(frame, tuple(map(float, (left, top, right + 1, bottom + 1))), row.message)
+    position = tuple(map(float, marker((left, top, right + 1, bottom + 1), frame.size_hw)))
+    while (frame.index, position) in taken:
+        position = (position[0], position[1], position[2] - 0.5, position[3] - 0.5)
+    taken.add((frame.index, position))
+    return Issue(frame.index, position, row.message)

@@ -7,6 +7,8 @@ look at the data.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -24,6 +26,9 @@ from annoloop.project.files import ProjectFiles
 from annoloop.project.rows import FrameRow, ImageRow, IssueRow
 from annoloop.reports.context import CONTEXT_FOLDER
 from annoloop.selection.request import ChosenImage, Source
+
+_SENDABLE = re.compile(r"[^\\\x00-\x1f\x7f-\x9f]+")
+"""Names that travel: the server takes a backslash for a folder, and control characters do not survive a zip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,7 @@ class Planner:
         """Both masks into the history, the digests of the shapes that will be sent, and the largest mistakes.
 
         Raises:
-            DataError: mask or prediction does not fit the image, a name that CVAT cannot take.
+            DataError: mask or prediction does not fit the image.
         """
         sample, row = chosen.sample, chosen.row
         if sample.mask is None:
@@ -115,8 +120,22 @@ class Planner:
         )
 
 
+def check_names(files: ProjectFiles, sample_ids: Iterable[str]) -> None:
+    """Say before anything is made which images CVAT cannot take because of their names; all of them at once.
+
+    Raises:
+        DataError: there are some.
+    """
+    names = [_frame_name(files, sample_id) for sample_id in sample_ids]
+    bad = [name for name in names if CONTEXT_FOLDER in PurePosixPath(name).parts or not _SENDABLE.fullmatch(name)]
+    if bad:
+        listed = "".join(f"\n  {name!r}" for name in bad[:20]) + (f"\n  and {len(bad) - 20} more" if bad[20:] else "")
+        raise DataError(
+            f"CVAT cannot take images of these names ({len(bad)}):{listed}",
+            where=files.config.data.root,
+            hint=f"rename them: no backslash, no control character, no folder {CONTEXT_FOLDER!r}",
+        )
+
+
 def _frame_name(files: ProjectFiles, sample_id: str) -> str:
-    name = f"{sample_id}{files.config.data.image_suffix}"
-    if CONTEXT_FOLDER in PurePosixPath(name).parts or "\\" in name:
-        raise DataError("CVAT cannot take an image of this name", where=name, hint="rename the file or its folder")
-    return name
+    return f"{sample_id}{files.config.data.image_suffix}"
