@@ -1,15 +1,54 @@
 """The annotation guide of a CVAT project, written from the class table.
 
-Markdown as CVAT shows it behind its "Guide" button.  The fact to know: ``MARK`` tells a guide of ours from
-one that people wrote, which is never replaced.
+Markdown as CVAT shows it behind its "Guide" button.  The facts to know: ``MARK`` tells a guide of ours from one that
+people wrote, which is never replaced; and a colour is shown by a small picture, which CVAT keeps for the guide
+(``/api/assets``), so that the text names its address only once the picture is there.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
+import numpy as np
+
+from annoloop.data.images import IndexImage, encode_index_png
 from annoloop.masks.classes import IGNORE_LABEL, ClassTable
 
 MARK = "[//]: # (written by annoloop)"
 """A line that Markdown does not show."""
+
+MOST_PICTURES = 30
+"""So many files CVAT keeps for one guide."""
+
+_SWATCH_HW = (18, 36)
+_PICTURE = re.compile(r"!\[(#[0-9a-f]{6})\]\(([^)]*)\)")
+_TO_COME = "swatch"
+
+
+def swatch_png(color: str) -> bytes:
+    """A picture of one colour, ``#rrggbb``."""
+    return encode_index_png(IndexImage(np.zeros(_SWATCH_HW, np.uint8), bytes.fromhex(color[1:])))
+
+
+def without_addresses(markdown: str) -> str:
+    """A guide as it was before its pictures had addresses: two such texts can be compared."""
+    return _PICTURE.sub(rf"![\1]({_TO_COME})", markdown)
+
+
+def with_pictures(markdown: str, address_of: Callable[[str], str | None]) -> str:
+    """The guide with the addresses of its pictures, by colour; one without an address is left out."""
+
+    def placed(found: re.Match[str]) -> str:
+        address = address_of(found[1])
+        return "" if address is None else f"![{found[1]}]({address})"
+
+    return _PICTURE.sub(placed, markdown)
+
+
+def colors_of(markdown: str) -> list[str]:
+    """The colours that a guide shows, each once, in their order."""
+    return list(dict.fromkeys(found[1] for found in _PICTURE.finditer(markdown)))
 
 
 def annotation_guide(classes: ClassTable) -> str:
@@ -40,11 +79,13 @@ def annotation_guide(classes: ClassTable) -> str:
 
 def _labels(classes: ClassTable) -> list[str]:
     rows = [
-        f"| {_cell(c.name)} | {c.index} | `{c.color}` |" for c in classes.classes if c.index in classes.drawn_indices
+        f"| {_cell(c.name)} | {c.index} | {_swatch(c.color)} `{c.color}` |"
+        for c in classes.classes
+        if c.index in classes.drawn_indices
     ]
     return [
         "## Labels", "", "| label | index | colour |", "|---|---|---|", *rows,
-        f"| {IGNORE_LABEL} | {classes.ignore_index} | `#ffffff` |", "",
+        f"| {IGNORE_LABEL} | {classes.ignore_index} | {_swatch('#ffffff')} `#ffffff` |", "",
         f"`{IGNORE_LABEL}` is for pixels that nobody can decide: they are left out of training and of the score.",
     ]  # fmt: skip
 
@@ -57,6 +98,10 @@ def _uncovered(classes: ClassTable) -> list[str]:
     else:
         rule = f"are **{_cell(str(classes.background))}**: it has no label and is never drawn"
     return [f"Pixels that no mask covers {rule}."]
+
+
+def _swatch(color: str) -> str:
+    return f"![{color}]({_TO_COME})"
 
 
 def _cell(text: str) -> str:

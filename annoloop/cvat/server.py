@@ -14,6 +14,7 @@ from typing import Self, TypeVar
 
 from annoloop.cvat.archive import Picture, packed
 from annoloop.cvat.credentials import Credentials, credentials_for
+from annoloop.cvat.guide import MOST_PICTURES, colors_of, swatch_png, with_pictures, without_addresses
 from annoloop.cvat.issues import IssueBoard
 from annoloop.cvat.session import TRIES, Session, pauses
 from annoloop.cvat.wire import (
@@ -130,15 +131,30 @@ class CvatServer:
         Returns whether the project has this text now.
         """
         guide_id = self.session.get(f"projects/{project_id}").get("guide_id")
-        if guide_id is None:
-            self.session.call("POST", "guides", {"project_id": project_id, "markdown": markdown})
-            return True
-        present = str(self.session.get(f"guides/{guide_id}").get("markdown") or "")
+        present = "" if guide_id is None else str(self.session.get(f"guides/{guide_id}").get("markdown") or "")
         if present.strip() and mark not in present:
             return False
-        if present != markdown:
-            self.session.call("PATCH", f"guides/{guide_id}", {"markdown": markdown}, repeatable=True)
+        if without_addresses(present) == markdown:
+            return True
+        if guide_id is None:
+            bare = with_pictures(markdown, lambda _: None)
+            guide_id = self.session.call("POST", "guides", {"project_id": project_id, "markdown": bare})["id"]
+        addresses = {color: self._picture(guide_id, color) for color in colors_of(markdown)[:MOST_PICTURES]}
+        text = with_pictures(markdown, addresses.get)
+        self.session.call("PATCH", f"guides/{guide_id}", {"markdown": text}, repeatable=True)
         return True
+
+    def _picture(self, guide_id: int, color: str) -> str | None:
+        """Where CVAT shows a colour for a guide; None where it takes no pictures: the guide has the colour in words."""
+        try:
+            kept = self.session.send_picture(
+                "assets", f"{color[1:]}.png", swatch_png(color), {"guide_id": str(guide_id)}
+            )
+        except CvatError as error:
+            if error.transient:
+                raise
+            return None
+        return f"/api/assets/{kept['uuid']}"
 
     def labels(self, **of: int) -> list[Label]:
         """The labels of ``project_id=`` or ``task_id=``."""

@@ -76,7 +76,7 @@ def create_guide(call: Call) -> Answer:
         raise invalid("Annotation guide for this target already exists")
     moment, markdown = now(), call.body.get("markdown") or ""
     guide_id = call.store.insert("guides", **homes, markdown=markdown, created_date=moment, updated_date=moment)
-    return Answer(201, _the_guide(call, guide_id))
+    return Answer(201, the_guide(call, guide_id))
 
 
 def _check_home(call: Call, row: Row) -> None:
@@ -86,7 +86,8 @@ def _check_home(call: Call, row: Row) -> None:
         access.the_project(call, row["project_id"])
 
 
-def _the_guide(call: Call, guide_id: int) -> Row:
+def the_guide(call: Call, guide_id: int) -> Row:
+    """A guide that the caller may see."""
     row = call.store.find("guides", id=guide_id)
     if row is None:
         raise missing("AnnotationGuide")
@@ -96,18 +97,18 @@ def _the_guide(call: Call, guide_id: int) -> Row:
 
 def read_guide(call: Call) -> Answer:
     """GET: a guide."""
-    return Answer(200, _the_guide(call, call.id))
+    return Answer(200, the_guide(call, call.id))
 
 
 def update_guide(call: Call) -> Answer:
     """PATCH: its text."""
-    guide = _the_guide(call, call.id)
+    guide = the_guide(call, call.id)
     markdown = call.body.get("markdown", guide["markdown"])
     call.store.update("guides", guide["id"], markdown=markdown, updated_date=now())
-    return Answer(200, _the_guide(call, guide["id"]))
+    return Answer(200, the_guide(call, guide["id"]))
 
 
 def delete_guide(call: Call) -> Answer:
     """DELETE: a guide."""
-    call.store.delete("guides", id=_the_guide(call, call.id)["id"])
+    call.store.delete("guides", id=the_guide(call, call.id)["id"])
     return EMPTY

@@ -9,7 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from annoloop.sandbox import data, issues, jobs, labeled_data, labels, organizations, pages, projects, sessions, tasks
+from annoloop.sandbox import (
+    assets,
+    data,
+    issues,
+    jobs,
+    labeled_data,
+    labels,
+    organizations,
+    pages,
+    projects,
+    sessions,
+    tasks,
+)
 from annoloop.sandbox.calls import Answer, Call, Handler
 from annoloop.sandbox.labeled_data import Scope
 from annoloop.sandbox.store import Row
@@ -85,6 +97,8 @@ _PROJECTS = (
     ),
     ("/api/labels", Resource({"GET": labels.of_list})),
     ("/api/labels/{id}", Resource({"GET": labels.read, "PATCH": labels.update, "DELETE": labels.delete})),
+    ("/api/assets", Resource({"POST": assets.create})),
+    ("/api/assets/{uuid}", Resource({"GET": assets.read, "DELETE": assets.delete})),
     ("/api/guides", Resource({"POST": projects.create_guide})),
     (
         "/api/guides/{id}",

@@ -6,7 +6,7 @@ used twice (AUTOINCREMENT), as on a real server; every date is an ISO text in UT
 
 from __future__ import annotations
 
-VERSION = 2
+VERSION = 3
 """``PRAGMA user_version`` of these tables."""
 
 TABLES = """
@@ -158,6 +158,16 @@ CREATE TABLE guides (
     markdown TEXT NOT NULL DEFAULT '',
     created_date TEXT NOT NULL,
     updated_date TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE assets (                       -- pictures of guides
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    uuid TEXT NOT NULL UNIQUE,
+    guide_id INTEGER NOT NULL REFERENCES guides ON DELETE CASCADE,
+    filename TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    content BLOB NOT NULL,
+    created_date TEXT NOT NULL
 ) STRICT;
 
 CREATE TABLE requests (                     -- what the server does in the background

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from dataclasses import replace
 
@@ -114,6 +115,10 @@ def test_the_project_gets_a_guide_and_one_of_people_stays(loop: Loop) -> None:
     guide = f"guides/{loop.cvat.session.get(f'projects/{project_id}')['guide_id']}"
     text = loop.cvat.session.get(guide)["markdown"]
     assert text.startswith(MARK)
+    addresses = re.findall(r"!\[#[0-9a-f]{6}\]\(/(api/assets/[0-9a-f-]+)\)", text)
+    assert len(addresses) == 5, "a swatch for every label"
+    loop.push(worst=1)
+    assert loop.cvat.session.get(guide)["markdown"] == text, "written once"
     assert all(f"| {name} |" in text for name in ("disc", "square", "ring", "cross", "ignore"))
     loop.cvat.session.call("PATCH", guide, {"markdown": "# our own rules"})
     loop.push(worst=1)
