@@ -25,7 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from annoloop.app.service_start import WITHOUT_APP, is_alive, make_patient, saying
+from annoloop.app.service_start import WITHOUT_APP, is_alive, kill, make_patient, saying
 from annoloop.errors import AnnoloopError, ConfigError, MissingExtraError
 from annoloop.progress import Say, unsaid
 
@@ -94,7 +94,7 @@ class App:
         """
         dataset, deadline = fiftyone().load_dataset(name), time.monotonic() + _COMES_UP_WITHIN_S
         while error := self._refusal(dataset):
-            ended = self._server.child is not None and not is_alive(self._server.child)
+            ended = not is_alive(self._server.child)
             if ended or time.monotonic() > deadline:
                 why = f"its server ended: {error}" if ended else error
                 place = f"{ADDRESS}:{self._port}"
@@ -125,8 +125,14 @@ class App:
             self.close()
 
     def close(self) -> None:
-        """Stop serving."""
-        self._session.close()
+        """Stop serving; once more does nothing."""
+        # From Python 3.12 on the server waits for open pages, and we for the server.
+        impatient = threading.Timer(_ENDS_WITHIN_S, kill, [self._server.child])
+        impatient.start()
+        try:
+            self._session.close()
+        finally:
+            impatient.cancel()
 
 
 _WAYS_OUT = (
@@ -140,6 +146,7 @@ _FAILED: list[AnnoloopError] = []
 
 _PAUSE_S = 2.0
 _COMES_UP_WITHIN_S = 180.0
+_ENDS_WITHIN_S = 6.0
 
 
 def start(work: Callable[[], T]) -> Callable[[], T]:
@@ -210,6 +217,9 @@ def _started(say: Say) -> Any:
 def _app_server(package: Any, port: int) -> Any:
     """The App's server, started here and made known to FiftyOne, which would not let us look after its own."""
     server = package.core.service.ServerService(port, address=ADDRESS, do_not_track=package.config.do_not_track)
+    if server.child is None:
+        raise ConfigError("another FiftyOne answers there", where=f"{ADDRESS}:{port}", hint="--port names another one")
+    atexit.register(kill, server.child)  # it would outlive us for as long as a page is open
     package.core.session.session._server_services[port] = server
     return server
 

@@ -87,6 +87,15 @@ def is_alive(process: Any) -> bool:
         return False
 
 
+def kill(process: Any) -> None:
+    """Kill a process (of psutil) and all below it; one that has ended is none."""
+    import psutil
+
+    with suppress(psutil.Error):
+        for one in (*process.children(recursive=True), process):
+            one.kill()
+
+
 def _listening(service: Any, name: str, look: Callable[[], int], services: Any) -> int:
     """The port on which a service listens, as soon as it does."""
     import psutil
@@ -140,12 +149,8 @@ def _start_again(service: Any, services: Any) -> None:
 
 
 def _end(service: Any, services: Any) -> None:
-    import psutil
-
     if not _is_shared(service, services):  # one that stands still would not hear that it is to end
-        with suppress(psutil.Error):
-            for process in (*service.child.children(recursive=True), service.child):
-                process.kill()
+        kill(service.child)
     service.stop()
 
 

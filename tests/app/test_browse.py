@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from running_app import annoloop, needs_mongodb
+from running_app import annoloop, needs_mongodb, own_database
 from running_loop import Loop
 from store import Store
 
 from annoloop.app.browse import dataset_name, refresh
-from annoloop.app.fiftyone_app import fiftyone
+from annoloop.app.fiftyone_app import check_port, fiftyone
 from annoloop.app.fiftyone_dataset import MARK_TAG
 from annoloop.data.config import FILE_NAME, load, render
 from annoloop.data.images import read_index_png
@@ -177,6 +178,28 @@ def test_a_port_that_is_taken_is_an_error(loop: Loop) -> None:
     assert done.returncode == 3
     assert f"127.0.0.1:{port}: cannot be used" in done.stderr
     assert "MongoDB" not in done.stderr, "FiftyOne's remarks are not ours"
+
+
+FROM_PYTHON = """
+import sys, urllib.request, annoloop
+
+with annoloop.open_project(sys.argv[1]) as project:
+    session = annoloop.browse(project, port=int(sys.argv[2]), open_page=False)
+    print(urllib.request.urlopen(session.report.url, timeout=30).status)
+    session.close()
+    session.close()
+"""
+
+
+def test_from_python_the_app_is_started_and_closed(loop: Loop, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    command = [sys.executable, "-c", FROM_PYTHON, str(loop.folder), port]
+    environment = own_database(tmp_path)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
+    assert (done.returncode, done.stdout) == (0, "200\n"), done.stderr
+    check_port(int(port))
 
 
 def test_a_database_that_is_not_there_is_an_error_with_three_ways_out(loop: Loop) -> None:

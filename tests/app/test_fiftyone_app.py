@@ -76,6 +76,25 @@ class LateSession:
         self.shown = dataset
 
 
+class Living:
+    """A process that is at work; ``killed`` once somebody has had enough."""
+
+    def __init__(self) -> None:
+        self.killed = threading.Event()
+
+    def status(self) -> str:
+        return psutil.STATUS_RUNNING
+
+    def children(self, *, recursive: bool) -> list[object]:
+        return []
+
+    def kill(self) -> None:
+        self.killed.set()
+
+
+LIVING = Living()
+
+
 class FakeServer(SimpleNamespace):
     """As FiftyOne's service of the App; ``child`` is its process."""
 
@@ -83,7 +102,7 @@ class FakeServer(SimpleNamespace):
 
 
 def late_app(
-    monkeypatch: pytest.MonkeyPatch, refusals: list[Exception], child: object = None
+    monkeypatch: pytest.MonkeyPatch, refusals: list[Exception], child: object = LIVING
 ) -> tuple[App, LateSession, SimpleNamespace]:
     session, client = LateSession(refusals), SimpleNamespace(print=print)
     package = SimpleNamespace(
@@ -130,6 +149,28 @@ def test_an_app_whose_server_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPa
     app, _, _ = late_app(monkeypatch, REFUSALS * 1000, child=process)
     with pytest.raises(ConfigError, match=r"its server ended: connection refused"):
         app.show("bags", open_page=False)
+
+
+def test_a_server_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    child = Living()
+    app, session, _ = late_app(monkeypatch, [], child=child)
+    monkeypatch.setattr(fiftyone_app, "_ENDS_WITHIN_S", 0.05)
+    monkeypatch.setattr(session, "close", lambda: child.killed.wait(10), raising=False)
+    app.close()
+    assert child.killed.is_set()
+
+
+def test_a_server_that_ends_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    child = Living()
+    app, session, _ = late_app(monkeypatch, [], child=child)
+    monkeypatch.setattr(session, "close", lambda: None, raising=False)
+    app.close()
+    assert not child.killed.is_set()
+
+
+def test_an_app_of_somebody_else_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"127.0.0.1:5151: another FiftyOne answers there"):
+        late_app(monkeypatch, [], child=None)
 
 
 def test_what_fiftyone_raises_while_its_app_starts_is_an_error_not_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
