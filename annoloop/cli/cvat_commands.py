@@ -1,4 +1,4 @@
-"""The commands that talk to CVAT: login, push, pull, tasks, and the sandbox; ``main.py`` takes them in."""
+"""The commands that talk to CVAT: login, push, pull, tasks."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from annoloop.cli.options import (
     open_session,
     opened_project,
 )
+
+from annoloop.errors import CvatError
 
 if TYPE_CHECKING:
     from annoloop.cvat.credentials import Credentials
@@ -157,6 +159,13 @@ def pull_command(
         if not reports:
             screen.say("no open task; [cyan]annoloop push --worst 50[/] makes one")
     screen.result(reports)
+    held = [one for report in reports for one in report.held]
+    if held:
+        raise CvatError(
+            f"{len(held)} frames are held back, all others are pulled",
+            where=held[0].url,
+            hint="mend them in CVAT, then the same command takes them",
+        )
 
 
 @click.command("tasks", epilog=example("annoloop tasks", "annoloop tasks --all"))

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import numpy as np
 
 from annoloop.cvat.server import CvatServer
 from annoloop.errors import ConfigError, CvatError, DataError, check_argument
-from annoloop.loop.exchange.corrections import Correction, Counts, TaskReading, class_pixels, read_task
+from annoloop.loop.exchange.corrections import Correction, Counts, Held, TaskReading, class_pixels, read_task
 from annoloop.loop.exchange.notices import Notices, tell_cvat
 from annoloop.progress import Say, Track, silent, unsaid
 from annoloop.project.project import Project
@@ -51,8 +51,10 @@ class PullReport:
     ``untouched``: a prediction was pushed over their label and nobody looked at it, so the label stays; ``undone``:
     came back earlier, and that was undone here; ``settled``: came back earlier and are as they were then;
     ``waiting``: their job is in work; ``unopened``: nobody has begun their job; ``reopened``: came back earlier, and
-    their job is in work again; ``kept``: edited on disk too, and yours stayed; ``shared``: in another open task as
-    well.  ``edited_px`` counts pixels that annotators changed against what was pushed; ``lost``: the task was
+    their job is in work again; ``held``: a shape of it is no mask of it, so that it waits until somebody mends it in
+    CVAT; ``kept``: edited on disk too, and yours stayed; ``shared``: in another open task as
+    well.  ``tags``: labels of whole frames, which masks do not hold; ``nowhere``: shapes on frames that were never
+    pushed.  ``edited_px`` counts pixels that annotators changed against what was pushed; ``lost``: the task was
     deleted in CVAT.
     """
 
@@ -72,6 +74,9 @@ class PullReport:
     deleted: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
+    held: tuple[Held, ...] = ()
+    tags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    nowhere: int = 0
     edited_px: int = 0
     overlap_px: int = 0
     uncovered_px: int = 0
@@ -102,7 +107,7 @@ def pull(
 
     Raises:
         ConfigError: the task was not pushed from here, or the classes have changed since.
-        CvatError: labels were changed, a shape cannot be read, the task is gone, the server failed.
+        CvatError: labels were changed, the task is gone, the server failed.
         DataError: a mask was edited on disk since (``on_conflict="stop"``).
     """
     check_argument("on_conflict", on_conflict, on_conflict in get_args(OnConflict), ", ".join(get_args(OnConflict)))
@@ -282,7 +287,7 @@ def _record(project: Project, reading: TaskReading, parted: _Parted) -> bool:
     rows += [replace(r, state="deleted") for r in reading.rows if reading.frames[r.name].deleted]
     by_people = [replace(issue, state="resolved") for c in reading.corrections for issue in c.resolved]
     settled = [replace(issue, state="settled") for c in taken for issue in c.settled if issue not in c.resolved]
-    finished = all(job.finished for job in reading.jobs)
+    finished = all(job.finished for job in reading.jobs) and not reading.held
     with project.ledger.transaction():
         project.ledger.put_frames(reading.task.id, rows)
         project.ledger.set_task(reading.task.id, "done" if finished else "open", reading.task.cvat_id)
@@ -315,7 +320,8 @@ def _report(
     kept_ids = {c.row.sample_id for c in parted.kept} | {r.sample_id for r in reading.rows if r.state == "kept"}
     kept_ids -= {c.row.sample_id for c in taken}
     left = [*parted.untouched, *parted.undone]
-    seen = {c.row.sample_id for c in [*taken, *left]} | kept_ids | {r.sample_id for r in deleted}
+    held_ids = {one.sample_id for one in reading.held}
+    seen = {c.row.sample_id for c in [*taken, *left]} | kept_ids | held_ids | {r.sample_id for r in deleted}
     rest = [r for r in reading.rows if r.sample_id not in seen]
     reopened = [r for r in rest if r.sample_id in came_before]
     unopened = [r for r in rest if r not in reopened and reading.job_of(r).state == "new"]
@@ -337,6 +343,9 @@ def _report(
         reopened=_ids(reopened),
         deleted=_ids(deleted),
         kept=tuple(sorted(kept_ids)),
+        held=tuple(reading.held),
+        tags=reading.tags,
+        nowhere=reading.nowhere,
         shared=_ids(r for r in reading.rows if r.sample_id in elsewhere),
         edited_px=sum(c.edited_px for c in taken),
         overlap_px=sum(c.overlap_px for c in taken),

@@ -193,7 +193,18 @@ def _pulled(report: PullReport) -> dict[str, str]:
     lines = {
         "task": f"{report.task}: {report.edited_px} px changed by annotators",
         "masks": f"{len(report.written)} written",
-        "frames": f"{len(report.changed)} changed, {len(report.accepted)} accepted as they were",
+        "frames": ", ".join(
+            f"{len(names)} {words}"
+            for names, words in (
+                (report.changed, "changed"),
+                (report.accepted, "accepted as they were"),
+                (report.untouched, "untouched, label kept"),
+                (report.undone, "undone before"),
+                (report.held, "held back: a shape is no mask"),
+            )
+            if names
+        )
+        or "none",
     }
     return lines | ({"waiting": f"{waiting} frames of jobs that are not completed"} if waiting else {})
 

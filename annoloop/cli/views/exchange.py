@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from annoloop.simulation.annotator import AnnotateReport
 
 
+_MOST_LINES = 20
+
+
 def push_report(report: PushReport, sheet: Sheet) -> None:
     table = Table("image", "score", "looks like", "shapes", "pinned as issues", box=None, pad_edge=False)
     for frame in report.frames:
@@ -65,10 +68,21 @@ def pull_report(report: PullReport, sheet: Sheet) -> None:
     if report.untouched:
         sheet.print(
             f"[yellow]untouched:[/] nobody looked at {len(report.untouched)} predictions that were pushed over labels,"
-            " so the labels stay; --accept-untouched takes the predictions"
+            f" so the labels stay; [cyan]annoloop pull --task {report.task} --accept-untouched[/] takes the predictions"
         )
     if report.undone:
-        sheet.print(f"[yellow]undone:[/] {len(report.undone)} frames stay as undo left them; --redo takes them again")
+        sheet.print(
+            f"[yellow]undone:[/] {len(report.undone)} frames stay as undo left them;"
+            f" [cyan]annoloop pull --task {report.task} --redo[/] takes them again"
+        )
+    for one in report.held[:_MOST_LINES]:
+        sheet.print(f"[red]held back:[/] {escape(one.sample_id)}: {escape('; '.join(one.reasons))}\n  {one.url}")
+    if len(report.held) > _MOST_LINES:
+        sheet.print(f"… and {len(report.held) - _MOST_LINES} more (--json has all)")
+    for name, labels in list(report.tags.items())[:_MOST_LINES]:
+        sheet.print(f"[yellow]tags are not taken over:[/] {escape(name)}: {escape(', '.join(labels))}")
+    if report.nowhere:
+        sheet.print(f"[yellow]left out:[/] {report.nowhere} shapes on frames that were not pushed")
     if report.overlap_px:
         sheet.print(f"[yellow]overlaps:[/] {report.overlap_px} px; the upper shape won")
     if report.uncovered_px:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from annoloop.compute.workers import spread
 from annoloop.cvat.server import CvatServer
 from annoloop.cvat.shapes import Drawing, draw, read_regions
-from annoloop.cvat.wire import Frame, JobInfo, Shape, shape_digest
+from annoloop.cvat.wire import Frame, JobInfo, Shape, Tag, shape_digest
 from annoloop.data.images import decode_index_png, encode_index_png, read_bytes
 from annoloop.data.mmseg_folders import to_label_map, to_stored
 from annoloop.errors import CvatError
@@ -89,15 +89,31 @@ class Correction:
         return self.row.state == "kept" or self.on_disk != self.row.base_sha256
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A frame that cannot be taken as it is: why, one reason for each shape that is in the way, and where to mend it."""
+
+    sample_id: str
+    reasons: tuple[str, ...]
+    url: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class TaskReading:
-    """A task as it is in CVAT now. Corrections are of finished jobs, or of touched frames where that was asked."""
+    """A task as it is in CVAT now. Corrections are of finished jobs, or of touched frames where that was asked.
+
+    ``held``: frames of these jobs that cannot be taken as they are.  ``tags``: labels that annotators gave to whole
+    frames, which masks do not hold, by sample id.  ``nowhere``: shapes on frames that were not pushed.
+    """
 
     task: TaskRow
     jobs: Sequence[JobInfo]
     rows: Sequence[FrameRow]
     frames: Mapping[str, Frame]
     corrections: Sequence[Correction]
+    held: Sequence[Held]
+    tags: Mapping[str, tuple[str, ...]]
+    nowhere: int
 
     def job_of(self, row: FrameRow) -> JobInfo:
         """The job that holds a frame."""
@@ -149,13 +165,14 @@ def read_task(
     issues = project.ledger.issues(task.id)
     reader = _Reader(project.files, task, labels, issues, _resolved(server, task.cvat_id, issues), pending)
     wanted = [job for job in jobs if job.finished or include_unfinished]
-    found = [
-        one
+    read = [
+        _read_job(reader, server, job, [row for row in rows if frames[row.name].index in job.frames], frames)
         for job in track(wanted, f"reading task {task.cvat_id}", len(wanted))
-        for one in _read_job(reader, server, job, [row for row in rows if frames[row.name].index in job.frames], frames)
-        if again or one.touched or one.row.state != "kept"
     ]
-    return TaskReading(task, jobs, rows, frames, found)
+    found = [one for job in read for one in job.corrections if again or one.touched or one.row.state != "kept"]
+    held = [one for job in read for one in job.held]
+    tags = {name: labels for job in read for name, labels in job.tags.items()}
+    return TaskReading(task, jobs, rows, frames, found, held, tags, sum(job.nowhere for job in read))
 
 
 def _resolved(server: CvatServer, cvat_id: int, issues: Sequence[IssueRow]) -> frozenset[int]:
@@ -186,30 +203,68 @@ def _check_frames(rows: Sequence[FrameRow], frames: Mapping[str, Frame], jobs: S
         raise CvatError(f"{len(homeless)} frames are in no job, first {homeless[0]}", where=where)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _JobReading:
+    corrections: Sequence[Correction]
+    held: Sequence[Held]
+    tags: Mapping[str, tuple[str, ...]]
+    nowhere: int
+
+
 def _read_job(
     reader: _Reader, server: CvatServer, job: JobInfo, rows: Sequence[FrameRow], frames: Mapping[str, Frame]
-) -> list[Correction]:
+) -> _JobReading:
+    """The frames of a job; one that holds something that is no mask is held back, alone."""
+    there = server.job_annotations(job.id)
+    present = {frames[row.name].index: row for row in rows if not frames[row.name].deleted}
     shapes: dict[int, list[Shape]] = {}
-    for shape in server.job_shapes(job.id):
+    for shape in there.shapes:
         shapes.setdefault(shape.frame, []).append(shape)
-    present = [(row, frames[row.name]) for row in rows if not frames[row.name].deleted]
-    drawn = [(row, frame, shapes.get(frame.index, [])) for row, frame in present]
-    found = spread(partial(_read_frame, reader=reader), drawn)
-    # In a job that goes on, a frame as it was pushed has not been looked at yet.
-    return [one for one in found if job.finished or one.touched]
+    reasons: dict[int, list[str]] = {}
+    for stray in there.strays:
+        reasons.setdefault(stray.frame, []).append(f"{stray.kind}: {stray.reason}")
+    drawn = [(row, frames[row.name], shapes.get(index, [])) for index, row in present.items() if index not in reasons]
+    corrections = []
+    for (row, frame, _), one in zip(drawn, spread(partial(_read_frame, reader=reader), drawn), strict=True):
+        if isinstance(one, Correction):
+            # In a job that goes on, a frame as it was pushed has not been looked at yet.
+            corrections += [one] if job.finished or one.touched else []
+        else:
+            reasons[frame.index] = [one]
+    ours = set(present) | {frame.index for frame in frames.values()}
+    url = f"{server.task_url(reader.task.cvat_id or 0)}/jobs/{job.id}?frame="
+    return _JobReading(
+        corrections,
+        [Held(present[i].sample_id, tuple(why), f"{url}{i}") for i, why in sorted(reasons.items()) if i in present],
+        _tags(reader, present, there.tags),
+        sum(shape.frame not in ours for shape in (*there.shapes, *there.strays)),
+    )
 
 
-def _read_frame(drawn: tuple[FrameRow, Frame, Sequence[Shape]], reader: _Reader) -> Correction:
+def _tags(reader: _Reader, present: Mapping[int, FrameRow], tags: Sequence[Tag]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for tag in tags:
+        if tag.frame in present:
+            name = present[tag.frame].sample_id
+            found[name] = (*found.get(name, ()), reader.labels.get(tag.label_id, f"label {tag.label_id}"))
+    return found
+
+
+def _read_frame(drawn: tuple[FrameRow, Frame, Sequence[Shape]], reader: _Reader) -> Correction | str:
+    """What became of a frame, or why its shapes are no mask of it."""
     row, frame, shapes = drawn
     unknown = {shape.label_id for shape in shapes} - set(reader.labels)
     if unknown:
-        raise CvatError(f"a shape has the unknown label id {min(unknown)}", where=f"frame {frame.name}")
+        return f"a shape has the unknown label id {min(unknown)}"
     digests = tuple(sorted(shape_digest(s, reader.labels[s.label_id]) for s in shapes))
     last = reader.files.object_label_map(row.pushed_sha256)
     _check_size(frame, last)
     label_map, overlap_px, uncovered_px = last, 0, 0
     if digests != row.shapes:
-        label_map, overlap_px, uncovered_px = _painted(reader, row, frame, shapes)
+        try:
+            label_map, overlap_px, uncovered_px = _painted(reader, row, frame, shapes)
+        except CvatError as error:
+            return error.message
     on_disk, stored_sha256, before = _stored(reader, row, last, label_map)
     gained, lost = _differences(last, label_map)
     file_gained, file_lost = _differences(before, label_map)
