@@ -98,7 +98,7 @@ class CvatError(AnnoloopError):
     """The CVAT server refused, failed or could not be reached; ``status`` is its HTTP status.
 
     ``transient``: it may work the next time, and whether this time had an effect is not known;
-    ``retry_after_s``: how long the server asks to wait.
+    ``retry_after_s``: how long the server asks to wait; ``unreached``: nobody listens there at all.
     """
 
     exit_code = 6
@@ -112,11 +112,13 @@ class CvatError(AnnoloopError):
         status: int | None = None,
         transient: bool = False,
         retry_after_s: float | None = None,
+        unreached: bool = False,
     ) -> None:
         super().__init__(message, where=where, hint=hint)
         self.status = status
         self.transient = transient
         self.retry_after_s = retry_after_s
+        self.unreached = unreached
 
 
 class TrainingError(AnnoloopError):

@@ -19,7 +19,6 @@ from annoloop.cli.options import (
     open_session,
     opened_project,
 )
-
 from annoloop.errors import CvatError
 
 if TYPE_CHECKING:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 from annoloop.errors import ConfigError
 
@@ -21,6 +23,7 @@ ACCOUNT_HINT = (
     " or CVAT_USERNAME and CVAT_PASSWORD"
 )
 _KEYS = ("token", "username", "password")
+_SHORTEST_SECRET = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +34,36 @@ class Credentials:
     username: str | None = None
     password: str | None = None
 
+    def __post_init__(self) -> None:
+        # A .env file with Windows' line ends leaves a CR behind; none of these begins or ends with white space.
+        for key in _KEYS:
+            value = getattr(self, key)
+            if value is not None:
+                object.__setattr__(self, key, value.strip() if key == "token" else value.strip("\r\n"))
+        token = self.token
+        if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
+            raise _unusable("access token", "a token has letters, digits, dots and dashes only")
+        for key in ("username", "password"):
+            if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in getattr(self, key) or ""):
+                raise _unusable(key, "it has a character that nobody can type")
+
     def __repr__(self) -> str:
         return "Credentials(…)"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must not be in any text that leaves this program."""
+        return tuple(secret for secret in (self.token, self.password) if secret)
+
+
+def without(secrets: Iterable[str], text: str) -> str:
+    """A text without these secrets, plain or as JSON and addresses quote them; very short ones are no secrets."""
+    for secret in secrets:
+        if len(secret) >= _SHORTEST_SECRET:
+            quoted = (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], quote(secret, safe=""), quote_plus(secret))
+            for form in sorted(set(quoted), key=len, reverse=True):
+                text = text.replace(form, "…")
+    return text
 
 
 def credentials_for(url: str, environment: Mapping[str, str] = os.environ) -> Credentials:
@@ -42,7 +73,7 @@ def credentials_for(url: str, environment: Mapping[str, str] = os.environ) -> Cr
         ConfigError: there are none, or others can read the file that they are stored in.
     """
     token = environment.get("CVAT_ACCESS_TOKEN")
-    if token:
+    if token and token.strip():
         return Credentials(token=token)
     username, password = environment.get("CVAT_USERNAME"), environment.get("CVAT_PASSWORD")
     if username and password:
@@ -74,6 +105,11 @@ def store(url: str, credentials: Credentials | None, environment: Mapping[str, s
         json.dump(entries, stream, indent=2)
     partial.replace(path)
     return path
+
+
+def _unusable(what: str, reason: str) -> ConfigError:
+    """Says nothing of what it is."""
+    return ConfigError(f"the {what} of CVAT holds characters that it cannot have", hint=f"{reason}; {ACCOUNT_HINT}")
 
 
 def _read(path: Path) -> dict[str, dict[str, str]]:

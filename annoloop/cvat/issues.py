@@ -26,7 +26,7 @@ class IssueBoard:
 
     def of_task(self, task_id: int) -> list[Issue]:
         """The issues of a task, without their messages."""
-        return [issue_info(i) for i in self.session.listed("issues", task_id=task_id)]
+        return [issue_info(i) for i in self.session.pages("issues", task_id=task_id)]
 
     def pin(
         self, task_id: int, wanted: Sequence[Issue], jobs: Sequence[JobInfo], track: Track = silent

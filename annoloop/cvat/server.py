@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+from annoloop.cvat.annotations import has_tracks, read_annotations, read_shapes
+from annoloop.cvat.answers import Answer, Json
 from annoloop.cvat.archive import Picture, packed
 from annoloop.cvat.credentials import Credentials, credentials_for
 from annoloop.cvat.guide import MOST_PICTURES, colors_of, swatch_png, with_pictures, without_addresses
@@ -20,14 +22,15 @@ from annoloop.cvat.session import TRIES, Session, pauses
 from annoloop.cvat.wire import (
     About,
     Frame,
+    JobAnnotations,
     JobInfo,
-    Json,
     Label,
     Shape,
     TaskInfo,
+    frame_infos,
     job_info,
+    label_info,
     label_specs,
-    read_shapes,
     shape_request,
     task_info,
 )
@@ -65,8 +68,8 @@ class CvatServer:
         """Versions and account; the first call of a command, so that a wrong token fails early."""
         from importlib import metadata
 
-        version = self.session.get("server/about")["version"]
-        return About(str(version), metadata.version("cvat-sdk"), str(self.session.get("users/self")["username"]))
+        version = self.session.read("server/about")["version"].text()
+        return About(version, metadata.version("cvat-sdk"), self.session.read("users/self")["username"].text())
 
     def require_writing(self) -> None:
         """Find out before anything is made whether this account may make it.
@@ -75,14 +78,15 @@ class CvatServer:
             CvatError: the access token is read-only.
         """
         try:
-            token = self.session.get("auth/access_tokens/self")
+            token = self.session.read("auth/access_tokens/self")
         except CvatError as error:
             if error.status is not None and error.status < 500:
                 return  # a password, or a server without access tokens
             raise
-        if token.get("read_only"):
+        read_only, name = token.get("read_only"), token.get("name")
+        if read_only is not None and read_only.flag():
             raise CvatError(
-                f"the access token {token.get('name')!r} is read-only",
+                f"the access token {name.text() if name else ''!r} is read-only",
                 where=self.url,
                 hint="make one that may write (in CVAT under Profile, Security), then annoloop login",
             )
@@ -96,9 +100,20 @@ class CvatServer:
         return {name: self._user_id(name) for name in dict.fromkeys(names)}
 
     def _user_id(self, name: str) -> int:
-        for user in self.session.listed("users", search=name):
-            if user["username"] == name:
-                return int(user["id"])
+        try:
+            for user in self.session.pages("users", search=name):
+                if user["username"].text() == name:
+                    return user["id"].whole()
+        except CvatError as error:
+            if error.status != 403:
+                raise
+            raise CvatError(
+                f"this account may not look up users, so no job can be given to {name!r}",
+                where=self.url,
+                hint="leave out --assignee and cvat.assignees and assign the jobs in CVAT, or ask for an account that"
+                " may: in an organization its maintainers do",
+                status=403,
+            ) from None
         raise CvatError(
             f"no user {name!r} that this account can see",
             where=self.url,
@@ -116,29 +131,33 @@ class CvatServer:
 
         def make() -> int:
             spec = {"name": name, "labels": label_specs(classes)}
-            return int(self.session.call("POST", "projects", spec)["id"])
+            return self._made("projects", spec)
 
         project_id = self._once(lambda: min(self._project_ids(name), default=None), make)
         self._check_labels(self.labels(project_id=project_id), classes, f"{self.url}/projects/{project_id}")
         return project_id
 
     def _project_ids(self, name: str) -> list[int]:
-        return [int(p["id"]) for p in self.session.listed("projects", name=name) if p["name"] == name]
+        found = self.session.pages("projects", name=name)
+        return [project["id"].whole() for project in found if project["name"].text() == name]
 
     def write_guide(self, project_id: int, markdown: str, *, mark: str) -> bool:
         """Give a project its annotation guide; one without our ``mark`` was written by people and stays.
 
         Returns whether the project has this text now.
         """
-        guide_id = self.session.get(f"projects/{project_id}").get("guide_id")
-        present = "" if guide_id is None else str(self.session.get(f"guides/{guide_id}").get("markdown") or "")
+found = self.session.read(f"projects/{project_id}").get("guide_id")
+        guide_id = None if found is None else found.whole()
+        written = None if guide_id is None else self.session.read(f"guides/{guide_id}").get("markdown")
+        present = "" if written is None else written.text()
         if present.strip() and mark not in present:
             return False
         if without_addresses(present) == markdown:
             return True
         if guide_id is None:
             bare = with_pictures(markdown, lambda _: None)
-            guide_id = self.session.call("POST", "guides", {"project_id": project_id, "markdown": bare})["id"]
+            made = self.session.call("POST", "guides", {"project_id": project_id, "markdown": bare})
+            guide_id = Answer(made, f"{self.url}/api/guides")["id"].whole()
         addresses = {color: self._picture(guide_id, color) for color in colors_of(markdown)[:MOST_PICTURES]}
         text = with_pictures(markdown, addresses.get)
         self.session.call("PATCH", f"guides/{guide_id}", {"markdown": text}, repeatable=True)
@@ -154,11 +173,11 @@ class CvatServer:
             if error.transient:
                 raise
             return None
-        return f"/api/assets/{kept['uuid']}"
+        return f"/api/assets/{kept['uuid'].text()}"
 
     def labels(self, **of: int) -> list[Label]:
         """The labels of ``project_id=`` or ``task_id=``."""
-        return [Label(int(e["id"]), str(e["name"]), str(e["color"])) for e in self.session.listed("labels", **of)]
+        return [label_info(label) for label in self.session.pages("labels", **of)]
 
     def task_labels(self, task_id: int, classes: ClassTable) -> list[Label]:
         """The labels of a task.
@@ -178,7 +197,7 @@ class CvatServer:
 
     def find_tasks(self, project_id: int, name: str) -> list[TaskInfo]:
         """The project's tasks of this name, oldest first; CVAT does not keep names unique."""
-        tasks = [task_info(t) for t in self.session.listed("tasks", project_id=project_id, name=name)]
+        tasks = [task_info(t) for t in self.session.pages("tasks", project_id=project_id, name=name)]
         return sorted((t for t in tasks if t.name == name), key=lambda t: t.id)
 
     def find_named_tasks(self, project: str, name: str) -> list[TaskInfo]:
@@ -187,7 +206,10 @@ class CvatServer:
 
     def task(self, task_id: int) -> TaskInfo:
         """A task by its number."""
-        return task_info(self.session.get(f"tasks/{task_id}"))
+        found = task_info(self.session.read(f"tasks/{task_id}"))
+        if found.id != task_id:
+            raise CvatError(f"unexpected answer: this is task {found.id}", where=f"{self.url}/api/tasks/{task_id}")
+        return found
 
     def create_task(self, project_id: int, name: str, *, segment_size: int = 0) -> int:
         """An empty task of this name, which must be nobody else's; returns its number."""
@@ -198,7 +220,7 @@ class CvatServer:
         def find() -> int | None:
             return min((t.id for t in self.find_tasks(project_id, name)), default=None)
 
-        return self._once(find, lambda: int(self.session.call("POST", "tasks", spec)["id"]))
+        return self._once(find, lambda: self._made("tasks", spec))
 
     def delete_task(self, task_id: int) -> None:
         """Delete a task with all that is in it."""
@@ -226,9 +248,8 @@ class CvatServer:
         with packed(pictures, scratch, size_bytes) as archive:
             params = {"image_quality": 100, "sorting_method": "lexicographical"}
             answer = self.session.send_file(f"tasks/{task_id}/data", archive, params, track)
-        if not answer.get("rq_id"):
-            raise CvatError("unexpected answer to the upload: no rq_id", where=self.task_url(task_id))
-        if not self.session.wait_for(str(answer["rq_id"]), track):
+        request_id = Answer(answer, f"{self.url}/api/tasks/{task_id}/data")["rq_id"].text()
+        if not self.session.wait_for(request_id, track):
             # Its id has expired, or is not known yet: what comes of it shows in the task.
             for _ in pauses(_FORGOTTEN_S):
                 if self.task(task_id).size:
@@ -236,18 +257,17 @@ class CvatServer:
 
     def frames(self, task_id: int) -> list[Frame]:
         """All frames of a task."""
-        meta = self.session.get(f"tasks/{task_id}/data/meta")
-        deleted = set(meta.get("deleted_frames") or ())
-        return [
-            Frame(i, str(f["name"]), (int(f["height"]), int(f["width"])), i in deleted)
-            for i, f in enumerate(meta["frames"])
-        ]
+        return frame_infos(self.session.read(f"tasks/{task_id}/data/meta"))
 
     # jobs and annotations
 
     def jobs(self, task_id: int) -> list[JobInfo]:
         """The annotation jobs of a task, in order of their frames."""
-        found = [job_info(j) for j in self.session.listed("jobs", task_id=task_id) if j.get("type") == "annotation"]
+        found = [
+            job_info(job)
+            for job in self.session.pages("jobs", task_id=task_id)
+            if job["type"].text() == "annotation" and job["task_id"].whole() == task_id
+        ]
         return sorted(found, key=lambda job: job.start)
 
     def set_job(self, job_id: int, *, state: str, stage: str | None = None) -> None:
@@ -263,8 +283,21 @@ class CvatServer:
         self.session.call("PATCH", f"jobs/{job_id}", {"assignee": user_id}, repeatable=True)
 
     def job_shapes(self, job_id: int) -> list[Shape]:
-        """All shapes of a job; frames are numbered as in its task."""
-        return read_shapes(self.session.get(f"jobs/{job_id}/annotations"), f"{self.url}/jobs/{job_id}")
+        """All shapes of a job, whatever their kind; frames are numbered as in its task.
+
+        Raises:
+            CvatError: there are tracks.
+        """
+        return read_shapes(self._annotations(job_id))
+
+    def job_annotations(self, job_id: int) -> JobAnnotations:
+        """All that is on the frames of a job: shapes with an area, strays that have none, and tags."""
+        answer = self._annotations(job_id)
+        stop = job_info(self.session.read(f"jobs/{job_id}")).stop if has_tracks(answer) else 0
+        return read_annotations(answer, stop)
+
+    def _annotations(self, job_id: int) -> Answer:
+        return self.session.read(f"jobs/{job_id}/annotations")
 
     def replace_job_shapes(self, job_id: int, shapes: Iterable[Shape]) -> None:
         """Put these shapes in place of all that the job has; safe to repeat."""
@@ -285,6 +318,10 @@ class CvatServer:
                 self.session.call("PATCH", f"jobs/{job_id}/annotations", body, action=action)
 
     # the border
+
+    def _made(self, kind: str, spec: Json) -> int:
+        """Make something; returns its number."""
+        return Answer(self.session.call("POST", kind, spec), f"{self.url}/api/{kind}")["id"].whole()
 
     def _once(self, find: Callable[[], T | None], make: Callable[[], T]) -> T:
         """Make what a server would make twice: look first, and look again where an answer was lost."""
@@ -334,6 +371,7 @@ def connect(settings: CvatConfig, credentials: Credentials, say: Say = unsaid) -
             organization=settings.organization,
             ca_file=settings.ca_file,
             timeout_s=settings.timeout_s,
+            patience_s=settings.patience_s,
             say=say,
         )
     )

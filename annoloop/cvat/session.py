@@ -2,34 +2,40 @@
 
 The SDK brings the login, the connection and the chunked upload that resumes; annotations travel as plain
 JSON, because building its model objects costs more than the network does.  Not here: what the requests
-are about (``server.py``).  The fact to know: a request is repeated only where repeating does no harm, or
-where the server said that it did nothing (429), and every wait is said aloud.
+are about (``server.py``), and where they may go (``transport.py``).  The facts to know: a request is repeated
+only where repeating does no harm, or where the server said that it did nothing (429); every wait is said aloud;
+and no secret is in any error, whatever the SDK or the server says.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from annoloop.cvat.credentials import ACCOUNT_HINT, Credentials
-from annoloop.cvat.wire import Json, first_line, said
+from annoloop.cvat.answers import NOT_CVAT_HINT, Answer, Json, decoded
+from annoloop.cvat.credentials import ACCOUNT_HINT, Credentials, without
+from annoloop.cvat.upload_meter import UploadMeter
+from annoloop.cvat.wire import first_line, said
+from annoloop.data.durations import in_words
 from annoloop.errors import AnnoloopError, ConfigError, CvatError
 from annoloop.progress import Say, Track, silent, unsaid
 
-CONNECT_TIMEOUT_S = 10.0
 TRIES = 5
-"""How often a request is sent at most, where repeating is safe."""
+"""How often a request is sent at least, where repeating is safe and it may work the next time."""
+
+MOST_PAGES = 10_000
+GOES_ON = "once the server answers again, the same command goes on where this one stopped"
 
 _LONGEST_WAIT_S = 600.0
+_LONGEST_PAUSE_S = 30.0
 _FIRST_POLL_S, _LONGEST_POLL_S = 0.05, 1.0
-_MIB = 1 << 20
 _SAFE_TO_REPEAT = ("GET", "PUT", "DELETE")
 _HINTS = {
     400: "the server did not accept the request",
@@ -53,16 +59,23 @@ class Session:
         organization: str | None = None,
         ca_file: Path | None = None,
         timeout_s: float = 120.0,
+        patience_s: float = 0.0,
         say: Say = unsaid,
     ) -> None:
         """Open a session; a password is tried at once, a token with the first call.
+
+        Args:
+            timeout_s: how long a server may say nothing.
+            patience_s: how long a server that has answered before, and now fails, is asked again.
 
         Raises:
             CvatError: the server cannot be reached or refuses the password.
         """
         self.url = url.rstrip("/")
         self._say = say
-        self._timeout_s = timeout_s
+        self._timeout_s, self._patience_s = timeout_s, patience_s
+        self._secrets = credentials.secrets
+        self._token = credentials.token.encode() if credentials.token else None
         self._client = _sdk_client(self.url, ca_file, timeout_s)
         self._client.organization_slug = organization
         self._answered = False
@@ -81,16 +94,32 @@ class Session:
         """The JSON of ``/api/path``."""
         return self.call("GET", path, None, **query)
 
+    def read(self, path: str, **query: Any) -> Answer:
+        """The same as an ``Answer``, of which nothing is believed."""
+        return Answer(self.get(path, **query), f"{self.url}/api/{path}")
+
     def listed(self, path: str, **query: Any) -> list[Json]:
         """All pages of a list."""
-        found: list[Json] = []
-        page = 1
-        while True:
-            answer = self.get(path, **query, page=page, page_size=500)
-            found += answer["results"]
-            if not answer.get("next"):
+        return [one.value for one in self.pages(path, **query)]
+
+    def pages(self, path: str, **query: Any) -> list[Answer]:
+        """All pages of a list, as answers.
+
+        Raises:
+            CvatError: they have no end.
+        """
+        found: list[Answer] = []
+        before: Json = None
+        for page in range(1, MOST_PAGES + 1):
+            answer = self.read(path, **query, page=page, page_size=500)
+            results = answer["results"].items()
+            found += results
+            if answer.get("next") is None:
                 return found
-            page += 1
+            if not results or answer["results"].value == before:
+                raise answer.refused(f"goes on after page {page}, which is {'the one before' if results else 'empty'}")
+            before = answer["results"].value
+        raise CvatError(f"a list of more than {MOST_PAGES} pages", where=f"{self.url}/api/{path}")
 
     def call(self, method: str, path: str, body: Json = None, *, repeatable: bool | None = None, **query: Any) -> Json:
         """One JSON request, repeated with back-off while that is safe.
@@ -102,29 +131,34 @@ class Session:
             CvatError: refused, or failed every time.
         """
         safe = method in _SAFE_TO_REPEAT if repeatable is None else repeatable
-        for attempt in range(1, TRIES + 1):
+        began = time.monotonic()
+        for attempt in count(1):
             try:
                 return self._call_once(method, path, body, query)
             except CvatError as error:
                 if method == "DELETE" and attempt > 1 and error.status == 404:
                     return None  # an earlier try did it, only its answer was lost
-                if attempt == TRIES or not (error.status == 429 or (safe and error.transient)):
-                    raise
-                self._wait(error, attempt)
+                repeats = error.status == 429 or (safe and error.transient)
+                if not repeats or not self._wait(error, attempt, began):
+                    raise self._final(error) from None
         raise AssertionError("unreachable")
 
     def send_file(self, path: str, file: Path, params: Mapping[str, object], track: Track = silent) -> Json:
         """Upload a file in pieces, resuming after a lost one; returns what the server says at the end."""
+        from cvat_sdk.core.exceptions import CvatSdkException
         from cvat_sdk.core.uploading import DataUploader
 
         with self._border(path):
             # Whatever its size in pieces: a whole file in one request would have to fit into memory.
             uploader = DataUploader(self._client, max_request_size=0)
-            meter: Any = _Meter(track, f"uploading {file.name}")
-            response = uploader.upload_files(f"{self.url}/api/{path}/", [file], pbar=meter, **params)
-            return json.loads(response.data)
+            meter: Any = UploadMeter(track, f"uploading {file.name}")
+            try:
+                response = uploader.upload_files(f"{self.url}/api/{path}/", [file], pbar=meter, **params)
+            except CvatSdkException as error:  # an upload that it could not resume
+                raise CvatError(first_line(str(error)), where=f"{self.url}/api/{path}", transient=True) from None
+            return decoded(response.data, f"{self.url}/api/{path}")
 
-    def send_picture(self, path: str, name: str, png: bytes, fields: Mapping[str, str]) -> Json:
+    def send_picture(self, path: str, name: str, png: bytes, fields: Mapping[str, str]) -> Answer:
         """Send a small PNG as a form; what was sent twice is there twice."""
         from cvat_sdk.core.helpers import make_request_headers
 
@@ -136,9 +170,9 @@ class Session:
                 f"{self.url}/api/{path}",
                 headers=headers,
                 post_params=[*fields.items(), ("file", (name, png, "image/png"))],
-                _request_timeout=(CONNECT_TIMEOUT_S, self._timeout_s),
             )
-            return json.loads(response.data)
+            where = f"{self.url}/api/{path}"
+            return Answer(decoded(response.data, where), where)
 
     def wait_for(self, request_id: str, track: Track = silent) -> bool:
         """Wait until a background request has ended; False if the server does not know it, or no longer.
@@ -149,16 +183,19 @@ class Session:
         path = f"requests/{urllib.parse.quote(request_id, safe='')}"
         for _ in track(pauses(), "the server is at work"):
             try:
-                answer = self.get(path)
+                answer = self.read(path)
             except CvatError as error:
                 if error.status == 404:
                     return False
                 raise
-            if answer["status"] == "failed":
-                message = first_line(str(answer.get("message") or "")) or "it does not say why"
-                raise CvatError(f"the server could not finish: {message}", where=f"{self.url}/api/{path}")
-            if answer["status"] == "finished":
+            status, words = answer["status"].text(), answer.get("message")
+            if status == "failed":
+                message = (first_line(words.text()) if words else "") or "it does not say why"
+                raise CvatError(self._clean(f"the server could not finish: {message}"), where=answer.where)
+            if status == "finished":
                 break
+            if status not in ("queued", "started"):
+                raise answer["status"].refused("is none of queued, started, finished, failed")
         return True
 
     # the border
@@ -171,23 +208,42 @@ class Session:
             if credentials.token is not None
             else PasswordCredentials(credentials.username or "", credentials.password or "")
         )
-        for attempt in range(1, TRIES + 1):
+        began = time.monotonic()
+        for attempt in count(1):
             try:
                 with self._border("auth/login"):
                     self._client.login(known)
+                if credentials.token is None:
+                    cookies = self._client.api_client.cookies.values()
+                    self._secrets = (*self._secrets, *(cookie.value for cookie in cookies))
                 return
             except CvatError as error:
-                if attempt == TRIES or not (error.status == 429 or error.transient):
+                if credentials.token is None and error.status in (400, 401, 403):
+                    raise _wrong_password(error) from None
+                if not (error.status == 429 or error.transient) or not self._wait(error, attempt, began):
                     raise
-                self._wait(error, attempt)
 
-    def _wait(self, error: CvatError, attempt: int) -> None:
-        seconds = error.retry_after_s if error.retry_after_s is not None else 0.25 * 2**attempt
+    def _wait(self, error: CvatError, attempt: int, began: float) -> bool:
+        """Pause before the next try; False if there is none."""
+        left = (self._patience_s if self._answered else 0.0) - (time.monotonic() - began)
+        if attempt >= TRIES and left <= 0:
+            return False
+        seconds = error.retry_after_s
+        if seconds is None:
+            seconds = min(0.25 * 2 ** min(attempt, 16), _LONGEST_PAUSE_S)
         if seconds > _LONGEST_WAIT_S:
-            raise error
-        again = f"trying again in {seconds:.0f} s ({attempt + 1} of {TRIES})"
+            return False
+        until = f"for up to {in_words(left)} more" if left > 0 else f"{attempt + 1} of {TRIES}"
+        again = f"trying again in {seconds:.0f} s ({until})"
         self._say(f"CVAT: {error.message.rstrip('.')}; {again} {error.where}")
         time.sleep(seconds)
+        return True
+
+    def _final(self, error: CvatError) -> CvatError:
+        """An error that nothing was left to do about; what it ended can be begun again."""
+        if error.transient and self._answered:
+            error.hint = f"{error.hint}; {GOES_ON}" if error.hint else GOES_ON
+        return error
 
     def _call_once(self, method: str, path: str, body: Json, query: Mapping[str, object]) -> Json:
         from cvat_sdk.core.helpers import make_request_headers
@@ -197,43 +253,49 @@ class Session:
             url += "?" + urllib.parse.urlencode(query)
         with self._border(path):
             headers = {**make_request_headers(self._client.api_client), "Accept": "application/vnd.cvat+json"}
-            response = self._client.api_client.rest_client.request(
-                method, url, headers=headers, body=body, _request_timeout=(CONNECT_TIMEOUT_S, self._timeout_s)
-            )
+            response = self._client.api_client.rest_client.request(method, url, headers=headers, body=body)
+            self._check_echo(response.data, f"{self.url}/api/{path}")
+            found = decoded(response.data, f"{self.url}/api/{path}")
             self._answered = True
-            return json.loads(response.data) if response.data else None
+            return found
 
     @contextmanager
     def _border(self, path: str) -> Iterator[None]:
         """Everything that the SDK and the network can raise becomes a ``CvatError`` without secrets."""
         import urllib3
-        from cvat_sdk.core.exceptions import CvatSdkException
         from cvat_sdk.exceptions import ApiException
 
         where = f"{self.url}/api/{path}"
         try:
             yield
+        except CvatError as error:
+            error.message = self._clean(error.message)
+            raise
         except AnnoloopError:
             raise
         except ApiException as error:
-            raise _refusal(error, where) from None
+            raise _refusal(error, where, self._clean) from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise self._unreached(error, where) from None
-        except CvatSdkException as error:  # an upload that it could not resume
-            raise CvatError(first_line(str(error)), where=where, transient=True) from None
-        except (AssertionError, KeyError, TypeError, ValueError) as error:
-            raise CvatError(
-                f"unexpected answer ({first_line(str(error)) or type(error).__name__})",
-                where=where,
-                hint="is cvat.url in annoloop.yaml the address of a CVAT server?",
-            ) from None
+        except Exception as error:
+            # Not its words: a refused header quotes the token.
+            raise CvatError(f"unexpected answer ({type(error).__name__})", where=where, hint=NOT_CVAT_HINT) from None
+
+    def _check_echo(self, body: bytes | None, where: str) -> None:
+        """Refuse an answer that repeats the token: as the name of a label it would be shown."""
+        if self._token is not None and body and self._token in body:
+            raise CvatError("the answer repeats the access token, which no CVAT does", where=where)
+
+    def _clean(self, text: str) -> str:
+        """A text of the server or the SDK without what must never be shown, however it is quoted there."""
+        return without(self._secrets, text)
 
     def _unreached(self, error: Exception, where: str) -> CvatError:
         from urllib3.exceptions import ReadTimeoutError, SSLError
 
         cause = getattr(error, "reason", error)
         if isinstance(cause, SSLError):
-            return _unsafe(cause, where)
+            return _unsafe(self._clean(str(cause)), where)
         if isinstance(cause, ReadTimeoutError):
             return CvatError(
                 f"no answer within {self._timeout_s:g} s",
@@ -242,37 +304,13 @@ class Session:
                 transient=True,
             )
         return CvatError(
-            f"cannot be reached ({_reason(error)})",
+            f"cannot be reached ({self._clean(_reason(error))})",
             where=where,
             hint="is the server up, and cvat.url in annoloop.yaml right?",
             # Nobody waits for a server that never answered: its address is wrong, or it is down.
             transient=self._answered,
+            unreached=True,
         )
-
-
-class _Meter:
-    """Shows where the SDK is in a file as steps of one MiB of a ``Track``; has what its reporters have."""
-
-    def __init__(self, track: Track, title: str) -> None:
-        self._track, self._title = track, title
-        self._steps: Iterator[int] = iter(())
-        self._at = self._shown = 0
-
-    @contextmanager
-    def task(self, total: int, **_: object) -> Iterator[None]:
-        """From the first byte to the last."""
-        size_mib = -(-total // _MIB)
-        self._steps = iter(self._track(range(size_mib), f"{self._title} (MiB)", size_mib))
-        yield
-        for _step in self._steps:
-            pass  # the bar goes when its steps are over
-
-    def advance(self, delta: int) -> None:
-        """So many bytes further in the file; it is read before it is sent, so the lower end has arrived."""
-        before, self._at = self._at, self._at + delta
-        while self._shown < min(before, self._at) // _MIB:
-            next(self._steps, None)
-            self._shown += 1
 
 
 def pauses(longest_s: float = float("inf")) -> Iterator[None]:
@@ -285,9 +323,10 @@ def pauses(longest_s: float = float("inf")) -> Iterator[None]:
 
 
 def _sdk_client(url: str, ca_file: Path | None, timeout_s: float) -> Any:
-    import urllib3
     from cvat_sdk.api_client import rest
     from cvat_sdk.core.client import Client, Config
+
+    from annoloop.cvat.transport import OneServer
 
     logger = logging.getLogger("annoloop.cvat")
     logger.addHandler(logging.NullHandler())
@@ -298,19 +337,16 @@ def _sdk_client(url: str, ca_file: Path | None, timeout_s: float) -> Any:
             raise ConfigError("no such file", where=f"cvat.ca_file: {ca_file}")
         client.api_client.configuration.ssl_ca_cert = str(ca_file)
         client.api_client.rest_client = rest.RESTClientObject(client.api_client.configuration)
-    connection = client.api_client.rest_client.pool_manager.connection_pool_kw
-    # The SDK sets no time-out of its own and would wait for ever on a server that hangs.
-    connection["timeout"] = urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=timeout_s)
-    # Left to urllib3, a server that asks for patience (429) would look like one that hangs.
-    connection["retries"] = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=3)
+    http = client.api_client.rest_client
+    http.pool_manager = OneServer(http.pool_manager, url, timeout_s)
     return client
 
 
-def _refusal(error: Any, where: str) -> CvatError:
+def _refusal(error: Any, where: str, clean: Callable[[str], str]) -> CvatError:
     status = int(error.status or 0)
-    words = said(error.body)
+    words = clean(said(error.body))
     if status == 0:
-        return _unsafe(error.reason, where)
+        return _unsafe(clean(str(error.reason)), where)
     hint = _HINTS.get(status, "the server failed; its log knows why" if status >= 500 else None)
     return CvatError(
         f"HTTP {status}{': ' + words if words else ''}",
@@ -322,9 +358,18 @@ def _refusal(error: Any, where: str) -> CvatError:
     )
 
 
-def _unsafe(reason: object, where: str) -> CvatError:
+def _wrong_password(error: CvatError) -> CvatError:
     return CvatError(
-        f"cannot be reached safely ({first_line(str(reason))})",
+        f"the user name or the password is wrong, or the account is not active ({error.message})",
+        where=error.where,
+        hint=ACCOUNT_HINT,
+        status=error.status,
+    )
+
+
+def _unsafe(reason: str, where: str) -> CvatError:
+    return CvatError(
+        f"cannot be reached safely ({first_line(reason)})",
         where=where,
         hint="for a private certificate authority set cvat.ca_file; annoloop has no way to skip the check",
     )
@@ -333,7 +378,7 @@ def _unsafe(reason: object, where: str) -> CvatError:
 def _retry_after_s(headers: Mapping[str, str] | None) -> float | None:
     """The header in seconds; a date, which it may be too, counts as not given."""
     text = (headers or {}).get("Retry-After", "")
-    return float(text) if text.isdecimal() else None
+    return float(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
 
 
 def _reason(error: BaseException) -> str:

@@ -1,6 +1,6 @@
 """What CVAT says and hears: its answers as dataclasses, our requests and its refusals as JSON and words.
 
-Pure functions on decoded JSON; no network, no SDK (``server.py``).  Shapes and error bodies are as a 2.54
+Pure functions on an ``Answer`` or decoded JSON; no network, no SDK (``server.py``).  Shapes and error bodies are as a 2.54
 server sends them: an error may be an object, a list, a bare string or a page of HTML.
 """
 
@@ -11,12 +11,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any
 
-from annoloop.errors import CvatError
+from annoloop.cvat.answers import LONGEST_SIDE_PX, Answer, Json
 from annoloop.masks.classes import ClassTable, default_color
 
-Json = Any
+MOST_FRAMES = 1 << 21
+"""No task has a frame of a higher number: whatever walks through the frames of a job comes to an end."""
+
+_OLDEST = (2, 54)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +31,13 @@ class About:
 
     @property
     def note(self) -> str | None:
-        """One line where the versions are apart; such pairs usually work."""
-        if self.server_version.split(".")[:2] == self.sdk_version.split(".")[:2]:
+        """One line where the server is known, or likely, not to fit; newer and older SDKs are fine with it."""
+        numbers = [int(part) for part in self.server_version.split(".")[:2] if part.isascii() and part.isdecimal()]
+        if len(numbers) < 2 or len(self.server_version) > 40 or (numbers[0] == 2 and tuple(numbers) >= _OLDEST):
             return None
-        return f"CVAT {self.server_version} with cvat-sdk {self.sdk_version}: not the same release, usually fine"
+        return (
+            f"CVAT {self.server_version} with cvat-sdk {self.sdk_version}: annoloop needs CVAT 2, release 2.54 or later"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,36 @@ class Issue:
     resolved: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """Something drawn on a frame that no mask can be made of: its kind in CVAT's word, and why."""
+
+    frame: int
+    kind: str
+    reason: str
+    id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A label on a whole frame, without an area."""
+
+    frame: int
+    label_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobAnnotations:
+    """All that is on the frames of a job: what has an area, what has none, and tags.
+
+    A track is one stray on each frame that it spans.  Whether a mask lies in its image is not known here.
+    """
+
+    shapes: tuple[Shape, ...]
+    strays: tuple[Stray, ...]
+    tags: tuple[Tag, ...]
+
+
 def shape_digest(shape: Shape, label: str) -> str:
     """What an annotator can change about a shape, as ``label:digest``; an edit keeps the shape's id."""
     points = ",".join(map(_number, shape.points))
@@ -117,7 +152,8 @@ def shape_digest(shape: Shape, label: str) -> str:
 @lru_cache(maxsize=1 << 12)  # the runs of masks are mostly the same few numbers
 def _number(value: float) -> str:
     """One text for 3 and 3.0, as servers send either."""
-    return str(int(value)) if value.is_integer() else repr(value)
+    number = float(value)  # a whole number of Python 3.11 has no is_integer
+    return str(int(number)) if number.is_integer() else repr(number)
 
 
 def digest_label(digest: str) -> str:
@@ -134,38 +170,44 @@ def label_specs(classes: ClassTable) -> list[Json]:
     return specs
 
 
-def task_info(task: Json) -> TaskInfo:
-    return TaskInfo(int(task["id"]), str(task["name"]), task.get("project_id"), int(task.get("size") or 0))
-
-
-def job_info(job: Json) -> JobInfo:
-    assignee = job.get("assignee")
-    return JobInfo(
-        int(job["id"]), int(job["start_frame"]), int(job["stop_frame"]), str(job["stage"]), str(job["state"]),
-        None if assignee is None else str(assignee["username"]),
+def task_info(task: Answer) -> TaskInfo:
+    project, size = task.get("project_id"), task.get("size")
+    return TaskInfo(
+        task["id"].whole(), task["name"].text(), None if project is None else project.whole(),
+        0 if size is None else size.whole(),
     )  # fmt: skip
 
 
-def issue_info(issue: Json) -> Issue:
+def job_info(job: Answer) -> JobInfo:
+    assignee = job.get("assignee")
+    start = job["start_frame"].whole(high=MOST_FRAMES)
+    return JobInfo(
+        job["id"].whole(), start, job["stop_frame"].whole(start, MOST_FRAMES), job["stage"].text(),
+        job["state"].text(), None if assignee is None else assignee["username"].text(),
+    )  # fmt: skip
+
+
+def issue_info(issue: Answer) -> Issue:
     # Its message is its first comment, which costs a request of its own.
     return Issue(
-        int(issue["frame"]), tuple(map(float, issue["position"])), "", int(issue["id"]), bool(issue["resolved"])
-    )
+        issue["frame"].whole(high=MOST_FRAMES), issue["position"].numbers(), "", issue["id"].whole(),
+        issue["resolved"].flag(),
+    )  # fmt: skip
 
 
-def read_shapes(answer: Json, where: str) -> list[Shape]:
-    if answer.get("tracks"):
-        raise CvatError(
-            f"{len(answer['tracks'])} tracks: annoloop reads shapes of single frames only",
-            where=where,
-            hint="in CVAT, draw with 'Shape' instead of 'Track'",
-        )
+def label_info(label: Answer) -> Label:
+    return Label(label["id"].whole(), label["name"].text(), label["color"].text())
+
+
+def frame_infos(meta: Answer) -> list[Frame]:
+    found = meta.get("deleted_frames")
+    deleted = {one.whole(high=MOST_FRAMES) for one in (found.items() if found is not None else ())}
     return [
-        Shape(
-            int(s["frame"]), int(s["label_id"]), str(s["type"]), tuple(s["points"]), int(s["z_order"]),
-            float(s.get("rotation") or 0), str(s.get("source")), int(s["id"]),
+        Frame(
+            i, f["name"].text(), (f["height"].whole(1, LONGEST_SIDE_PX), f["width"].whole(1, LONGEST_SIDE_PX)),
+            i in deleted,
         )
-        for s in answer["shapes"]
+        for i, f in enumerate(meta["frames"].items())
     ]  # fmt: skip
 
 

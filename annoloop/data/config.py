@@ -97,6 +97,22 @@ class CvatConfig(_Section):
     """PEM file of a private certificate authority, relative to this file."""
     timeout_s: float = Field(default=120.0, gt=0)
     """Seconds that a silent server is waited for."""
+    patience: float | str = "5m"
+    """How long a server that has answered before, and now is down or fails, is asked again: seconds, or ``5m``."""
+
+    @field_validator("patience")
+    @classmethod
+    def _a_wait(cls, patience: float | str) -> float | str:
+        if isinstance(patience, str):
+            seconds_of(patience)
+        elif not 0 <= patience < math.inf:
+            raise ValueError("must be seconds, 0 or more, or a duration like 90s or 5m")
+        return patience
+
+    @property
+    def patience_s(self) -> float:
+        """``patience`` in seconds."""
+        return seconds_of(self.patience) if isinstance(self.patience, str) else self.patience
 
     @field_validator("url")
     @classmethod
@@ -298,6 +314,7 @@ cvat:
   assignees: {_scalar(list(cvat.assignees))}  # user names; jobs go round robin
   ca_file: {_scalar(cvat.ca_file and str(cvat.ca_file))}  # PEM file of a private certificate authority
   timeout_s: {cvat.timeout_s}  # how long to wait for a silent server
+  patience: {_scalar(cvat.patience)}  # how long to ask again when the server is down meanwhile; seconds, or as in 5m
 
 train:
   recipe: {_scalar(train.recipe)}  # deeplabv3plus_r50, segformer_b2, unet, unet_small, unet_tiny, or a file

@@ -17,6 +17,10 @@ from annoloop.errors import DataError
 from annoloop.masks.coco_counts import pack_coco_counts
 from annoloop.masks.regions import Bits, Division, Ints, LabelMap, Region, divide, tight
 
+_LONGEST_SIDE_PX = 1 << 20
+_MOST_PX = _LONGEST_SIDE_PX**2
+"""More than any image has, and few enough for every sum."""
+
 
 @dataclass(frozen=True, slots=True)
 class CvatMask:
@@ -98,6 +102,8 @@ def _read_cvat_masks(masks: Sequence[CvatMask], shape_hw: tuple[int, ...]) -> tu
     numbers = np.fromiter(chain.from_iterable(mask.points for mask in masks), np.float64, int(sizes.sum()))
     if (sizes < 5).any() or not np.isfinite(numbers).all() or (numbers != np.rint(numbers)).any():
         raise DataError("a mask needs at least five whole numbers")
+    if (np.abs(numbers) > _MOST_PX).any():  # sums of larger ones would wrap
+        raise DataError("a mask has a number that is larger than any image")
     corners = np.cumsum(sizes)[:, None] - np.arange(4, 0, -1)
     whole = numbers.astype(np.int64)
     boxes, counts, stops = whole[corners], np.delete(whole, corners), np.cumsum(sizes - 4)
@@ -142,17 +148,36 @@ def from_cvat_runs(points: Sequence[float], class_index: int, shape_hw: tuple[in
     Raises:
         DataError: not whole numbers, runs that do not fill the box, a box outside (H, W).
     """
-    numbers = np.asarray(points, np.float64)
-    if numbers.size < 5 or not np.isfinite(numbers).all() or (numbers != np.rint(numbers)).any():
+    runs, (left, top, right, bottom) = check_cvat_runs(points, shape_hw)
+    bits = _unroll(runs).reshape(bottom - top + 1, right - left + 1)
+    return tight(class_index, bits, top_px=top, left_px=left)
+
+
+def check_cvat_runs(
+    points: Sequence[float], shape_hw: tuple[int, int] | None = None
+) -> tuple[Ints, tuple[int, int, int, int]]:
+    """Runs and box of a CVAT mask shape, checked before anything large is allocated; without (H, W) as far as can be.
+
+    Raises:
+        DataError: not whole numbers, a box that is none, runs that do not fill it.
+    """
+    try:
+        numbers = np.asarray(points, np.float64)
+    except (OverflowError, TypeError, ValueError):
+        raise DataError("a mask has something that is no number, or too large for one") from None
+    if numbers.ndim != 1 or numbers.size < 5 or not np.isfinite(numbers).all() or (numbers != np.rint(numbers)).any():
         raise DataError("a mask needs at least five whole numbers")
-    whole = numbers.astype(np.int64)
-    runs, (left, top, right, bottom) = whole[:-4], whole[-4:].tolist()
+    left, top, right, bottom = map(int, numbers[-4:].tolist())
     h, w = bottom - top + 1, right - left + 1
-    if left < 0 or top < 0 or h < 1 or w < 1 or right >= shape_hw[1] or bottom >= shape_hw[0]:
-        raise DataError(f"mask box {left},{top}..{right},{bottom} leaves the image of {shape_hw[1]} x {shape_hw[0]} px")
-    if (runs < 0).any() or int(runs.sum()) != h * w:
-        raise DataError(f"mask runs add up to {int(runs.sum())} px, the box holds {h * w}")
-    return tight(class_index, _unroll(runs).reshape(h, w), top_px=top, left_px=left)
+    height, width = shape_hw or (_LONGEST_SIDE_PX, _LONGEST_SIDE_PX)
+    if left < 0 or top < 0 or h < 1 or w < 1 or right >= width or bottom >= height:
+        image = f"the image of {width} x {height} px" if shape_hw else "any image"
+        raise DataError(f"mask box {left},{top}..{right},{bottom} leaves {image}")
+    # A sum of whole numbers as int64 wraps, so that it may seem to fit; as Python's ints it does not.
+    total = sum(map(int, numbers[:-4].tolist()))
+    if (numbers[:-4] < 0).any() or total != h * w:
+        raise DataError(f"mask runs add up to {total} px, the box holds {h * w}")
+    return numbers[:-4].astype(np.int64), (left, top, right, bottom)
 
 
 def _run_lengths(bits: Bits) -> Ints:
