@@ -146,7 +146,7 @@ class CvatServer:
 
         Returns whether the project has this text now.
         """
-found = self.session.read(f"projects/{project_id}").get("guide_id")
+        found = self.session.read(f"projects/{project_id}").get("guide_id")
         guide_id = None if found is None else found.whole()
         written = None if guide_id is None else self.session.read(f"guides/{guide_id}").get("markdown")
         present = "" if written is None else written.text()

@@ -91,7 +91,7 @@ class Correction:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A frame that cannot be taken as it is: why, one reason for each shape that is in the way, and where to mend it."""
+    """A frame that cannot be taken as it is: why, a reason for each shape that is in the way, and where to mend it."""
 
     sample_id: str
     reasons: tuple[str, ...]
@@ -225,7 +225,7 @@ def _read_job(
         reasons.setdefault(stray.frame, []).append(f"{stray.kind}: {stray.reason}")
     drawn = [(row, frames[row.name], shapes.get(index, [])) for index, row in present.items() if index not in reasons]
     corrections = []
-    for (row, frame, _), one in zip(drawn, spread(partial(_read_frame, reader=reader), drawn), strict=True):
+    for (_, frame, _), one in zip(drawn, spread(partial(_read_frame, reader=reader), drawn), strict=True):
         if isinstance(one, Correction):
             # In a job that goes on, a frame as it was pushed has not been looked at yet.
             corrections += [one] if job.finished or one.touched else []
@@ -237,7 +237,7 @@ def _read_job(
         corrections,
         [Held(present[i].sample_id, tuple(why), f"{url}{i}") for i, why in sorted(reasons.items()) if i in present],
         _tags(reader, present, there.tags),
-        sum(shape.frame not in ours for shape in (*there.shapes, *there.strays)),
+        sum(frame not in ours for frame in [one.frame for one in there.shapes] + [one.frame for one in there.strays]),
     )
 
 
