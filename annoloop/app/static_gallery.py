@@ -33,6 +33,7 @@ _GAP_PX = 4
 _QUALITY = 85
 _PICTURES = "pictures"
 _PAGE = "index.html"
+_MARK = ".annoloop-gallery"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +45,13 @@ class _Strip:
 def export_gallery(
     entries: Sequence[Entry], classes: ClassTable, data: DataConfig, folder: Path, title: str, track: Track = silent
 ) -> Path:
-    """Write ``folder/index.html`` and its pictures; an earlier gallery there is replaced.
+    """Write ``folder/index.html`` and its pictures; an earlier gallery there, also a half-made one, is replaced.
 
     Raises:
         ConfigError: the folder holds something else.
         DataError: a file cannot be read or written.
     """
-    if folder.exists() and any(folder.iterdir()) and not is_ours(folder / _PAGE):
-        raise ConfigError("the folder is not empty, and holds no gallery", where=folder, hint="name a new folder")
+    _claim(folder)
     ranked = sorted(entries, key=lambda e: (e.dice is None, e.dice, e.sample_id))
     strips = [_Strip(entry, folder / _PICTURES / f"{entry.sample_id}.jpg") for entry in ranked]
     draw = partial(_draw, classes=classes, data=data)
@@ -70,6 +70,15 @@ def export_gallery(
     )
     write_atomic(page, html.encode())
     return page
+
+
+def _claim(folder: Path) -> None:
+    """Mark a folder as ours before anything else is in it: the page comes last, and may never come."""
+    page, mark = folder / _PAGE, folder / _MARK
+    is_begun = mark.is_file() and not page.exists()
+    if folder.exists() and any(folder.iterdir()) and not is_begun and not is_ours(page):
+        raise ConfigError("the folder is not empty, and holds no gallery", where=folder, hint="name a new folder")
+    write_atomic(mark, b"annoloop browse --export writes here, and replaces what it wrote.\n")
 
 
 def _legend(classes: ClassTable) -> list[tuple[str, str]]:

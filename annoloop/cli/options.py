@@ -16,7 +16,7 @@ from annoloop.errors import MissingExtraError
 if TYPE_CHECKING:
     from annoloop.cli.screen import Screen
     from annoloop.cvat.server import CvatServer
-    from annoloop.project.project import Project
+    from annoloop.project.project import Project, Recovered
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -110,14 +110,21 @@ def opened_project(options: dict[str, Any], screen: Screen, *, changes: str | No
         if changes is not None:
             stack.enter_context(project.locked(changes))
         if project.recovered is not None:
-            for sample_id in project.recovered.written:
-                screen.say(f"finished an interrupted write: {sample_id}")
-            for sample_id in project.recovered.removed:
-                screen.say(f"finished an interrupted undo: {sample_id} has no mask again")
-            for sample_id in project.recovered.conflicts:
-                screen.say(f"[yellow]left as it is, edited since:[/] {sample_id}")
+            _tell_recovered(project.recovered, screen)
         stack.enter_context(on_cluster(options, screen, project.state_dir))
         yield project
+
+
+def _tell_recovered(recovered: Recovered, screen: Screen) -> None:
+    """What opening the project finished, and what it could not, with what to do about that."""
+    for sample_id in recovered.written:
+        screen.say(f"finished an interrupted write: {sample_id}")
+    for sample_id in recovered.removed:
+        screen.say(f"finished an interrupted undo: {sample_id} has no mask again")
+    for sample_id in recovered.conflicts:
+        screen.say(f"[yellow]left as it is, edited since:[/] {sample_id}")
+    for fault in recovered.unfinished:
+        screen.note(f"not finished, and until it is nothing here can be changed: {fault}")
 
 
 @contextmanager

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from annoloop.data import jpeg, png
+from annoloop.data.durable import flush_folder, make_folder, open_regular, real
 from annoloop.data.storage import Location, RemotePath
 from annoloop.errors import ColourMaskError, DataError, StoreError
 
@@ -78,7 +79,7 @@ def file_sha256(path: Location) -> str:
     try:
         if isinstance(path, RemotePath):
             return sha256(path.read_bytes())
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise unreadable(path, error) from error
@@ -93,7 +94,7 @@ def read_bytes(path: Location) -> bytes:
     try:
         if isinstance(path, RemotePath):
             return path.read_bytes()
-        with path.open("rb", buffering=0) as stream:
+        with open_regular(path) as stream:
             return stream.read()
     except OSError as error:
         raise unreadable(path, error) from error
@@ -202,8 +203,9 @@ def write_atomic(path: Location, data: bytes, *, durable: bool = True) -> None:
 def open_atomic(path: Location, *, durable: bool = True) -> Iterator[IO[bytes]]:
     """A file that is there whole or, if anything is raised, not at all.
 
-    It is written beside its place, flushed to disk, and put there by ``os.replace``; for a store it is written
-    where temporary files go, and sent whole.
+    It is written beside its place, flushed to disk, put there by ``os.replace``, and its folder is flushed; a link
+    stays, and the file that it stands for is replaced.  For a store it is written where temporary files go, and sent
+    whole.
 
     Args:
         durable: False for what can be made again: not flushed, which takes longer than all the rest.
@@ -218,6 +220,9 @@ def open_atomic(path: Location, *, durable: bool = True) -> Iterator[IO[bytes]]:
         return
     temporary: str | None = None
     try:
+        path = real(path)
+        if durable:
+            make_folder(path.parent)
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         with os.fdopen(handle, "wb") as stream:
@@ -227,6 +232,8 @@ def open_atomic(path: Location, *, durable: bool = True) -> Iterator[IO[bytes]]:
                 os.fsync(stream.fileno())
         os.chmod(temporary, path.stat().st_mode if path.exists() else 0o644)  # noqa: PTH101 - mkstemp's path is a str
         os.replace(temporary, path)  # noqa: PTH105
+        if durable:
+            flush_folder(path.parent)
     except BaseException as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
@@ -236,7 +243,7 @@ def open_atomic(path: Location, *, durable: bool = True) -> Iterator[IO[bytes]]:
 
 
 def remove(path: Location) -> bool:
-    """Remove a file; False where there is none.
+    """Remove a file, for good even after a power cut; False where there is none.
 
     Raises:
         DataError: no permission.
@@ -244,6 +251,8 @@ def remove(path: Location) -> bool:
     """
     try:
         path.unlink()
+        if isinstance(path, Path):
+            flush_folder(path.parent)
     except FileNotFoundError:
         return False
     except OSError as error:
@@ -251,12 +260,9 @@ def remove(path: Location) -> bool:
     return True
 
 
-def drop_partial(path: Location) -> None:
-    """Remove what a ``write_atomic`` of this file left beside it when it was killed; in a store that is nothing."""
-    if isinstance(path, RemotePath):
-        return
-    for rest in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-        rest.unlink(missing_ok=True)
+def partial_files(path: Path) -> list[Path]:
+    """What a process that was killed while it wrote this file has left beside it."""
+    return sorted(path.parent.glob(f".{glob.escape(path.name)}.*.part"))
 
 
 def unreadable(where: object, error: Exception) -> DataError:
@@ -287,6 +293,8 @@ def _sent(path: RemotePath) -> Iterator[IO[bytes]]:
 
 def _opened(path: Location) -> Image.Image:
     try:
+        if isinstance(path, Path):
+            open_regular(path).close()  # Pillow would wait for a pipe
         return Image.open(path if isinstance(path, Path) else io.BytesIO(path.read_bytes()))
     except _UNREADABLE as error:
         raise unreadable(path, error) from error
@@ -295,7 +303,7 @@ def _opened(path: Location) -> Image.Image:
 def _first_bytes(path: Path) -> bytes:
     """All bytes of a PNG, which may be turned by what stands behind its pixels; the header of a JPEG."""
     try:
-        with path.open("rb", buffering=0) as stream:
+        with open_regular(path) as stream:
             first = stream.read(_HEADER_BYTES)
             return first + stream.read() if first.startswith(png.SIGNATURE) else first
     except OSError as error:

@@ -7,6 +7,7 @@ be nested, and a second process waits for the first rather than failing.
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -15,11 +16,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from annoloop.data.durable import flush_folder, make_folder
 from annoloop.errors import LedgerError
 
 Row = sqlite3.Row
 
 _PATIENCE_S = 30
+_LITTLE_ROOM = 1 << 20
+"""Bytes; SQLite calls a full disk an I/O error where it notices it late, as in its log."""
 
 
 class Database:
@@ -53,7 +57,10 @@ class Database:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._migrate(migrations)
             self._db.execute("PRAGMA foreign_keys = ON")  # only now: a migration may copy a table others refer to
-        except (sqlite3.Error, OSError) as error:
+        except sqlite3.Error as error:
+            failed = self._failed(error)
+            raise LedgerError(f"cannot be opened ({failed.message})", where=path, hint=failed.hint) from error
+        except OSError as error:
             raise LedgerError(f"cannot be opened ({error})", where=path) from error
 
     def __enter__(self) -> Self:
@@ -129,12 +136,34 @@ class Database:
             raise self._failed(error) from error
 
     def _failed(self, error: sqlite3.Error) -> LedgerError:
-        return LedgerError(f"{error}", where=self._path, hint="is the disk full or the file locked?")
+        """What SQLite says, as the two who read it need it: is there no room, or does somebody else hold the file?"""
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest says where in SQLite it was noticed
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            said = f"another program has held the ledger for {_PATIENCE_S} s ({error})"
+            return LedgerError(said, where=self._path, hint="wait until it is done, or stop it, and run again")
+        if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _free_bytes(self._path) < _LITTLE_ROOM):
+            said = f"no room left on the disk of {self._path.absolute().parent} ({error})"
+            hint = "make room there, or raise the quota; then the same command goes on"
+            return LedgerError(said, where=self._path, hint=hint)
+        if code == sqlite3.SQLITE_IOERR:
+            hint = "is the disk that it lies on well, and is a quota used up?"
+            return LedgerError(f"{error}", where=self._path, hint=hint)
+        return LedgerError(f"{error}", where=self._path)
+
+
+def _free_bytes(path: Path) -> int:
+    try:
+        return shutil.disk_usage(path.absolute().parent).free
+    except OSError:
+        return _LITTLE_ROOM
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return sqlite3.connect(path, isolation_level=None, timeout=_PATIENCE_S)
+    make_folder(path.parent)
+    db = sqlite3.connect(path, isolation_level=None, timeout=_PATIENCE_S)
+    db.execute("PRAGMA synchronous = FULL")  # a row that says "written" is not to be lost while the mask is there
+    flush_folder(path.parent)
+    return db
 
 
 def _copy_in_memory(path: Path) -> sqlite3.Connection:

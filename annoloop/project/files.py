@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from annoloop.data.config import Config
+from annoloop.data.durable import flush_folder
 from annoloop.data.images import file_sha256, read_bytes, read_index_png, sha256, write_atomic
 from annoloop.data.mmseg_folders import decode_label_map
 from annoloop.data.storage import Location
@@ -23,6 +24,11 @@ from annoloop.masks.classes import ClassTable
 from annoloop.masks.regions import LabelMap
 from annoloop.training.recipes import recipe_path
 from annoloop.training.records import Job
+
+_HOLE = (
+    "restore .annoloop/masks from a backup; or give that version up: a mask that you save anew at its place counts as"
+    " your edit, and stays"
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +58,27 @@ class ProjectFiles:
     def best_checkpoint(self, run_id: int) -> Path:
         """The weights of a finished run."""
         return self.run_dir(run_id) / "best.pth"
+
+    def require_ledger(self) -> None:
+        """Raise where the ledger is gone from beside what it knows of: a new one would take all that for its own.
+
+        Raises:
+            LedgerError: there are runs or mask versions, and no ledger, or an empty one.
+        """
+        ledger = self.state_dir / "ledger.db"
+        left = [name for name in ("runs", "masks", "predictions") if _holds_anything(self.state_dir / name)]
+        if left and not (ledger.is_file() and ledger.stat().st_size):
+            state = "empty" if ledger.is_file() else "gone"
+            raise LedgerError(
+                f"the ledger is {state}, but there are {' and '.join(left)} beside it",
+                where=ledger,
+                hint="restore ledger.db from a backup; or, to begin anew, move the whole folder .annoloop away",
+            )
+
+    def highest_run_folder(self) -> int:
+        """The highest number that a folder of a run or of its predictions has; 0 where there is none."""
+        folders = (one for kind in ("runs", "predictions") for one in (self.state_dir / kind).glob("[0-9]*"))
+        return max((int(one.name) for one in folders if one.name.isdecimal()), default=0)
 
     def report_dir(self, name: str) -> Path:
         """A folder for pictures and reports; made if it is missing."""
@@ -86,10 +113,19 @@ class ProjectFiles:
     # masks and predictions
 
     def keep_object(self, data: bytes) -> str:
-        """Put mask bytes into the history; returns their sha256."""
+        """Put mask bytes into the history; returns their sha256.
+
+        An object that is there already is looked at: the file that it stands for may be about to go, so one that was
+        damaged since is written anew.
+
+        Raises:
+            DataError: the disk is full, no permission.
+        """
         digest = sha256(data)
         path = self._object_path(digest)
-        if not path.exists():
+        if _holds(path, data):
+            flush_folder(path.parent)  # whoever wrote it may have been killed just before
+        else:
             write_atomic(path, data)
         return digest
 
@@ -100,7 +136,7 @@ class ProjectFiles:
             LedgerError: the object is missing or was altered.
         """
         path = self._object_path(digest)
-        hint = "restore .annoloop from a backup"
+        hint = _HOLE
         try:
             data = read_bytes(path)
         except DataError as error:
@@ -208,6 +244,18 @@ class ProjectFiles:
 
     def _object_path(self, digest: str) -> Path:
         return self.state_dir / "masks" / digest[:2] / f"{digest}.png"
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    """Whether a file is there, whole, and has these bytes."""
+    try:
+        return path.stat().st_size == len(data) and read_bytes(path) == data
+    except (OSError, DataError):
+        return False
+
+
+def _holds_anything(folder: Path) -> bool:
+    return folder.is_dir() and next(folder.iterdir(), None) is not None
 
 
 def _prediction_pair(folder: str, image_sha256: str) -> tuple[Path, Path]:

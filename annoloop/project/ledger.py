@@ -103,15 +103,22 @@ class Ledger(Journal):
 
     # runs
 
-    def add_run(self, *, kind_digest: str, recipe: str, parent_id: int | None, class_digest: str) -> int:
-        """Start a run; returns its number."""
+    def add_run(
+        self, *, kind_digest: str, recipe: str, parent_id: int | None, class_digest: str, above: int = 0
+    ) -> int:
+        """Start a run; returns its number, which is higher than ``above`` and than every one before."""
         with self.transaction():
             cursor = self._execute(
-                "INSERT INTO run (kind_digest, state, recipe, parent_id, class_digest, started_at)"
-                " VALUES (?, 'running', ?, ?, ?, ?)",
-                (kind_digest, recipe, parent_id, class_digest, now()),
+                "INSERT INTO run (id, kind_digest, state, recipe, parent_id, class_digest, started_at)"
+                " SELECT max(coalesce(max(id), 0), ?) + 1, ?, 'running', ?, ?, ?, ? FROM run",
+                (above, kind_digest, recipe, parent_id, class_digest, now()),
             )
             return int(cursor.lastrowid or 0)
+
+    def put_run_config(self, run_id: int, config_sha256: str) -> None:
+        """Note which bytes a run's resolved config has."""
+        with self.transaction():
+            self._execute("UPDATE run SET config_sha256 = ? WHERE id = ?", (config_sha256, run_id))
 
     def end_run(self, run_id: int, state: str) -> None:
         """Note that a run finished, failed or was stopped."""

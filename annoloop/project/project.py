@@ -1,7 +1,7 @@
 """A project: its configuration, its folder ``.annoloop``, its ledger and its mask history, opened together.
 
-The one place that replaces or removes a mask in the working tree.  The fact to know: object first, then the
-ledger row, then the file by ``os.replace``; opening the project finishes what was cut off (law 4).
+All masks in the working tree are replaced or removed from here, one by one in ``mask_files.py``.  The fact to know:
+object first, then the ledger row, then the file; opening the project finishes what was cut off (law 4).
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import IO, Self
 from annoloop.data import config as configuration
 from annoloop.data.config import DataConfig
 from annoloop.data.copies import Copies
-from annoloop.data.images import drop_partial, remove, write_atomic
 from annoloop.data.mmseg_folders import Listing, Sample, list_samples
 from annoloop.data.storage import each
-from annoloop.errors import ConfigError, LedgerError, meant
+from annoloop.errors import AnnoloopError, ConfigError, LedgerError, StoreError, meant
 from annoloop.progress import Track, silent
 from annoloop.project.files import ProjectFiles
 from annoloop.project.ledger import Ledger
+from annoloop.project.mask_files import Outcome, put_in_place
 from annoloop.project.rows import ImageRow, MaskChange, RunRow
 from annoloop.project.stamps import scan_one
 
@@ -34,13 +34,15 @@ from annoloop.project.stamps import scan_one
 class Recovered:
     """What opening the project finished: masks written or removed, and files that somebody changed meanwhile.
 
-    ``changes``: the pulls and undos that these belong to, by their numbers in the ledger.
+    ``changes``: the pulls and undos that these belong to, by their numbers in the ledger.  ``unfinished``: what could
+    not be finished and why; such a project may be looked at, and commands that change it say what to do first.
     """
 
     written: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
     changes: tuple[int, ...] = ()
+    unfinished: tuple[str, ...] = ()
 
 
 class Project(ProjectFiles):
@@ -51,10 +53,11 @@ class Project(ProjectFiles):
 
         Raises:
             ConfigError: the file has faults.
-            LedgerError: the ledger cannot be opened.
+            LedgerError: the ledger cannot be opened, or is gone.
         """
         super().__init__(config_path, configuration.load(config_path))
         self.read_only = not _may_write(self.state_dir)
+        self.require_ledger()
         self.ledger = Ledger(self.state_dir / "ledger.db", read_only=self.read_only)
         self.copies = Copies(self.config.data.root, self.state_dir / "fetched")
         self.recovered = None if self.read_only else self._recover()
@@ -96,7 +99,7 @@ class Project(ProjectFiles):
             stream.truncate(0)
             stream.write(f"{command}, pid {os.getpid()}\n")
             stream.flush()
-            self.recovered = self.recovered or self.write_masks()
+            self._require_finished()
             yield
 
     def require_writing(self, command: str) -> None:
@@ -132,7 +135,7 @@ class Project(ProjectFiles):
     def _recover(self) -> Recovered | None:
         """Finish what was cut off; None where another process holds the project and may be at it this moment."""
         with self._lock_file() as (_, held):
-            return self.write_masks() if held else None
+            return self._finish_masks()[0] if held else None
 
     # samples and masks
 
@@ -194,11 +197,16 @@ class Project(ProjectFiles):
         ]
 
     def change_masks(self, kind: str, task_id: int | None, changes: Sequence[MaskChange]) -> int:
-        """Record a change of masks whose old and new bytes are in the history; ``write_masks`` follows it."""
+        """Record a change of masks whose old and new bytes are in the history; ``write_masks`` follows it.
+
+        Raises:
+            LedgerError: some of them are not, or are no longer what they were; nothing is recorded.
+        """
         for change in changes:
             for digest in filter(None, (change.old_sha256, change.new_sha256)):
                 if not self._object_path(digest).exists():
                     raise LedgerError(f"mask {digest[:12]} is not in the history", where=change.sample_id)
+                self.object_bytes(digest)
         return self.ledger.add_change(kind, task_id, changes)
 
     # runs
@@ -209,22 +217,45 @@ class Project(ProjectFiles):
         return run if run is not None and run.class_digest == self.classes.digest else None
 
     def write_masks(self) -> Recovered:
-        """Write and remove mask files as the ledger says; one that somebody edited meanwhile stays as it is."""
-        written, removed, conflicts, changes = [], [], [], []
+        """Write and remove mask files as the ledger says; one that somebody edited meanwhile stays as it is.
+
+        Raises:
+            AnnoloopError: of the first that cannot be written; the others are, and this one is the next time.
+        """
+        done, failed = self._finish_masks()
+        if failed:
+            raise failed[0]
+        return done
+
+    def _finish_masks(self) -> tuple[Recovered, list[AnnoloopError]]:
+        """The same, with what went wrong beside what was done."""
+        found: dict[Outcome, list[str]] = {"written": [], "removed": [], "conflict": [], "as it should be": []}
+        changes: dict[int, None] = {}
+        failed: list[AnnoloopError] = []
         for change_id, change in self.ledger.unwritten():
-            path = self.mask_path(change.sample_id)
-            drop_partial(path)
-            on_disk = self.mask_sha256(change.sample_id)
-            if on_disk not in (change.old_sha256, change.new_sha256):
-                conflicts.append(change.sample_id)  # somebody edited it meanwhile: theirs stays
-            elif change.new_sha256 is None:
-                removed += [change.sample_id] if remove(path) else []
-            elif on_disk != change.new_sha256:
-                write_atomic(path, self.object_bytes(change.new_sha256))
-                written.append(change.sample_id)
+            try:
+                found[put_in_place(self, change)].append(change.sample_id)
+            except AnnoloopError as error:
+                failed.append(error)
+                if isinstance(error, StoreError):
+                    break  # the next would fare no better, and every one waits
+                continue
             self.ledger.mark_written(change_id, change.sample_id)
-            changes.append(change_id)
-        return Recovered(tuple(written), tuple(removed), tuple(conflicts), tuple(dict.fromkeys(changes)))
+            changes[change_id] = None
+        written, removed, conflicts = (tuple(found[one]) for one in ("written", "removed", "conflict"))
+        return Recovered(written, removed, conflicts, tuple(changes), tuple(map(str, failed))), failed
+
+    def _require_finished(self) -> None:
+        """Raise where a change that was cut off cannot be finished: another one on top of it would bury it."""
+        if self.recovered is None or self.recovered.unfinished:
+            self.recovered = self._finish_masks()[0]
+        if self.recovered.unfinished:
+            raise LedgerError(
+                f"{len(self.recovered.unfinished)} masks of a change that was cut off cannot be put in place, and until"
+                f" they are nothing else is changed:\n  {self.recovered.unfinished[0]}",
+                where=self.state_dir,
+                hint="mend this and run again; status, log and other commands that only look work meanwhile",
+            )
 
 
 def open_project(folder: Path | None) -> Project:

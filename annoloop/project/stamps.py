@@ -1,7 +1,8 @@
 """The content hashes of a sample's files, and when they need not be computed again.
 
-The fact to know: a file whose size, mtime and inode are those of the last time is taken for the same, and so is an
-object of which its store says the same.
+The fact to know: a file whose size, mtime, ctime and inode are those of the last time is taken for the same, and so is
+an object of which its store says the same.  Programs set an mtime as they like (``rsync -t``, ``touch -r``); a ctime
+moves whatever they do.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def scan_one(sample: Sample, known: ImageRow | None, sha256_of: Callable[[Locati
 
 
 def stamp(path: Location) -> str:
-    """Size, mtime and inode: as long as they stay, the file need not be read again.
+    """Size, mtime, inode and ctime: as long as they stay, the file need not be read again.
 
     Raises:
         DataError: there is no such file.
@@ -48,4 +49,4 @@ def stamp(path: Location) -> str:
         stat = path.stat()
     except OSError as error:
         raise unreadable(path, error) from error
-    return f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ino}"
+    return f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ino}:{stat.st_ctime_ns}"

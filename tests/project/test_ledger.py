@@ -168,7 +168,7 @@ def test_a_locked_database_is_told_with_advice(path: Path, monkeypatch: pytest.M
         with pytest.raises(LedgerError, match="database is locked") as caught:
             ledger.put_images(IMAGES)
         assert caught.value.where == str(path)
-        assert caught.value.hint == "is the disk full or the file locked?"
+        assert caught.value.hint == "wait until it is done, or stop it, and run again"
         other.execute("ROLLBACK")
         ledger.put_images(IMAGES)
         assert len(ledger.images()) == 3
