@@ -1,7 +1,7 @@
 """What CVAT says and hears: its answers as dataclasses, our requests and its refusals as JSON and words.
 
-Pure functions on an ``Answer`` or decoded JSON; no network, no SDK (``server.py``).  Shapes and error bodies are as a 2.54
-server sends them: an error may be an object, a list, a bare string or a page of HTML.
+Pure functions on an ``Answer`` or decoded JSON; no network, no SDK (``server.py``).  Shapes and error bodies are as a
+2.54 server sends them: an error may be an object, a list, a bare string or a page of HTML.
 """
 
 from __future__ import annotations
