@@ -17,7 +17,7 @@ from annoloop.app.fiftyone_app import mongod_path
 from annoloop.cvat.server import open_server
 from annoloop.data.durations import NIGHT_S, in_words
 from annoloop.data.mmseg_folders import UNLABELLED, check_samples, list_samples
-from annoloop.errors import AnnoloopError, install_command
+from annoloop.errors import AnnoloopError, ConfigError, CvatError, install_command
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
 from annoloop.training.child import run_job
@@ -143,9 +143,27 @@ def _cvat(project: Project) -> Check:
     try:
         with open_server(settings) as server:
             about = server.about()
-    except AnnoloopError as error:
+    except ConfigError as error:  # no credentials yet, or none that can be used: the loop begins without CVAT
         return Check("CVAT", "warning", error.message, error.hint)
-    return Check("CVAT", "ok", f"{settings.url}, version {about.server_version}, as {about.username}", about.note)
+    except CvatError as error:
+        if error.unreached:
+            return Check("CVAT", "warning", f"{settings.url} {error.message}", error.hint)
+        return Check("CVAT", "fault", *_what_answered(settings.url, error))
+    return Check(
+        "CVAT",
+        "warning" if about.note else "ok",
+        f"{settings.url}, version {about.server_version}, as {about.username}",
+        about.note,
+    )
+
+
+def _what_answered(url: str, error: CvatError) -> tuple[str, str | None]:
+    """What is wrong with a server that answers, in plain words, and what to do."""
+    if error.status is not None and error.status >= 500:
+        return f"{url} answers, but CVAT behind it does not ({error.message})", "is CVAT itself up? its log knows why"
+    if error.status == 404:
+        return f"{url} answers, but not as CVAT does ({error.message})", "is it the address of a CVAT server?"
+    return f"{url}: {error.message}", error.hint
 
 
 def _data(project: Project, track: Track) -> Iterator[Check]:

@@ -17,6 +17,7 @@ import click
 from annoloop import __version__
 from annoloop.cli.cvat_commands import login_command, pull_command, push_command, tasks_command
 from annoloop.cli.data_commands import convert_group, eda_command, init_command
+from annoloop.cli.foreign_text import shown
 from annoloop.cli.groups import LoopGroup
 from annoloop.cli.options import common_options, example
 from annoloop.cli.project_commands import (
@@ -98,7 +99,8 @@ def _report(error: AnnoloopError, arguments: Sequence[str]) -> int:
 
 
 def _report_bug(error: BaseException) -> int:
-    click.echo(f"bug: {type(error).__name__}: {error}\nrun again with --debug and report the traceback", err=True)
+    text = f"bug: {type(error).__name__}: {error}\nrun again with --debug and report the traceback"
+    click.echo(shown(text), err=True)
     return EXIT_BUG
 
 

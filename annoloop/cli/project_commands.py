@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from annoloop.cli.foreign_text import shown
 from annoloop.cli.options import (
     FOLDER,
     common,
@@ -120,4 +121,4 @@ def demo_command(folder: Path, **options: Any) -> None:
     if screen.as_json:
         screen.result(report)
     else:
-        click.echo(describe(report))
+        click.echo(shown(describe(report)))

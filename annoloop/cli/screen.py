@@ -12,10 +12,13 @@ from collections.abc import Iterable, Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
+from rich.text import Text
 
+from annoloop.cli.foreign_text import shown, shown_json
 from annoloop.errors import AnnoloopError
 from annoloop.reports.as_json import to_plain
 
@@ -34,20 +37,33 @@ _VIEWS = {
 """In which module of ``views/`` the view of a report is."""
 
 
+class _Console(Console):
+    """Where all text for people goes through, tables and progress bars too: no name in it commands the terminal."""
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        """Text with markup, also of the cells of a table."""
+        return super().render_str(shown(text), **how)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Everything, in pieces; rich's own commands to the terminal are pieces of another kind."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else shown(text), style, control)
+
+
 class Screen:
     """Results on stdout, everything else on stderr; ``as_json`` prints results as one JSON object."""
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
         self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
-        self._out = Console(highlight=False)
+        self._out = _Console(highlight=False)
         if not self._out.is_terminal:
             self._out.width = _FILE_WIDTH  # a file or a pipe has no edge to wrap at
-        self._err = Console(stderr=True, highlight=False, quiet=quiet)
+        self._err = _Console(stderr=True, highlight=False, quiet=quiet)
 
     def result(self, report: Any) -> None:
         """Print a report."""
         if self.as_json:
-            print(json.dumps(to_plain(report), indent=2, ensure_ascii=False))
+            print(shown_json(json.dumps(to_plain(report), indent=2, ensure_ascii=False)))
         else:
             self.show(report)
 
@@ -73,9 +89,9 @@ class Screen:
                 "hint": error.hint,
                 "exit_code": error.exit_code,
             }
-            print(json.dumps({"error": fault}, indent=2, ensure_ascii=False))
+            print(shown_json(json.dumps({"error": fault}, indent=2, ensure_ascii=False)))
         text = f"{escape(error.where)}: {escape(error.message)}" if error.where else escape(error.message)
-        console = Console(stderr=True, highlight=False)
+        console = _Console(stderr=True, highlight=False)
         _print(console, f"[red]error:[/] {text}")
         if error.hint:
             _print(console, f"[cyan]hint:[/] {escape(error.hint)}")
@@ -87,7 +103,7 @@ class Screen:
             return
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=self._err, transient=True) as bar:
-            yield from bar.track(items, total=total, description=title)
+            yield from bar.track(items, total=total, description=shown(title))
 
     def watch(self) -> TrainingView:
         """A view of a training process."""

@@ -270,6 +270,7 @@ class Session:
             yield
         except CvatError as error:
             error.message = self._clean(error.message)
+            error.args = (error.message,)
             raise
         except AnnoloopError:
             raise

@@ -40,8 +40,7 @@ class OneServer:
         self.origin = _origin(url)
         self.connection_pool_kw = pools.connection_pool_kw
         pools.pool_classes_by_scheme = {"http": _Pool, "https": _SafePool}
-        # The SDK sets no time-out of its own and would wait for ever on a server that hangs.
-        self.connection_pool_kw["timeout"] = urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=timeout_s)
+        self._timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=timeout_s)
         # Left to urllib3, a server that asks for patience (429) would look like one that hangs.
         self.connection_pool_kw["retries"] = urllib3.Retry(
             total=None, connect=0, read=0, status=0, other=0, redirect=False
@@ -61,9 +60,9 @@ class OneServer:
         for _ in range(_MOST_REDIRECTS + 1):
             place = self._checked(url, place)
             sent = {**(headers or {}), "Origin": self.origin}
-            response = self._pools.request(
-                method, place, headers=sent, **{**details, "preload_content": False, "redirect": False}
-            )
+            # The SDK says "no time-out" with every request, which would go before that of the pools.
+            bounds = {"preload_content": False, "redirect": False, "timeout": self._timeout}
+            response = self._pools.request(method, place, headers=sent, **{**details, **bounds})
             answer = self._whole(response, method, place)
             target = response.get_redirect_location()
             if not target:
@@ -142,13 +141,15 @@ class _InTime:
         watch.daemon = True
         watch.start()
         try:
-            return super().getresponse()  # type: ignore[misc]
+            found = super().getresponse()  # type: ignore[misc]
         except Exception:
-            if late.is_set():
-                raise TimeoutError("the head of the answer is too slow") from None
-            raise
+            if not late.is_set():
+                raise
         finally:
             watch.cancel()
+        if late.is_set():  # a head that was cut off passes for a short one
+            raise TimeoutError("the head of the answer is too slow")
+        return found
 
 
 def _shut(sock: socket.socket, late: threading.Event) -> None:

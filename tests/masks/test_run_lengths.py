@@ -103,6 +103,10 @@ def test_cvat_runs_are_those_of_the_sdk(label_map: LabelMap) -> None:
         ([0, float("inf"), 0, 0, 0, 0], "at least five whole numbers"),
         ([0, 2, 0, 0, 0, 0], "add up to 2 px, the box holds 1"),
         ([2, -1, 0, 0, 0, 0], "add up to 1 px, the box holds 1"),
+        ([2**62, 2**62, 2**62, 2**62 + 1024, 0, 0, 2, 2], "add up to 18446744073709552640 px, the box holds 9"),
+        ([0, 2**53, 0, 0, 0, 0], "the box holds 1"),
+        ([0, 10**400, 0, 0, 0, 0], "too large for one"),
+        ([0, 2, 0, 0, 2**62, 0], "leaves the image of 4 x 3 px"),
         ([0, 1, -1, 0, -1, 0], "leaves the image of 4 x 3 px"),
         ([0, 2, 3, 0, 4, 0], "leaves the image of 4 x 3 px"),
         ([0, 2, 0, 2, 0, 3], "leaves the image of 4 x 3 px"),
@@ -113,7 +117,7 @@ def test_what_cvat_stores_unseen_is_checked(points: list[float], message: str) -
     with pytest.raises(DataError, match=message):
         from_cvat_runs(points, 1, (3, 4))
     whole = CvatMask(1, (0, 1, 0, 0, 0, 0))
-    with pytest.raises(DataError):
+    with pytest.raises((DataError, OverflowError)):
         paint_cvat_masks([whole, CvatMask(1, tuple(points)), whole], np.zeros((3, 4), np.uint8))
 
 
