@@ -215,6 +215,7 @@ def test_with_fiftyones_own_services(tmp_path: Path, monkeypatch: pytest.MonkeyP
     said: list[str] = []
     with saying(said.append):
         service = Late()
-    assert said == ["late ended before it could be reached; it is started once more"]
+    told = [line for line in said if not line.startswith("waiting for late")]  # on a busy machine it waits, too
+    assert told == ["late ended before it could be reached; it is started once more"]
     socket.create_connection(("127.0.0.1", port)).close()
     service.stop()
