@@ -24,6 +24,12 @@ from annoloop.masks.run_lengths import coco_masks
 
 Json = dict[str, Any]
 
+_LONGEST_NAME, _LONGEST_PATH = 255, 3000
+"""Bytes: of a part of a path, and of all of them with room for the folder that they go to, as Linux has it."""
+
+_LONGEST_OUTLINE_PX = 1 << 23
+"""Of a polygon; the most winding of a real image are a hundred times shorter."""
+
 
 @dataclass(frozen=True, slots=True)
 class CocoImage:
@@ -130,20 +136,30 @@ def read_images(document: Mapping[str, Any], where: object) -> list[CocoImage]:
 def read_classes(document: Mapping[str, Any]) -> ClassTable:
     """The class table of a COCO file: ours as it was written; a foreign one by ascending category id,
     below a background class 0 unless it has one of that name."""
-    ours = document.get("info", {}).get("annoloop") if isinstance(document.get("info"), dict) else None
+    info = document.get("info")
+    ours = info.get("annoloop") if isinstance(info, dict) else None
     categories = sorted(document["categories"], key=lambda c: int(c["id"]))
     if ours is not None:
-        real = [c for c in categories if c["id"] != category_id(ours["ignore_index"])]
-        return class_table(
-            [c["name"] for c in real],
-            [_hex(c.get("color")) for c in real],
-            ignore_index=ours["ignore_index"],
-            background=ours["background"],
-        )
+        return _our_classes(ours, categories)
     names = [str(c["name"]) for c in categories]
     if "background" not in names:
         names = ["background", *names]
     return class_table(names, background="background")
+
+
+def _our_classes(ours: Any, categories: Sequence[Json]) -> ClassTable:
+    try:
+        ignore_index, background = _key(ours, "ignore_index", "info.annoloop"), ours["background"]
+        real = [c for c in categories if c["id"] != category_id(ignore_index)]
+        colors = [_hex(c.get("color")) for c in real]
+        if not isinstance(background, str | None):
+            raise TypeError(f"a background {background!r}")
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"info.annoloop, or a colour, is not as annoloop writes it ({error})",
+            hint="without info.annoloop the file is read as anybody's",
+        ) from error
+    return class_table([c["name"] for c in real], colors, ignore_index=ignore_index, background=background)
 
 
 def class_index_of_category(document: Mapping[str, Any], classes: ClassTable, where: object) -> dict[int, int]:
@@ -176,8 +192,8 @@ def read_label_map(image: CocoImage, classes: ClassTable, index_of: Mapping[int,
     places, class_of, counts = [], [], []
     for annotation in image.annotations:
         place = f"{where}: annotation {annotation.get('id')} of {image.file_name}"
-        if annotation.get("category_id") not in index_of:
-            raise DataError(f"unknown category_id {annotation.get('category_id')}", where=place)
+        if _key(annotation, "category_id", place) not in index_of:
+            raise DataError(f"unknown category_id {annotation['category_id']}", where=place)
         if not annotation.get("segmentation"):
             notes["annotations without a segmentation (a box alone says nothing about pixels), left out"] += 1
             continue
@@ -210,6 +226,7 @@ def _read_segmentation(annotation: Json, size_hw: tuple[int, int], where: str) -
     segmentation = annotation["segmentation"]
     try:
         if isinstance(segmentation, list):
+            _check_length(segmentation)
             return polygon_counts(segmentation, size_hw)
         if tuple(segmentation["size"]) != size_hw:
             raise DataError(f"RLE size {segmentation['size']} is not the image's {list(size_hw)} (height, width)")
@@ -224,12 +241,23 @@ def _read_segmentation(annotation: Json, size_hw: tuple[int, int], where: str) -
         raise DataError(f"segmentation cannot be read ({error})", where=where) from error
 
 
+def _check_length(polygons: Sequence[Sequence[float]]) -> None:
+    """What draws an outline takes memory for each px of its length, and a few points may be far from one another."""
+    for polygon in polygons:
+        widest = max(polygon, default=0) - min(polygon, default=0)
+        if not _LONGEST_OUTLINE_PX < len(polygon) * widest < np.inf:
+            continue  # which all but the largest are, at once
+        points = np.array(polygon, np.float64)
+        if np.sum(np.abs(points - np.roll(points, 2))) > _LONGEST_OUTLINE_PX and widest < _LONGEST_OUTLINE_PX:
+            raise DataError(f"a polygon's outline is longer than {_LONGEST_OUTLINE_PX} px")
+
+
 def _read_image_entry(entry: Json, by_image: Mapping[int, list[Json]], where: str) -> CocoImage:
     image_id = _key(entry, "id", where)
     height, width = _key(entry, "height", where), _key(entry, "width", where)
-    name = entry.get("file_name")
-    if not isinstance(name, str) or not name:
-        raise DataError("no file_name", where=where)
+    name = _text(entry, "file_name", where)
+    if any(len(part.encode()) > _LONGEST_NAME for part in name.split("/")) or len(name.encode()) > _LONGEST_PATH:
+        raise DataError(f"file_name is longer than a file's name can be: {name[:60]}…", where=where)
     if height < 1 or width < 1:
         raise DataError(f"size {width} x {height} px is not possible", where=where)
     return CocoImage(image_id, name, (height, width), tuple(by_image.get(image_id, ())))
@@ -239,9 +267,7 @@ def _check_categories(categories: Iterable[Json], where: object) -> None:
     seen: Counter[object] = Counter()
     for position, category in enumerate(categories):
         place = f"{where}: categories[{position}]"
-        number, name = _key(category, "id", place), category.get("name")
-        if not isinstance(name, str) or not name:
-            raise DataError("no name", where=place)
+        number, name = _key(category, "id", place), _text(category, "name", place)
         seen.update((number, name))
     repeated = [str(key) for key, count in seen.items() if count > 1]
     if repeated:
@@ -263,6 +289,20 @@ def _key(entry: object, key: str, where: str) -> int:
     value = entry.get(key) if isinstance(entry, dict) else None
     if not isinstance(value, int) or isinstance(value, bool):
         raise DataError(f"{key!r} must be a whole number, not {value!r}", where=where)
+    return value
+
+
+def _text(entry: Json, key: str, where: str) -> str:
+    """A text that can name a file or a class: one that can be written down, and without the NUL that ends a path."""
+    value = entry.get(key)
+    if not isinstance(value, str) or not value:
+        raise DataError(f"no {key}", where=where)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{key} {value!r} is no text: it holds half a character", where=where) from None
+    if "\0" in value:
+        raise DataError(f"{key} {value!r} holds a NUL", where=where)
     return value
 
 

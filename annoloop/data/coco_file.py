@@ -73,7 +73,7 @@ def coco_writer(out: Location, classes: ClassTable, how: Mapping[str, object] | 
     """
     beside = str(out.parent) if isinstance(out, Path) else None
     with (
-        open_atomic(out, durable=False) as stream,
+        open_atomic(out) as stream,
         tempfile.SpooledTemporaryFile(max_size=_KEPT_IN_MEMORY, dir=beside) as images,
     ):
         writer = CocoWriter(stream, images)

@@ -64,6 +64,12 @@ def make_folder(folder: Path) -> None:
         flush_folder(made.parent)
 
 
+def flush_file(path: Path) -> None:
+    """What another library wrote to a file stays there after a power cut."""
+    with path.open("rb+") as stream:
+        os.fsync(stream.fileno())
+
+
 def flush_folder(folder: Path) -> None:
     """What was put into a folder, renamed there or removed from it stays so after a power cut."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,25 +13,30 @@ from typing import Any
 import numpy as np
 
 from annoloop.compute.workers import spread
-from annoloop.data import coco
+from annoloop.data import coco, png
 from annoloop.data.coco_file import Written, coco_writer, kept_texts, written_before
 from annoloop.data.config import DataConfig
 from annoloop.data.copies import on_disk_meanwhile
+from annoloop.data.durable import flush_disk
 from annoloop.data.folders import folder
 from annoloop.data.images import (
     IndexImage,
+    decode_index_png,
     encode_index_png,
     image_size_hw,
     read_bytes,
-    read_index_png,
     sha256,
+    unwritable,
     write_atomic,
 )
 from annoloop.data.mmseg_folders import Sample, check_label_map, decode_label_map, to_stored
 from annoloop.data.storage import Location
-from annoloop.errors import DataError
+from annoloop.errors import ColourMaskError, DataError
 from annoloop.masks.classes import ClassTable
 from annoloop.progress import Track, silent
+
+MOST_UNSEEN_PX = 1 << 28
+"""Pixels of an image, a side of 16384 for one, that are taken from a COCO file without a look at the image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,19 +110,25 @@ def from_coco(
 ) -> FromCocoReport:
     """Write one index PNG per image of a COCO file below ``out``; classes default to the file's own.
 
-    A PNG that is there already with other pixels is never overwritten (law 3).
+    A PNG that is there already with other pixels is never overwritten (law 3); one that a power cut left empty or in
+    part is no PNG, and is written anew.  What was written is on disk for good before this returns.
+
+    Args:
+        images_dir: the images of the file, to say which are missing, and of what size very large ones really are.
 
     Raises:
         DataError: not a COCO file, a segmentation that cannot be read, a file in the way.
     """
     document = _load(file)
     images = coco.read_images(document, file)
+    _check_sizes(images, images_dir, file)
     table = classes or coco.read_classes(document)
     index_of = coco.class_index_of_category(document, table, file)
     items = [(image, _target(out, image.file_name, data, file)) for image in images]
     paint = partial(_paint, data=data, classes=table, index_of=index_of, where=file)
     painted = list(track(spread(paint, items), "painting masks", len(items)))
     written = sum(one.written for one in painted)
+    _flush(out)
     return FromCocoReport(
         out,
         len(images),
@@ -176,7 +188,7 @@ def _load(file: Location) -> dict[str, Any]:
         document = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot be read ({error})", where=file) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"not valid JSON ({error})", where=file) from error
     if not isinstance(document, dict):
         raise DataError("not a COCO instances file: no object at the top", where=file)
@@ -207,12 +219,51 @@ def _target(out: Location, file_name: str, data: DataConfig | None, where: Locat
 def _write(target: Location, read: coco.ReadImage, data: DataConfig | None) -> bool:
     """True if the file was written, False if it was there with the same pixels."""
     stored = _stored(read, data)
-    if target.exists():
-        if np.array_equal(read_index_png(target).values, stored.values):
-            return False
-        raise DataError("is there already with other pixels", where=target, hint="choose another --out folder")
+    if target.exists() and _is_there(target, stored):
+        return False
     write_atomic(target, encode_index_png(stored), durable=False)
     return True
+
+
+def _is_there(target: Location, stored: IndexImage) -> bool:
+    """Whether a file has these pixels; False for what is left of one that was not yet on disk when the power went."""
+    held = read_bytes(target)
+    with suppress(ColourMaskError):
+        try:
+            if np.array_equal(decode_index_png(held, target).values, stored.values):
+                return True
+        except ColourMaskError:
+            raise
+        except DataError:
+            if held.startswith(png.SIGNATURE) or not held.strip(b"\0"):
+                return False
+    raise DataError("is there already with other pixels", where=target, hint="choose another --out folder")
+
+
+def _flush(out: Location) -> None:
+    """All files at once: to flush each by itself takes longer than all the rest."""
+    if not isinstance(out, Path) or not out.is_dir():
+        return
+    try:
+        flush_disk(out)
+    except OSError as error:
+        raise unwritable(out, error) from error
+
+
+def _check_sizes(images: Iterable[coco.CocoImage], images_dir: Location | None, where: Location) -> None:
+    """A few bytes of JSON may claim any size: a very large one is believed where the image is there and has it."""
+    for image in images:
+        px = image.size_hw[0] * image.size_hw[1]
+        if px <= MOST_UNSEEN_PX:
+            continue
+        seen = images_dir is not None and image_size_hw(images_dir / image.file_name) == image.size_hw
+        if px > png.MOST_PX or not seen:
+            raise DataError(
+                f"{image.file_name} is said to have {image.size_hw[1]} x {image.size_hw[0]} px; more"
+                f" than {MOST_UNSEEN_PX} are believed only where the image has them, more than {png.MOST_PX} never",
+                where=where,
+                hint="--images names the folder where an image of that name and size lies",
+            )
 
 
 def _stored(read: coco.ReadImage, data: DataConfig | None) -> IndexImage:

@@ -132,7 +132,9 @@ def retrain(
     run, resumed = _begin(project, digest, recipe, parent)
     job = _job(project, request, run, parent, recipe, train_here, [(s, rows[s.id]) for s in val_here], pixels, began_at)
     watch(Event("starting"))
-    result = (result_of(job.run_dir) if resumed else None) or _train(project, run, job, watch)
+    left = result_of(job.run_dir) if resumed else None
+    result = left or _train(project, run, job, watch)
+    _note_config(project, run, anew=left is None)
     out_of_fold = _predict_out_of_fold(project, run, job, folds, watch)
     candidate = score(project, run, val, track=track, watch=watch)
     current = None if champion is None else score(project, champion, val, track=track, watch=watch)
@@ -230,6 +232,7 @@ def _begin(project: Project, digest: str, recipe: str, parent: RunRow | None) ->
         recipe=recipe,
         parent_id=None if parent is None else parent.id,
         class_digest=project.classes.digest,
+        above=project.highest_run_folder(),  # of a ledger that was lost or is older: another run's files are not ours
     )
     return project.ledger.run(number), False
 
@@ -290,6 +293,12 @@ def _train(project: Project, run: RunRow, job: Job, watch: Watch) -> Result:
     except AnnoloopError:
         project.ledger.end_run(run.id, "failed")
         raise
+
+
+def _note_config(project: Project, run: RunRow, *, anew: bool) -> None:
+    """Which bytes the run's config has that its training left, before anybody runs it: it is code."""
+    if anew or project.ledger.run(run.id).config_sha256 is None:
+        project.ledger.put_run_config(run.id, file_sha256(project.run_config(run.id)))
 
 
 def _predict_out_of_fold(project: Project, run: RunRow, job: Job, folds: Sequence[Fold], watch: Watch) -> int:

@@ -55,6 +55,10 @@ class ProjectFiles:
         """Everything that a training run left."""
         return self.state_dir / "runs" / f"{run_id:04d}"
 
+    def run_config(self, run_id: int) -> Path:
+        """The mmseg config of a run with all that it inherits and that was asked for; it is code."""
+        return self.run_dir(run_id) / "config.py"
+
     def best_checkpoint(self, run_id: int) -> Path:
         """The weights of a finished run."""
         return self.run_dir(run_id) / "best.pth"
@@ -103,7 +107,7 @@ class ProjectFiles:
 
     def has_out_of_fold(self, run_id: int, image_sha256: str) -> bool:
         """Whether there is an out-of-fold prediction of an image; the index PNG is the last to be written."""
-        return self.out_of_fold_paths(run_id, image_sha256)[0].is_file()
+        return is_made(self.out_of_fold_paths(run_id, image_sha256)[0])
 
     def out_of_fold_images(self, run_id: int) -> frozenset[str]:
         """The sha256 of every image that has an out-of-fold prediction: one look at the folder answers for all."""
@@ -244,6 +248,14 @@ class ProjectFiles:
 
     def _object_path(self, digest: str) -> Path:
         return self.state_dir / "masks" / digest[:2] / f"{digest}.png"
+
+
+def is_made(path: Path) -> bool:
+    """Whether a prediction is there; of one that was not flushed a power cut leaves an empty file."""
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
 
 
 def _holds(path: Path, data: bytes) -> bool:

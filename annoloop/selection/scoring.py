@@ -17,13 +17,14 @@ import numpy as np
 
 from annoloop.compute.workers import spread
 from annoloop.data.config import DataConfig
-from annoloop.data.images import read_index_png
+from annoloop.data.images import file_sha256, read_index_png
 from annoloop.data.mmseg_folders import Sample, read_label_map
 from annoloop.data.storage import Location
-from annoloop.errors import DataError
+from annoloop.errors import ConfigError, DataError
 from annoloop.masks.classes import ClassTable
 from annoloop.metrics.scores import Confusion, confusion, image_dice
 from annoloop.progress import Track, silent
+from annoloop.project.files import is_made
 from annoloop.project.project import Project
 from annoloop.project.rows import ImageRow, RunRow, ScoreRow
 from annoloop.training.records import Event
@@ -71,6 +72,7 @@ def score(
 
     Raises:
         DataError: none of them has a mask, or a file cannot be used.
+        ConfigError: the run's config was changed since its training.
         TrainingError: the predicting process failed.
     """
     labelled = [sample for sample in samples if sample.mask is not None]
@@ -112,11 +114,29 @@ def predict(
     job = project.job(
         "predict",
         run_dir / "predict",
-        recipe=run_dir / "config.py",
+        recipe=checked_config(project, run.id),
         init_checkpoint=project.best_checkpoint(run.id),
         predictions=tuple((image, *pngs) for image, (_, *pngs) in zip(images, missing, strict=True)),
     )
     predict_job(job, watch)
+
+
+def checked_config(project: Project, run_id: int) -> Path:
+    """The resolved config of a run, which whoever predicts with it runs as code; a run of old has no digest of it.
+
+    Raises:
+        ConfigError: it is not the one that the training left.
+    """
+    path, expected = project.run_config(run_id), project.ledger.run(run_id).config_sha256
+    found = None if expected is None else file_sha256(path)
+    if found != expected:
+        raise ConfigError(
+            f"the config of run {run_id} is not the one that its training left, and to predict would run it as code:"
+            f" its SHA-256 is {found}, the ledger has {expected}",
+            where=path,
+            hint="restore the file from a backup, or train a new run; what is in it now was not run",
+        )
+    return path
 
 
 def missing_predictions(
@@ -126,7 +146,7 @@ def missing_predictions(
     wanted = {}
     for sample, row in samples:
         index_png, confidence_png = project.prediction_paths(run_id, row.image_sha256)
-        if not (index_png.is_file() and confidence_png.is_file()):
+        if not (is_made(index_png) and is_made(confidence_png)):
             wanted[row.image_sha256] = (sample.image, index_png, confidence_png)
     return tuple(wanted.values())
 

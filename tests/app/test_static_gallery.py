@@ -11,7 +11,7 @@ from PIL import Image
 from running_loop import Loop
 
 from annoloop.app.browse import export
-from annoloop.errors import ConfigError
+from annoloop.errors import ConfigError, DataError
 from annoloop.selection.scoring import score
 
 
@@ -55,6 +55,21 @@ def test_a_gallery_is_replaced_and_anything_else_is_left_alone(loop: Loop, tmp_p
             export(loop.project, mine.parent)
         assert [p.read_text() for p in mine.parent.iterdir()] == ["all I have"]
         shutil.rmtree(mine.parent)
+
+
+def test_a_gallery_that_a_broken_mask_cut_off_is_finished_by_the_same_command(loop: Loop, tmp_path: Path) -> None:
+    mask = loop.project.mask_path("train/0003")
+    assert isinstance(mask, Path)
+    whole = mask.read_bytes()
+    mask.write_bytes(whole[:60])
+    for _ in range(2):
+        with pytest.raises(DataError, match="cannot be read"):
+            export(loop.project, tmp_path / "gallery")
+    mask.write_bytes(whole)
+    assert export(loop.project, tmp_path / "gallery").samples == 11
+    (tmp_path / "gallery" / "index.html").write_text("all I have")
+    with pytest.raises(ConfigError, match="holds no gallery"):
+        export(loop.project, tmp_path / "gallery")
 
 
 def test_without_a_model_there_are_images_and_labels(loop: Loop, tmp_path: Path) -> None:

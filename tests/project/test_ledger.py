@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from annoloop.metrics.label_quality import Belief
 from annoloop.metrics.perceptual_hash import SIDE, look
 from annoloop.metrics.ranking import Candidate
 from annoloop.project.ledger import Ledger
-from annoloop.project.rows import BeliefRow, FramePlace, FrameRow, ImageRow, IssueRow, MaskChange, ScoreRow
+from annoloop.project.rows import BeliefRow, FactRow, FramePlace, FrameRow, ImageRow, IssueRow, MaskChange, ScoreRow
 from annoloop.project.schema import MIGRATIONS
 
 IMAGES = [ImageRow(f"train/{name}", "1" * 64, "10:20:30", "2" * 64, "1:2:3") for name in "abc"]
@@ -541,3 +542,24 @@ def test_a_change_is_unwritten_until_it_is_marked(ledger: Ledger) -> None:
         (number, "pull", undo, 2),
         (undo, "undo", None, 0),
     ]
+
+
+def test_a_full_disk_is_told_with_the_folder_that_has_no_room(path: Path) -> None:
+    with Ledger(path) as ledger:
+        ledger._execute("PRAGMA max_page_count = 1")  # SQLite's own way to have no room
+        with pytest.raises(LedgerError, match=f"no room left on the disk of {path.parent}") as caught:
+            ledger.put_facts([FactRow(f"{n}", "s", "i", bytes(5000)) for n in range(100)])
+        assert caught.value.hint == "make room there, or raise the quota; then the same command goes on"
+        assert ledger.facts(["0"]) == []
+
+
+@pytest.mark.parametrize(("free", "said"), [(0, "no room left on the disk of"), (1 << 30, "disk I/O error")])
+def test_an_io_error_is_a_full_disk_where_there_is_no_room(
+    path: Path, monkeypatch: pytest.MonkeyPatch, free: int, said: str
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=free))
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
+    with Ledger(path) as ledger:
+        assert ledger._failed(error).message.startswith(said)
+        assert ledger._failed(error).hint

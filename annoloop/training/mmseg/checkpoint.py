@@ -18,18 +18,27 @@ from typing import Any
 import numpy as np
 import torch
 
+from annoloop.data.durable import flush_file, flush_folder
 from annoloop.errors import TrainingError
 
 _SHOWN_KEYS = 3
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path beside ``path`` to write to; it takes ``path``'s place when the block ends well."""
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """A path beside ``path`` to write to; it takes ``path``'s place when the block ends well.
+
+    Args:
+        durable: False for one of many, which are flushed to disk together at the end.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield beside
+        if durable:
+            flush_file(beside)
         beside.replace(path)
+        if durable:
+            flush_folder(path.parent)
     finally:
         beside.unlink(missing_ok=True)
 

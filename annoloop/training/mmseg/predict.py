@@ -106,10 +106,10 @@ def _write(target: Target, indices: npt.NDArray[np.uint8], confidences: npt.NDAr
     _, index_png, confidence_png = target
     for path in (confidence_png, index_png):
         path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(confidence_png) as beside:
+    with replacing(confidence_png, durable=False) as beside:
         Image.fromarray(confidences).save(beside, format="PNG")
     # The index map comes last: where there is one, its confidence is there too.
-    with replacing(index_png) as beside:
+    with replacing(index_png, durable=False) as beside:
         beside.write_bytes(encode_index_png(IndexImage(indices)))
 
 

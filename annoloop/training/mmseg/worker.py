@@ -22,6 +22,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from annoloop.data.durable import flush_disk
 from annoloop.errors import AnnoloopError, TrainingError
 from annoloop.training.records import EXIT_MISSING_PACKAGE, EXIT_STOPPED, Event, Job, Result
 
@@ -118,6 +119,7 @@ def main(job_file: Path) -> int:
         border.emit("error", message=f"{place}{error.message}", hint=error.hint)
         return error.exit_code
     if _FIRST:
+        flush_disk(job.run_dir)  # the predictions: where there is a result, they stay there after a power cut, too
         with replacing(job.run_dir / "result.json") as beside:
             beside.write_text(result.to_json(), encoding="utf-8")
     return 0
