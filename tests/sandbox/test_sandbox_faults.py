@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from cvat_sdk.core.client import Client
 from cvat_sdk.exceptions import ApiException
-from test_sandbox import Server, start, write_zip
+from test_server import Server, start, write_zip
 from urllib3.exceptions import ProtocolError
 
 from annoloop.errors import ConfigError
