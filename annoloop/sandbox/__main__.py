@@ -31,7 +31,8 @@ _DEFAULT = "(default: %(default)s)"
 _FAULT_HELP = """
 make requests fail (may be repeated, the first that strikes wins): KIND:RATE or KIND:RATE:METHOD PATH-PREFIX.
 KIND: 500, 503, 413, 429 answer so instead of working; cut closes the connection instead of working; lost
-works and cuts the answer in the middle; hang says nothing; expired forgets background requests.
+works and cuts the answer in the middle; hang says nothing; expired forgets background requests; origin
+breaks uploads without an Origin header, as CVAT does behind a proxy that does not pass on the host.
 RATE: from 0 to 1, or xN for the first N requests. Example: "lost:0.01:POST /api/tasks"
 """
 

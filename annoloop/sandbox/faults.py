@@ -26,6 +26,7 @@ _REFUSALS: dict[str, Callable[[], Refusal]] = {
     "413": lambda: page(413, "Request Entity Too Large"),
     "429": lambda: throttled(1),
     "expired": unknown_request,
+    "origin": server_error,
 }
 KINDS = (*_REFUSALS, "cut", "lost", "hang")
 """What can go wrong: see the help of ``--fault``."""
@@ -49,7 +50,9 @@ class Fault:
         return path.startswith(self.prefix) and self.method in (None, method) and self._is_possible(method, path)
 
     def _is_possible(self, method: str, path: str) -> bool:
-        return self.kind != "expired" or (method == "GET" and path.startswith("/api/requests/"))
+        if self.kind == "expired":
+            return method == "GET" and path.startswith("/api/requests/")
+        return self.kind != "origin" or (method == "POST" and path.rstrip("/").endswith("/data"))
 
 
 def parse(spec: str) -> Fault:
@@ -95,10 +98,12 @@ class Dice:
         self._random = random.Random(seed)  # noqa: S311 - repeatable on purpose
         self._lock = threading.Lock()
 
-    def hit(self, method: str, path: str) -> Fault | None:
+    def hit(self, method: str, path: str, *, has_origin: bool = False) -> Fault | None:
         """The first fault that strikes this request, in the order in which they were given."""
         with self._lock:
             for place, fault in enumerate(self._faults):
+                if fault.kind == "origin" and has_origin:
+                    continue
                 if fault.concerns(method, path) and self._strikes(place, fault):
                     self._hits[place] += 1
                     return fault
@@ -127,7 +132,7 @@ class FaultyServer:
         self._stop = stop
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        fault = self._dice.hit(scope["method"], scope["path"]) if scope["type"] == "http" else None
+        fault = self._struck(scope) if scope["type"] == "http" else None
         if fault is None:
             await self._app(scope, receive, send)
         elif fault.kind == "lost":
@@ -135,6 +140,10 @@ class FaultyServer:
         else:
             await _receive_all(receive)
             await self._spoil(fault, scope, receive, send)
+
+    def _struck(self, scope: Scope) -> Fault | None:
+        has_origin = any(name == b"origin" for name, _ in scope["headers"])
+        return self._dice.hit(scope["method"], scope["path"], has_origin=has_origin)
 
     async def _spoil(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
         if fault.kind in _REFUSALS:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,7 +42,7 @@ def failing(folder: Path, *faults: str) -> Iterator[Server]:
 @contextmanager
 def session(server: Server, said: list[str] | None = None) -> Iterator[CvatServer]:
     """A session that does not wait long."""
-    settings = CvatConfig(url=server.url, timeout_s=PATIENCE_S)
+    settings = CvatConfig(url=server.url, timeout_s=PATIENCE_S, patience=0.0)
     listener = (lambda _: None) if said is None else said.append
     with connect(settings, Credentials(token=server.token), listener) as cvat:
         yield cvat
@@ -163,6 +165,18 @@ def test_a_refused_change_is_not_sent_again(tmp_path: Path) -> None:
     ):
         cvat.session.call("POST", "issues", {"job": 1, "frame": 0, "position": [0.0, 0.0], "message": "x"})
     assert said == []
+
+
+def test_a_proxy_that_hides_the_host_fails_no_upload(tmp_path: Path) -> None:
+    with failing(tmp_path, "origin:1") as server:
+        made = make_project(tmp_path, server.url, name="origin")
+        with Project(tmp_path / FILE_NAME) as project, session(server) as cvat:
+            add_model(project, made.truth)
+            assert push(project, cvat, PushRequest(worst=2)).task
+            headers = {"Authorization": f"Bearer {server.token}", "Upload-Length": "1"}
+            bare = urllib.request.Request(f"{server.url}/api/tasks/1/data/", b"", headers, method="POST")
+            with pytest.raises(urllib.error.HTTPError, match="500"):
+                urllib.request.urlopen(bare)
 
 
 def test_issues_are_pinned_once_however_often_answers_get_lost(tmp_path: Path) -> None:
