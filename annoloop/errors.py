@@ -59,6 +59,8 @@ class AnnoloopError(Exception):
     """What went wrong, where (file, key, frame, URL) and what to do about it."""
 
     exit_code = 70
+    after_result = False
+    """Whether a result was printed already: with ``--json`` nothing may follow it on stdout."""
 
     def __init__(self, message: str, *, where: object = None, hint: str | None = None) -> None:
         super().__init__(message)

@@ -157,14 +157,12 @@ def pull_command(
         )
         if not reports:
             screen.say("no open task; [cyan]annoloop push --worst 50[/] makes one")
-    screen.result(reports)
     held = [one for report in reports for one in report.held]
     if held:
-        raise CvatError(
-            f"{len(held)} frames are held back, all others are pulled",
-            where=held[0].url,
-            hint="mend them in CVAT, then the same command takes them",
-        )
+        told = f"{len(held)} frames are held back, all others are pulled"
+        hint = "mend them in CVAT, then the same command takes them"
+        screen.end(reports, CvatError(told, where=held[0].url, hint=hint))
+    screen.result(reports)
 
 
 @click.command("tasks", epilog=example("annoloop tasks", "annoloop tasks --all"))

@@ -89,7 +89,7 @@ def _report(error: AnnoloopError, arguments: Sequence[str]) -> int:
     from annoloop.cli.screen import Screen
 
     try:
-        Screen(as_json="--json" in arguments).error(error)
+        Screen(as_json="--json" in arguments and not error.after_result).error(error)
     except OSError:  # stdout is what cannot be written to
         with contextlib.suppress(OSError):
             Screen().error(error)

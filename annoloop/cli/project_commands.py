@@ -36,9 +36,10 @@ def doctor_command(measure: bool, **options: Any) -> None:
     screen = open_screen(options)
     with project_or_none(options, screen) as project:
         report = doctor(project, measure=measure, track=screen.track)
-    screen.result(report)
     if report.faults:
-        raise GateError(f"{report.faults} checks found a fault", where=None if project is None else project.path)
+        where = None if project is None else project.path
+        screen.end(report, GateError(f"{report.faults} checks found a fault", where=where))
+    screen.result(report)
 
 
 @click.command("status", epilog=example("annoloop status"))

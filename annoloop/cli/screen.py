@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
@@ -66,6 +66,16 @@ class Screen:
             print(shown_json(json.dumps(to_plain(report), indent=2, ensure_ascii=False)))
         else:
             self.show(report)
+
+    def end(self, report: Any, error: AnnoloopError) -> NoReturn:
+        """Print a report, and end with an error all the same.
+
+        Raises:
+            AnnoloopError: the error.
+        """
+        self.result(report)
+        error.after_result = True
+        raise error
 
     def say(self, text: str) -> None:
         """A line about what is going on, on stderr."""

@@ -180,7 +180,7 @@ def test_doctor_names_every_faulty_file_and_ends_with_9(
     (folder / "data" / "ann_dir" / "train" / "stray.png").write_bytes(masks[5].read_bytes())
     assert run(["doctor", "--project", str(folder), "--no-measure", "--json"]) == 9
     out = capsys.readouterr().out
-    checks = json.JSONDecoder().raw_decode(out)[0]["checks"]
+    checks = json.loads(out)["checks"]
     faults = {check["name"]: check["found"] for check in checks if check["state"] == "fault"}
     found = " ".join(check["found"] for check in checks if check["state"] == "fault")
     for mask in (*masks[:4], masks[4], folder / "data" / "ann_dir" / "train" / "stray.png"):
