@@ -280,9 +280,6 @@ def render(config: Config) -> str:
     """annoloop.yaml with comments; ``load`` of it gives the same configuration."""
     data, cvat, train, push = config.data, config.cvat, config.train, config.push
     splits = ", ".join(f"{name}: {_scalar(folder)}" for name, folder in data.splits.items())
-    classes = "\n".join(
-        f"  - {{name: {_scalar(c.name)}, color: {_scalar(c.color)}}}  # index {i}" for i, c in enumerate(config.classes)
-    )
     return f"""\
 # annoloop project file. Paths are relative to this file. Unknown keys are errors.
 # Credentials do not belong here: annoloop login, or CVAT_ACCESS_TOKEN (or CVAT_USERNAME and CVAT_PASSWORD).
@@ -301,7 +298,7 @@ data:
 
 # in index order; the list is a contract with CVAT, so rename or reorder between tasks, not during one
 classes:
-{classes}
+{_class_lines(config)}
 ignore_index: {config.ignore_index}
 # what a pixel becomes that no shape covers: a class, which is then never drawn; or ignore; or previous, its old value
 background: {_scalar(config.background)}
@@ -337,6 +334,12 @@ push:
   issues_per_frame: {push.issues_per_frame}  # at most so many of the largest errors are pinned as issues
   random_share: {push.random_share}  # share of images drawn by chance instead of by score
 """
+
+
+def _class_lines(config: Config) -> str:
+    return "\n".join(
+        f"  - {{name: {_scalar(c.name)}, color: {_scalar(c.color)}}}  # index {i}" for i, c in enumerate(config.classes)
+    )
 
 
 def _scalar(value: object) -> str:
