@@ -136,6 +136,8 @@ def _checked(kind: str, items: list[Row], allow_ids: bool) -> list[Row]:
 
 def _faults(kind: str, item: Row, allow_ids: bool) -> Row:
     faults: Row = {key: [_REQUIRED] for key in ("frame", "label_id") if item.get(key) is None}
+    if isinstance(item.get("frame"), int) and item["frame"] < 0:
+        faults["frame"] = ["Ensure this value is greater than or equal to 0."]
     if item.get("id") is not None and not allow_ids:
         faults["id"] = ["must be absent"]
     return faults | (_shape_faults(item) if kind == "shapes" else {})
@@ -147,6 +149,12 @@ def _shape_faults(item: Row) -> Row:
         return {"type": [_REQUIRED]}
     if shape_type not in _POINT_COUNTS:
         return {"type": [f'"{shape_type}" is not a valid choice.']}
+    rotation = item.get("rotation") or 0
+    if isinstance(rotation, int | float) and not 0 <= rotation <= 360:
+        bound = "less than or equal to 360" if rotation > 360 else "greater than or equal to 0"
+        return {"rotation": [f"Ensure this value is {bound}."]}
+    if shape_type == "skeleton" and not item.get("elements"):
+        return {"elements": ["at least one required for skeleton shape"]}
     fault = _point_faults(shape_type, item.get("points", []))
     return {"points": fault} if fault else {}
 
@@ -154,6 +162,8 @@ def _shape_faults(item: Row) -> Row:
 def _point_faults(shape_type: str, points: object) -> Row | list[str] | None:
     if points is None:
         return ["This field may not be null."]
+    if isinstance(points, str):  # CVAT walks through whatever can be walked through
+        points = list(points)
     if not isinstance(points, list):
         return [f'Expected a list of items but got type "{type(points).__name__}".']
     # set(map(type, ...)) looks at a million numbers in a few milliseconds

@@ -44,7 +44,12 @@ def _announce(call: Call, task_id: int) -> Answer:
     return Answer(201, b"", None, headers)
 
 
-_TUS = {"Tus-Resumable": "1.0.0"}
+_TUS = {
+    "Tus-Resumable": "1.0.0",
+    "Tus-Version": "1.0.0",
+    "Tus-Extension": "",
+    "Tus-Max-Size": "26843545600",
+}
 
 
 def append(call: Call) -> Answer:

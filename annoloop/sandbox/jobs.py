@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from annoloop.sandbox import access, checks, listing
 from annoloop.sandbox.calls import Answer, Call
-from annoloop.sandbox.refusals import forbidden, server_error
+from annoloop.sandbox.refusals import forbidden
 from annoloop.sandbox.store import Row, now
 
 _FIELDS = frozenset({"stage", "state", "assignee"})
@@ -45,5 +45,5 @@ def _assigned(call: Call) -> Row:
         return {}
     user_id = call.body["assignee"]
     if user_id is not None and call.store.find("users", id=user_id) is None:
-        raise server_error()  # CVAT breaks on an unknown user here
+        raise forbidden()
     return {"assignee_id": user_id, "assignee_updated_date": now()}

@@ -127,6 +127,8 @@ def _checked_data(scope: Scope, body: Row, *, allow_ids: bool) -> dict[str, list
     for item in (item for items in data.values() for item in items):
         if item["label_id"] not in scope.label_ids:
             raise invalid(f"label_id `{item['label_id']}` is invalid")
+        for attribute in item["attributes"]:  # no label of ours has any
+            raise invalid(f"spec_id `{attribute.get('spec_id')}` is invalid")
     return data
 
 

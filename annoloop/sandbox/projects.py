@@ -5,7 +5,7 @@ from __future__ import annotations
 from annoloop.sandbox import access, checks, labels, listing
 from annoloop.sandbox.answers import Answers
 from annoloop.sandbox.calls import EMPTY, Answer, Call
-from annoloop.sandbox.refusals import invalid, missing
+from annoloop.sandbox.refusals import invalid, missing, server_error
 from annoloop.sandbox.store import Row, now
 
 _TEXTS = ("bug_tracker",)
@@ -73,7 +73,7 @@ def create_guide(call: Call) -> Answer:
         raise invalid("One of project_id or task_id must be specified")
     _check_home(call, homes)
     if call.store.find("guides", **homes):
-        raise invalid("Annotation guide for this target already exists")
+        raise server_error()  # CVAT breaks on a second one
     moment, markdown = now(), call.body.get("markdown") or ""
     guide_id = call.store.insert("guides", **homes, markdown=markdown, created_date=moment, updated_date=moment)
     return Answer(201, the_guide(call, guide_id))

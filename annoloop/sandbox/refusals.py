@@ -81,4 +81,6 @@ def server_error() -> Refusal:
 
 def page(status: int, title: str) -> Refusal:
     """An HTML page, as CVAT sends where no API view is reached and a proxy before it sends always."""
-    return Refusal(status, f"<!doctype html><title>{title}</title><h1>{title}</h1>", html=True)
+    detail = "The requested resource was not found on this server." if status == 404 else ""
+    head = f'<!doctype html>\n<html lang="en">\n<head>\n  <title>{title}</title>\n</head>'
+    return Refusal(status, f"\n{head}\n<body>\n  <h1>{title}</h1><p>{detail}</p>\n</body>\n</html>\n", html=True)

@@ -25,6 +25,8 @@ def create(call: Call) -> Answer:
     if project_id is not None and new:
         raise invalid("Task must have only one of Label set or project_id")
     if project_id is not None:
+        if call.store.find("projects", id=project_id) is None:
+            raise invalid("Project matching query does not exist.")
         organizations.check_same(call, access.the_project(call, project_id))
     moment = now()
     task_id = call.store.insert(

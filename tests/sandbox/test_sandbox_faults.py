@@ -214,7 +214,7 @@ def test_a_specification_is_read(spec: str, expected: Fault) -> None:
         ("500:1:", "this is not KIND:RATE"),
         ("500:1:/api/tasks", "this is not KIND:RATE"),
         ("500:1:POST api/tasks", "this is not KIND:RATE"),
-        ("404:1", "'404' is none of 500, 503, 413, 429, expired, cut, lost, hang"),
+        ("404:1", "'404' is none of 500, 503, 413, 429, expired, origin, cut, lost, hang"),
         ("500:1.5", "the rate '1.5'"),
         ("500:-1", "the rate '-1'"),
         ("500:nan", "the rate 'nan'"),

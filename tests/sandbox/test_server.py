@@ -787,7 +787,17 @@ REFUSALS = [
     ("PATCH", "/api/jobs/{job}", {"stage": "nope"}, 400, {"stage": ['"nope" is not a valid choice.']}),
     ("PATCH", "/api/jobs/{job}", {"state": "nope"}, 400, {"state": ['"nope" is not a valid choice.']}),
     ("PATCH", "/api/jobs/{job}", {"foo": 1}, 403, {"detail": "Attempted to update an unknown field"}),
-    ("PATCH", "/api/jobs/{job}", {"assignee": 99999}, 500, "html"),
+    ("PATCH", "/api/jobs/{job}", {"assignee": 99999}, 403,
+     {"detail": "You do not have permission to perform this action."}),
+    ("POST", "/api/tasks", {"name": "x", "project_id": 99999}, 400, ["Project matching query does not exist."]),
+    ("PATCH", CREATE, {"shapes": [shape(1) | {"frame": -1}]}, 400,
+     {"shapes": [{"frame": ["Ensure this value is greater than or equal to 0."]}]}),
+    ("PATCH", CREATE, {"shapes": [shape(1, rotation=400)]}, 400,
+     {"shapes": [{"rotation": ["Ensure this value is less than or equal to 360."]}]}),
+    ("PATCH", CREATE, {"shapes": [shape(1) | {"type": "skeleton", "points": []}]}, 400,
+     {"shapes": [{"elements": ["at least one required for skeleton shape"]}]}),
+    ("PATCH", CREATE, {"shapes": [shape(1) | {"points": "1,"}]}, 400,
+     {"shapes": [{"points": {"0": NOT_A_NUMBER, "1": NOT_A_NUMBER}}]}),
     ("GET", "/api/tasks/{task}/data?type=frame&quality=original&number=99", None, 400,
      "Invalid frame '99'. The frame number should be in the [0, 3] range"),
     ("PATCH", "/api/tasks/{task}/data/meta", {"deleted_frames": [999]}, 400,
@@ -1014,6 +1024,17 @@ def test_one_folder_serves_one_sandbox(server: Server, state: Path) -> None:
 
 
 # The pages
+
+
+def test_a_mask_whose_runs_overflow_is_not_drawn_and_the_server_goes_on(
+    server: Server, client: Client, tmp_path: Path
+) -> None:
+    task = make_task(client, tmp_path, ["a.png"])
+    label = task.get_labels()[0].id
+    for points in ([2**62, 2**62, 2**62, 2**62 + 1024, 0, 0, 9, 9], [0, 2**60, 0, 0, 2**30, 2**30]):
+        task.set_annotations(labeled(shape(label, points=list(map(float, points)))))
+        signed = basic(f"{server.username}:{server.password}")
+        assert server.raw("GET", f"/tasks/{task.id}/frames/0.jpg", headers=signed).status == 200
 
 
 def test_pages_ask_for_the_password_and_show_masks(server: Server, client: Client, tmp_path: Path) -> None:
