@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from annoloop.data import coco
-from annoloop.data.images import open_atomic
+from annoloop.data.images import open_atomic, partial_files, remove
 from annoloop.data.storage import Location
 from annoloop.masks.classes import ClassTable
 
@@ -72,6 +72,8 @@ def coco_writer(out: Location, classes: ClassTable, how: Mapping[str, object] | 
         DataError: disk full, no permission.
     """
     beside = str(out.parent) if isinstance(out, Path) else None
+    for rest in partial_files(out) if isinstance(out, Path) else ():
+        remove(rest)
     with (
         open_atomic(out) as stream,
         tempfile.SpooledTemporaryFile(max_size=_KEPT_IN_MEMORY, dir=beside) as images,

@@ -298,9 +298,7 @@ data:
 
 # in index order; the list is a contract with CVAT, so rename or reorder between tasks, not during one
 classes:
-def _class_lines(config: Config) -> str:
-    return "\n".join(
-        f"  - {{name: {_scalar(c.name)}, color: {_scalar(c.color)}}}  # index {i}" for i, c in enumerate(config.classes)
+{_class_lines(config)}
 ignore_index: {config.ignore_index}
 # what a pixel becomes that no shape covers: a class, which is then never drawn; or ignore; or previous, its old value
 background: {_scalar(config.background)}
@@ -338,16 +336,9 @@ push:
 """
 
 
-<<<<<<< HEAD
-def _class_lines(classes: Sequence[ClassConfig]) -> str:
-    return "\n".join(
-        f"  - {{name: {_scalar(one.name)}, color: {_scalar(one.color)}}}  # index {index}"
-        for index, one in enumerate(classes)
-=======
 def _class_lines(config: Config) -> str:
     return "\n".join(
         f"  - {{name: {_scalar(c.name)}, color: {_scalar(c.color)}}}  # index {i}" for i, c in enumerate(config.classes)
->>>>>>> border
     )
 
 

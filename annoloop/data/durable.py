@@ -12,6 +12,7 @@ import os
 import stat
 import tempfile
 from contextlib import suppress
+from functools import cache
 from io import FileIO
 from pathlib import Path
 
@@ -129,6 +130,7 @@ def exchange(one: Path, other: Path) -> bool:
     raise OSError(number, os.strerror(number), str(other))
 
 
+@cache
 def _libc() -> ctypes.CDLL | None:
     with suppress(OSError):
         return ctypes.CDLL(None, use_errno=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +25,7 @@ from annoloop.data.images import (
     encode_index_png,
     image_size_hw,
     read_bytes,
+    remove,
     sha256,
     unwritable,
     write_atomic,
@@ -125,6 +126,7 @@ def from_coco(
     table = classes or coco.read_classes(document)
     index_of = coco.class_index_of_category(document, table, file)
     items = [(image, _target(out, image.file_name, data, file)) for image in images]
+    _clear_away(out, {target for _, target in items})
     paint = partial(_paint, data=data, classes=table, index_of=index_of, where=file)
     painted = list(track(spread(paint, items), "painting masks", len(items)))
     written = sum(one.written for one in painted)
@@ -238,6 +240,14 @@ def _is_there(target: Location, stored: IndexImage) -> bool:
             if held.startswith(png.SIGNATURE) or not held.strip(b"\0"):
                 return False
     raise DataError("is there already with other pixels", where=target, hint="choose another --out folder")
+
+
+def _clear_away(out: Location, targets: Collection[Location]) -> None:
+    """What a killed command left of the files that this one writes; their names are those that ``mkstemp`` gave."""
+    if isinstance(out, Path):
+        for rest in list(out.rglob(".*.part")):
+            if rest.with_name(rest.name[1:].rsplit(".", 2)[0]) in targets:
+                remove(rest)
 
 
 def _flush(out: Location) -> None:

@@ -16,7 +16,7 @@ import pytest
 from running_loop import make_project, train_here
 
 from annoloop.data.config import FILE_NAME
-from annoloop.data.images import IndexImage, encode_index_png
+from annoloop.data.images import IndexImage, encode_index_png, file_sha256
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.errors import ConfigError, DataError, TrainingError
 from annoloop.loop.evaluate import evaluate
@@ -41,6 +41,7 @@ def test_the_first_model_is_promoted_a_worse_one_is_not_and_scores_are_those_of_
     with Project(folder / FILE_NAME) as project:
         first = retrain(project, RetrainRequest(iterations=40), watch=events.append)
         assert (first.promoted, first.verdict, first.parent) == (True, "the first model", None)
+        assert project.ledger.run(1).config_sha256 == file_sha256(project.run_config(1))
         assert {"started", "iteration", "validation", "prediction"} <= {e.kind for e in events}
 
         report = evaluate(project, splits=("val",))
