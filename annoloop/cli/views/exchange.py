@@ -41,7 +41,7 @@ def push_report(report: PushReport, sheet: Sheet) -> None:
         return
     again = " (finished an earlier push)" if report.resumed else ""
     sheet.print(
-        f"task [bold]{report.task}[/]: {len(report.frames)} images with {report.source} masks{again}\n{report.url}"
+        f"task [bold]{report.task}[/]: {len(report.frames)} images with {report.source} masks{again}\n{escape(str(report.url))}"
     )
     sheet.next(f"annoloop pull --task {report.task}", "when its jobs are completed; annoloop tasks shows how far")
 
@@ -76,7 +76,9 @@ def pull_report(report: PullReport, sheet: Sheet) -> None:
             f" [cyan]annoloop pull --task {report.task} --redo[/] takes them again"
         )
     for one in report.held[:_MOST_LINES]:
-        sheet.print(f"[red]held back:[/] {escape(one.sample_id)}: {escape('; '.join(one.reasons))}\n  {one.url}")
+        sheet.print(
+            f"[red]held back:[/] {escape(one.sample_id)}: {escape('; '.join(one.reasons))}\n  {escape(one.url)}"
+        )
     if len(report.held) > _MOST_LINES:
         sheet.print(f"… and {len(report.held) - _MOST_LINES} more (--json has all)")
     for name, labels in list(report.tags.items())[:_MOST_LINES]:
@@ -97,7 +99,7 @@ def tasks_report(report: TasksReport, sheet: Sheet) -> None:
     for task in report.tasks:
         sheet.print(
             f"[bold]task {task.task}[/] {escape(task.state)}: {task.finished} of {task.frames} frames in completed"
-            f" jobs, {task.pulled} pulled  {escape(task.name)}\n{task.url}"
+            f" jobs, {task.pulled} pulled  {escape(task.name)}\n{escape(task.url)}"
         )
         if task.jobs:
             sheet.print(_job_table(task))
@@ -115,7 +117,7 @@ def login_report(report: LoginReport, sheet: Sheet) -> None:
         sheet.print(f"forgot the credentials of {escape(report.url)}")
     else:
         sheet.print(
-            f"[bold]{escape(report.username)}[/] on {escape(report.url)} (CVAT {report.server_version}),"
+            f"[bold]{escape(report.username)}[/] on {escape(report.url)} (CVAT {escape(report.server_version)}),"
             f" stored in {escape(str(report.file))}"
         )
     if report.overruled:

@@ -52,7 +52,7 @@ def browse_report(report: BrowseReport, sheet: Sheet) -> None:
         f" in FiftyOne dataset {escape(report.dataset)}"
     )
     if report.url:
-        sheet.print(f"[bold]{report.url}[/]  saved views: worst, suspected label errors, …")
+        sheet.print(f"[bold]{escape(report.url)}[/]  saved views: worst, suspected label errors, …")
     if report.scored < report.samples:
         sheet.next("annoloop evaluate --split train --split val", f"{report.samples - report.scored} have no Dice")
     if report.marked:
