@@ -41,7 +41,8 @@ def push_report(report: PushReport, sheet: Sheet) -> None:
         return
     again = " (finished an earlier push)" if report.resumed else ""
     sheet.print(
-        f"task [bold]{report.task}[/]: {len(report.frames)} images with {report.source} masks{again}\n{escape(str(report.url))}"
+        f"task [bold]{report.task}[/]: {len(report.frames)} images with {report.source} masks{again}"
+        f"\n{escape(report.url or '')}"
     )
     sheet.next(f"annoloop pull --task {report.task}", "when its jobs are completed; annoloop tasks shows how far")
 
@@ -117,7 +118,7 @@ def login_report(report: LoginReport, sheet: Sheet) -> None:
         sheet.print(f"forgot the credentials of {escape(report.url)}")
     else:
         sheet.print(
-            f"[bold]{escape(report.username)}[/] on {escape(report.url)} (CVAT {escape(report.server_version)}),"
+            f"[bold]{escape(report.username)}[/] on {escape(report.url)} (CVAT {escape(report.server_version or '')}),"
             f" stored in {escape(str(report.file))}"
         )
     if report.overruled:
