@@ -7,7 +7,8 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -16,8 +17,9 @@ from typing import Literal
 from annoloop.app.fiftyone_app import mongod_path
 from annoloop.cvat.server import open_server
 from annoloop.data.durations import NIGHT_S, in_words
-from annoloop.data.mmseg_folders import UNLABELLED, check_samples, list_samples
-from annoloop.errors import AnnoloopError, ConfigError, CvatError, install_command
+from annoloop.data.images import image_size_hw
+from annoloop.data.mmseg_folders import UNLABELLED, Sample, check_samples, list_samples
+from annoloop.errors import AnnoloopError, ConfigError, CvatError, DataError, install_command
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
 from annoloop.training.child import run_job
@@ -195,6 +197,15 @@ def _training_time(project: Project) -> Iterator[Check]:
         yield _timed(project, _SMALL, None)[0]
 
 
+def _usable(samples: Iterable[Sample]) -> Iterator[Sample]:
+    """Those of which both files can be read; the others are told as faults, and a pipe would hold up the training."""
+    for sample in samples:
+        with suppress(DataError):
+            for file in (sample.image, sample.mask or sample.image):
+                image_size_hw(file)
+            yield sample
+
+
 def _timed(project: Project, recipe: str, iterations: int | None) -> tuple[Check, bool]:
     """How long a recipe trains here, and whether that is longer than anybody waits."""
     train = [s for s in project.samples(["train"]) if s.mask is not None]
@@ -204,8 +215,8 @@ def _timed(project: Project, recipe: str, iterations: int | None) -> tuple[Check
             "measure",
             Path(folder),
             recipe=project.recipe(recipe),
-            train=tuple((s.image, s.mask) for s in project.on_disk(train[:32])),
-            val=tuple((s.image, s.mask) for s in project.on_disk(val)),
+            train=tuple((s.image, s.mask) for s in _usable(project.on_disk(train[:32]))),
+            val=tuple((s.image, s.mask) for s in _usable(project.on_disk(val))),
             iterations=iterations,
         )
         batch = 0

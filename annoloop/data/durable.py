@@ -45,7 +45,7 @@ def _require_regular(mode: int) -> None:
         return
     kinds = (stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket")
     kind = next((name for is_it, name in kinds if is_it(mode)), "a device")
-    raise OSError(errno.EINVAL, f"it is {kind}, no file")
+    raise OSError(f"it is {kind}, no file")
 
 
 def real(path: Path) -> Path:

@@ -1,7 +1,7 @@
 """``annoloop undo``: the masks of a pull back as they were before it (law 3), and its issues open again.
 
-The fact to know: an undo that was cut off is finished as soon as the project is opened; the same command then says so,
-and does not undo another pull.
+The fact to know: an undo that was cut off is finished as soon as the project is opened, and stays untold until the same
+command has told its end, which then does not undo another pull.
 """
 
 from __future__ import annotations
@@ -44,13 +44,16 @@ def undo(project: Project, *, force: bool = False, server: CvatServer | None = N
         LedgerError: there is nothing to undo, or an older mask is missing in the history or damaged.
         DataError: a mask was edited or deleted since; ``force`` goes back all the same, its bytes go into history.
     """
-    report = _finished_just_now(project) or _undo(project, force)
-    return _with_issues(project, report, server, say)
+    report = _with_issues(project, _cut_off(project) or _undo(project, force), server, say)
+    for change in project.ledger.changes():
+        if change.id == report.change and change.undone_by is not None:
+            project.ledger.mark_told(change.undone_by)
+    return report
 
 
 def to_tell(project: Project) -> bool:
     """Whether undoing will have something to tell CVAT."""
-    newest = _finished_just_now(project) or _newest(project)
+    newest = _cut_off(project) or _newest(project)
     if newest is None:
         return False
     number = newest.change if isinstance(newest, UndoReport) else newest.id
@@ -83,15 +86,17 @@ def _undo(project: Project, force: bool) -> UndoReport:
     return UndoReport(change.id, change.made_at, done.written, done.removed)
 
 
-def _finished_just_now(project: Project) -> UndoReport | None:
-    """The undo that was cut off and that opening the project has finished, if there was one."""
-    recovered = project.recovered
-    if recovered is None:
+def _cut_off(project: Project) -> UndoReport | None:
+    """The undo of which nobody has heard the end, whose masks are in place by now, if there is one."""
+    changes = project.ledger.changes()
+    undoing = next((one for one in reversed(changes) if one.kind == "undo" and not one.told), None)
+    if undoing is None:
         return None
-    undone = [change for change in project.ledger.changes() if change.undone_by in recovered.changes]
-    if not undone:
-        return None
-    return UndoReport(undone[-1].id, undone[-1].made_at, recovered.written, recovered.removed, resumed=True)
+    undone = next(one for one in changes if one.undone_by == undoing.id)
+    masks = project.ledger.mask_changes(undoing.id)
+    restored = tuple(mask.sample_id for mask in masks if mask.new_sha256 is not None)
+    removed = tuple(mask.sample_id for mask in masks if mask.new_sha256 is None)
+    return UndoReport(undone.id, undone.made_at, restored, removed, resumed=True)
 
 
 def _newest(project: Project) -> ChangeRow | None:

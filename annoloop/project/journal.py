@@ -153,7 +153,8 @@ class Journal(Database):
         """Record masks that are about to be replaced or removed; returns the change's number."""
         with self.transaction():
             cursor = self._execute(
-                "INSERT INTO change (kind, task_id, made_at) VALUES (?, ?, ?)", (kind, task_id, now())
+                "INSERT INTO change (kind, task_id, made_at, told) VALUES (?, ?, ?, ?)",
+                (kind, task_id, now(), kind != "undo"),
             )
             change_id = int(cursor.lastrowid or 0)
             self._execute_many(
@@ -185,6 +186,11 @@ class Journal(Database):
             " FROM change ORDER BY id"
         )
         return [ChangeRow(*row) for row in rows]
+
+    def mark_told(self, change_id: int) -> None:
+        """Note that whoever asked for an undo has heard what came of it."""
+        with self.transaction():
+            self._execute("UPDATE change SET told = 1 WHERE id = ?", (change_id,))
 
     def masks_changed_since(self, moment: str) -> int:
         """How many masks pulls and undos left other than they were at a moment, as it is stored in a row."""

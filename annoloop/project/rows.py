@@ -149,6 +149,7 @@ class ChangeRow:
     task_id: int | None
     undone_by: int | None
     made_at: str
+    told: bool
     masks: int
 
 

@@ -269,6 +269,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "DROP TABLE issue",
         "ALTER TABLE new_issue RENAME TO issue",
         "CREATE INDEX settled ON issue (task_id, state) WHERE state IN ('settled', 'unsettled')",
+        "ALTER TABLE change ADD COLUMN told INTEGER NOT NULL DEFAULT 1",  # 0: an undo of which nobody has heard the end
         "ALTER TABLE run ADD COLUMN config_sha256 TEXT",  # of runs/N/config.py, which is code; NULL: not yet written
     ),
 )

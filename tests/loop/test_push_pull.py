@@ -29,6 +29,7 @@ from annoloop.loop.push import push
 from annoloop.loop.status import status
 from annoloop.loop.undo import undo
 from annoloop.masks.regions import Region
+from annoloop.project.ledger import Ledger
 from annoloop.project.project import Project
 from annoloop.selection.request import PushRequest
 from annoloop.simulation.annotator import annotate
@@ -558,3 +559,22 @@ def test_an_undo_that_was_cut_off_is_finished_and_no_other_pull_is_undone(
         assert set(report.restored) == {frame.sample_id for frame in second.frames}
         undone = [change.undone_by is not None for change in reopened.ledger.changes() if change.kind == "pull"]
         assert undone == [False, True]
+
+
+def test_an_undo_of_which_nobody_heard_the_end_is_told_and_not_followed_by_another(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed = loop.push(worst=2)
+    before = mask_bytes(loop.project)
+    annotate(loop.project, loop.cvat, int(pushed.task or 0), loop.truth)
+    loop.pull(pushed.task)
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "mark_told", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            undo(loop.project)
+    assert mask_bytes(loop.project) == before, "all was done, only the end was not told"
+    again = undo(loop.project)
+    assert again.resumed
+    assert set(again.restored) == {frame.sample_id for frame in pushed.frames}
+    with pytest.raises(LedgerError, match="no pull to undo"):
+        undo(loop.project)

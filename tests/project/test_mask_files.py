@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from annoloop.cli import doctor
 from annoloop.cli.main import run
 from annoloop.data import durable
 from annoloop.data.images import IndexImage, encode_index_png, read_bytes, sha256
@@ -317,6 +318,22 @@ def test_what_is_no_file_is_an_error_at_once(project: Project, kind: str) -> Non
         with pytest.raises(DataError, match=f"it is {kind}, no file") as caught:
             read(path)
         assert caught.value.where == str(path)
+
+
+@pytest.mark.parametrize("command", [["convert", "to-coco", "--out", "c.json"], ["browse", "--export", "gallery"]])
+def test_a_command_is_not_held_up_by_a_pipe_in_place_of_an_image(
+    project: Project, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.chdir(project.path.parent)
+    image = project.image_path(SAMPLE)
+    assert isinstance(image, Path)
+    samples = project.samples(["train"])
+    image.unlink()
+    os.mkfifo(image)
+    assert [sample.id for sample in doctor._usable(samples)] == [OTHER, "train/0002"]
+    project.close()
+    assert run(command) == 4
+    assert f"{image}: cannot be read (it is a pipe, no file)" in capfd.readouterr().err
 
 
 # stamps
