@@ -34,14 +34,13 @@ from annoloop.project.stamps import scan_one
 class Recovered:
     """What opening the project finished: masks written or removed, and files that somebody changed meanwhile.
 
-    ``changes``: the pulls and undos that these belong to, by their numbers in the ledger.  ``unfinished``: what could
-    not be finished and why; such a project may be looked at, and commands that change it say what to do first.
+    ``unfinished``: what could not be finished and why; such a project may be looked at, and commands that change it say
+    what to do first.
     """
 
     written: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
-    changes: tuple[int, ...] = ()
     unfinished: tuple[str, ...] = ()
 
 
@@ -230,7 +229,6 @@ class Project(ProjectFiles):
     def _finish_masks(self) -> tuple[Recovered, list[AnnoloopError]]:
         """The same, with what went wrong beside what was done."""
         found: dict[Outcome, list[str]] = {"written": [], "removed": [], "conflict": [], "as it should be": []}
-        changes: dict[int, None] = {}
         failed: list[AnnoloopError] = []
         for change_id, change in self.ledger.unwritten():
             try:
@@ -241,9 +239,8 @@ class Project(ProjectFiles):
                     break  # the next would fare no better, and every one waits
                 continue
             self.ledger.mark_written(change_id, change.sample_id)
-            changes[change_id] = None
         written, removed, conflicts = (tuple(found[one]) for one in ("written", "removed", "conflict"))
-        return Recovered(written, removed, conflicts, tuple(changes), tuple(map(str, failed))), failed
+        return Recovered(written, removed, conflicts, tuple(map(str, failed))), failed
 
     def _require_finished(self) -> None:
         """Raise where a change that was cut off cannot be finished: another one on top of it would bury it."""

@@ -100,7 +100,7 @@ def test_a_project_with_a_hole_in_its_history_opens_and_is_not_changed(
         for sample_id in (SAMPLE, OTHER):  # what the hint says: given up by an edit
             _local(project, sample_id).write_bytes(MINE)
         with again.locked("pull"):
-            assert again.recovered == Recovered(conflicts=(SAMPLE, OTHER), changes=(1,))
+            assert again.recovered == Recovered(conflicts=(SAMPLE, OTHER))
     assert _local(project).read_bytes() == MINE
 
 
@@ -139,7 +139,7 @@ def test_data_that_are_away_are_no_edit(project: Project, capfd: pytest.CaptureF
         root.rmdir()
     away.rename(root)
     with Project(project.path) as again:
-        assert again.recovered == Recovered(written=(SAMPLE, OTHER), changes=(1,))
+        assert again.recovered == Recovered(written=(SAMPLE, OTHER))
     assert [_local(project, one).read_bytes() for one in (SAMPLE, OTHER)] == [NEW, NEW]
 
 
@@ -193,7 +193,7 @@ def test_a_save_just_before_the_mask_is_replaced_stays_and_is_kept(
 ) -> None:
     _change(project)
     _saves_before(monkeypatch, _local(project), *saves)
-    assert project.write_masks() == Recovered(conflicts=(SAMPLE,), changes=(1,))
+    assert project.write_masks() == Recovered(conflicts=(SAMPLE,))
     assert _local(project).read_bytes() == saves[-1]
     for data in saves:
         assert project.object_bytes(sha256(data)) == data
@@ -273,7 +273,7 @@ def test_a_save_that_a_killed_process_took_out_is_put_back(
     (project.path.parent / "as it was").rename(path.parent)
     monkeypatch.undo()
     with Project(project.path) as again:
-        assert again.recovered == Recovered(conflicts=(SAMPLE,), changes=(1,))
+        assert again.recovered == Recovered(conflicts=(SAMPLE,))
         assert again.object_bytes(sha256(MINE)) == MINE
     assert path.read_bytes() == MINE
     assert not list(path.parent.glob(".*"))

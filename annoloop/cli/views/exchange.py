@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
@@ -62,10 +63,7 @@ def pull_report(report: PullReport, sheet: Sheet) -> None:
         (report.reopened, "its job was reopened: pull again when it is completed"),
         (report.shared, "in another open task too: what that one brings will be a conflict"),
     ):
-        for name in names[:20]:
-            sheet.print(f"[yellow]{words}:[/] {escape(name)}")
-        if len(names) > 20:
-            sheet.print(f"… and {len(names) - 20} more (--json has all)")
+        _first_lines(sheet, [f"[yellow]{words}:[/] {escape(name)}" for name in names])
     if report.untouched:
         sheet.print(
             f"[yellow]untouched:[/] nobody looked at {len(report.untouched)} predictions that were pushed over labels,"
@@ -76,14 +74,17 @@ def pull_report(report: PullReport, sheet: Sheet) -> None:
             f"[yellow]undone:[/] {len(report.undone)} frames stay as undo left them;"
             f" [cyan]annoloop pull --task {report.task} --redo[/] takes them again"
         )
-    for one in report.held[:_MOST_LINES]:
-        sheet.print(
+    _first_lines(
+        sheet,
+        [
             f"[red]held back:[/] {escape(one.sample_id)}: {escape('; '.join(one.reasons))}\n  {escape(one.url)}"
-        )
-    if len(report.held) > _MOST_LINES:
-        sheet.print(f"… and {len(report.held) - _MOST_LINES} more (--json has all)")
-    for name, labels in list(report.tags.items())[:_MOST_LINES]:
-        sheet.print(f"[yellow]tags are not taken over:[/] {escape(name)}: {escape(', '.join(labels))}")
+            for one in report.held
+        ],
+    )
+    tags = report.tags.items()
+    _first_lines(
+        sheet, [f"[yellow]tags are not taken over:[/] {escape(name)}: {escape(', '.join(said))}" for name, said in tags]
+    )
     if report.nowhere:
         sheet.print(f"[yellow]left out:[/] {report.nowhere} shapes on frames that were not pushed")
     if report.overlap_px:
@@ -94,6 +95,13 @@ def pull_report(report: PullReport, sheet: Sheet) -> None:
         sheet.next("annoloop retrain", "trains on the corrected masks; annoloop undo takes them back")
     elif report.waiting or report.unopened or report.reopened:
         sheet.next("annoloop tasks", "shows whose job is how far")
+
+
+def _first_lines(sheet: Sheet, lines: Sequence[str]) -> None:
+    for line in lines[:_MOST_LINES]:
+        sheet.print(line)
+    if len(lines) > _MOST_LINES:
+        sheet.print(f"… and {len(lines) - _MOST_LINES} more (--json has all)")
 
 
 def tasks_report(report: TasksReport, sheet: Sheet) -> None:

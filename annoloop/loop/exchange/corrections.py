@@ -231,7 +231,7 @@ def _read_job(
             corrections += [one] if job.finished or one.touched else []
         else:
             reasons[frame.index] = [one]
-    ours = set(present) | {frame.index for frame in frames.values()}
+    ours = {frame.index for frame in frames.values()}
     url = f"{server.task_url(reader.task.cvat_id or 0)}/jobs/{job.id}?frame="
     return _JobReading(
         corrections,
