@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         to_coco,
         undo,
     )
-    from annoloop.api.model import browse, evaluate, export_gallery, retrain
+    from annoloop.api.model import browse, evaluate, export_gallery, plan_training, retrain
     from annoloop.api.remote import connect, login, pull, push, tasks
     from annoloop.app.browse import BrowseReport, BrowseSession, ExportReport
     from annoloop.eda.eda import EdaReport
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         Interrupted,
         LedgerError,
         MissingExtraError,
+        MissingPackageError,
         OutOfMemoryError,
         StoreError,
         TrainingError,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from annoloop.loop.evaluate import EvaluateReport
     from annoloop.loop.history import LogEntry
     from annoloop.loop.login import LoginReport
+    from annoloop.loop.plan import PlanReport
     from annoloop.loop.pull import PullReport
     from annoloop.loop.push import PushReport
     from annoloop.loop.retrain import RetrainReport
@@ -77,7 +79,9 @@ __all__ = [
     "LogEntry",
     "LoginReport",
     "MissingExtraError",
+    "MissingPackageError",
     "OutOfMemoryError",
+    "PlanReport",
     "Project",
     "PullReport",
     "PushReport",
@@ -99,6 +103,7 @@ __all__ = [
     "init",
     "login",
     "open_project",
+    "plan_training",
     "pull",
     "push",
     "retrain",
@@ -112,16 +117,17 @@ __all__ = [
 # No function has the name of a package in this folder: to import the package would put that in its place.
 _HOMES = {
     "annoloop.api.local": "data_report from_coco history init open_project status to_coco undo",
-    "annoloop.api.model": "browse evaluate export_gallery retrain",
+    "annoloop.api.model": "browse evaluate export_gallery plan_training retrain",
     "annoloop.api.remote": "connect login pull push tasks",
     "annoloop.app.browse": "BrowseReport BrowseSession ExportReport",
     "annoloop.eda.eda": "EdaReport",
     "annoloop.errors": "AnnoloopError ColourMaskError ConfigError CvatError DataError FileError GateError Interrupted"
-    " LedgerError MissingExtraError OutOfMemoryError StoreError TrainingError",
+    " LedgerError MissingExtraError MissingPackageError OutOfMemoryError StoreError TrainingError",
     "annoloop.loop.convert": "FromCocoReport ToCocoReport",
     "annoloop.loop.evaluate": "EvaluateReport",
     "annoloop.loop.history": "LogEntry",
     "annoloop.loop.login": "LoginReport",
+    "annoloop.loop.plan": "PlanReport",
     "annoloop.loop.pull": "PullReport",
     "annoloop.loop.push": "PushReport",
     "annoloop.loop.retrain": "RetrainReport",
