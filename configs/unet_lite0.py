@@ -111,7 +111,8 @@ train_cfg = dict(type="IterBasedTrainLoop", max_iters=iterations, val_interval=m
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 
-# What annoloop adds to mmseg: backbone, decoder, loss and crop, and how it weighs classes and repeats rare images.
+# What annoloop adds to mmseg: backbone, decoder, loss and crop, how it weighs classes, and predictions that are the
+# mean of those for an image and for its mirror image.
 custom_imports = dict(
     imports=[
         "annoloop.training.mmseg.data",
@@ -120,7 +121,7 @@ custom_imports = dict(
         "annoloop.training.mmseg.losses",
     ]
 )
-annoloop = dict(class_weight_power=class_weight_power)
+annoloop = dict(class_weight_power=class_weight_power, flip_predictions=True)
 
 default_scope = "mmseg"
 default_hooks = dict(logger=dict(type="LoggerHook", interval=50, log_metric_by_epoch=False))

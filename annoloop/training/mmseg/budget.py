@@ -127,7 +127,8 @@ class BudgetHook(Hook):  # type: ignore[misc]
         validation_s = self._validation_guess_s(runner)
         to_come = max(1, (self._validations or 1) - self._done) if self._job.val else 0
         each_s = validation_s / max(1, self._validated_images)
-        ending_s = _END_S + len(self._job.predictions) * 1.5 * each_s
+        looks = 2 if runner.cfg.get("annoloop", {}).get("flip_predictions") else 1
+        ending_s = _END_S + len(self._job.predictions) * (looks + 0.5) * each_s
         ending_s += judging_s(len(self._job.val), each_s, self._budget_s)
         return self._budget_s - self._spent_s() - to_come * validation_s - ending_s
 
