@@ -13,12 +13,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from annoloop.compute.hardware import free_memory_bytes, gpu_memory_bytes
 from annoloop.compute.launch import usable_cores
 from annoloop.data.images import image_size_hw
 from annoloop.data.mmseg_folders import Sample
 from annoloop.eda.facts_cache import facts_of
-from annoloop.eda.mask_facts import CELLS
+from annoloop.eda.mask_facts import BINS, CELLS
 from annoloop.eda.tally import Tally, quantile_px
 from annoloop.errors import DataError
 from annoloop.progress import Track, silent
@@ -30,6 +32,9 @@ from annoloop.training.records import Event, Job, Result
 from annoloop.training.validation_plan import BY_ITERATIONS, MEANWHILE, judging_s, validations
 
 _TRIED_IMAGES = 32
+_BIN_PX = np.exp2((np.arange(BINS) + 0.5) / 2)
+"""By which counts of components become pixels: specks are many and weigh nothing in a Dice."""
+
 _START_S = 8.0
 """Loading torch and mmseg."""
 
@@ -193,7 +198,7 @@ def _data_facts(project: Project, train: Sequence[Sample], val_images: int, trac
         val_images=val_images,
         image_hw=tally.image_sizes_hw.most_common(1)[0][0],
         shares=tuple((tally.pixels / max(1, tally.pixels.sum())).tolist()),
-        object_px=tuple(quantile_px(sizes, 0.5) for sizes in tally.sizes),
+        object_px=tuple(quantile_px(sizes * _BIN_PX, 0.5) for sizes in tally.sizes),
         upper_share=tuple(float(a / b) if b else math.nan for a, b in zip(upper, whole, strict=True)),
     )
 

@@ -28,7 +28,7 @@ _VIEW = 1 / 4
 _CROP_PX = {"cpu": 192 * 256, "cuda": 512 * 512}
 _SCALES = (1.0, 0.75, 0.5, 0.375, 0.25)
 _SMALLEST_OBJECT_PX = 8
-"""Side of the smallest class's median object at the working scale; what is smaller is not found again."""
+"""Side of the smallest class's usual object at the working scale; what is smaller is not found again."""
 
 _BATCH = {"cpu": 8, "cuda": 16}
 _BYTES_PER_PX = 3_000
@@ -53,7 +53,7 @@ _TRAINING_SHARE = 0.8
 class DataFacts:
     """What a plan has to know of the training images; by class, in index order, the background among them.
 
-    ``object_px``: the median area of connected components, NaN for none; ``upper_share``: of a class's pixels those in
+    ``object_px``: half of a class's pixels lie in connected components of at least so many px, NaN for none; ``upper_share``: of a class's pixels those in
     the upper half of their picture, NaN for none; ``image_hw``: the most frequent size in px.
     """
 
@@ -157,7 +157,7 @@ def _scale(data: DataFacts, device: str) -> tuple[float, PlanLine]:
     scale = next((s for s in kept if seen[s] >= _VIEW), kept[-1])
     reason = f"a crop sees {seen[scale]:.0%} of a picture of {width} x {height} px"
     if smallest is not None:
-        reason += f"; the median {data.classes[smallest]} is {_px(sides[smallest] * scale)} px wide then"
+        reason += f"; half of {data.classes[smallest]} is in objects of {_px(sides[smallest] * scale)} px across then"
     if seen[scale] < _VIEW:
         reason += ", smaller ones would be lost"
     return scale, PlanLine("scale", f"{scale:g}", reason)

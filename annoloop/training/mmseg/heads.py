@@ -43,7 +43,7 @@ def _fit(head: Any, classes: int, weights: Sequence[float] | None, warn: Callabl
         part["num_classes"] = classes
         # One channel for two classes becomes a softmax over two; another number has to do with features.
         outputs = part.get("out_channels")
-        if outputs in (1, before):
+        if outputs is not None and outputs in (1, before):
             del part["out_channels"]
         part.pop("threshold", None)
         default = {"type": "CrossEntropyLoss", "use_sigmoid": False, "loss_weight": 1.0}

@@ -85,6 +85,8 @@ def _load(recipe: Path) -> Config:
     if missing or "decode_head" not in config.get("model", {}):
         lacks = ", ".join(missing or ["model.decode_head"])
         raise ConfigError(f"the recipe lacks {lacks}", where=recipe, hint="start from one of annoloop's recipes")
+    if "Depth" in str(config.model.get("type")):
+        raise ConfigError("the recipe estimates depth, no classes", where=recipe)
     if not config.get("test_dataloader"):
         config.test_dataloader = config.val_dataloader
     return config
