@@ -7,6 +7,7 @@ is noticed where the images are not at hand; nothing is left out for it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,8 @@ def look_at_boxes(image: CocoImage, drawn: DrawnImage, painted: PaintedMasks, re
 
 def _boxes_of_annotations(owners: Ints, painted: PaintedMasks, count: int) -> tuple[Boxes, Ints]:
     """The box around all masks of each annotation, half-open, and their pixels."""
+    if owners.size == count and np.array_equal(owners, np.arange(count)):
+        return painted.boxes_ltrb.astype(np.float64), painted.sizes_px
     boxes = np.tile(np.array([np.inf, np.inf, -np.inf, -np.inf]), (count, 1))
     some = painted.sizes_px > 0
     np.minimum.at(boxes[:, :2], owners[some], painted.boxes_ltrb[some, :2].astype(np.float64))
@@ -70,11 +73,14 @@ def _bboxes(kept: Sequence[Json], size_hw: tuple[int, int]) -> Boxes:
     """The ``bbox`` of each annotation, (N, 4) left, top, width, height; NaN where there is none that can be."""
     given: list[Any] = [one.get("bbox") for one in kept]
     try:
-        boxes = np.array(given, np.float64).reshape(len(kept), 4)
+        if set(map(len, given)) != {4}:
+            raise ValueError("a box of other than four numbers")
+        boxes = np.fromiter(chain.from_iterable(given), np.float64, 4 * len(given)).reshape(-1, 4)
     except (TypeError, ValueError, OverflowError):
         boxes = np.array([_bbox(one) for one in given], np.float64)
     with np.errstate(invalid="ignore"):
-        boxes[~((boxes[:, 2:] > 0).all(axis=1) & (np.abs(boxes) <= 100 * max(size_hw)).all(axis=1))] = np.nan
+        can_be = (boxes[:, 2:].min(axis=1) > 0) & (np.abs(boxes).max(axis=1) <= 100 * max(size_hw))
+    boxes[~can_be] = np.nan
     return boxes
 
 
@@ -88,15 +94,21 @@ def _bbox(given: object) -> list[float]:
 
 def _far(painted_ltrb: Boxes, bbox_ltwh: Boxes, size_hw: tuple[int, int]) -> Bits:
     """Whether each painted box is far from what its ``bbox`` says, be that left, top, right, bottom by mistake."""
-    limit = np.array([size_hw[1], size_hw[0], size_hw[1], size_hw[0]], np.float64)
-    corner = bbox_ltwh[:, :2]
-    far: Bits = np.asarray(np.isfinite(bbox_ltwh).all(axis=1))
+    bbox_ltrb = bbox_ltwh.copy()
+    bbox_ltrb[:, 2:] += bbox_ltwh[:, :2]
+    far = np.zeros(len(painted_ltrb), np.bool_)
     with np.errstate(invalid="ignore"):
-        for box in (np.hstack([corner, corner + bbox_ltwh[:, 2:]]), bbox_ltwh):
-            differs = np.abs(painted_ltrb - np.clip(box, 0, limit)).max(axis=1)
-            sides = np.maximum(painted_ltrb[:, 2:] - painted_ltrb[:, :2], box[:, 2:] - box[:, :2]).max(axis=1)
-            is_far: Bits = differs > np.maximum(_FAR_PX, _FAR_SHARE * sides)
-            far = np.logical_and(far, is_far)
+        # Mostly they are the same, or there is none, which is not far from anything.
+        differ = np.flatnonzero(np.abs(painted_ltrb - bbox_ltrb).max(axis=1) > _FAR_PX)
+        if not differ.size:
+            return far
+        limit = np.array([size_hw[1], size_hw[0], size_hw[1], size_hw[0]], np.float64)
+        painted, is_far = painted_ltrb[differ], np.ones(differ.size, np.bool_)
+        for box in (bbox_ltrb[differ], bbox_ltwh[differ]):
+            px = np.abs(painted - np.clip(box, 0, limit)).max(axis=1)
+            sides = np.maximum(painted[:, 2:] - painted[:, :2], box[:, 2:] - box[:, :2]).max(axis=1)
+            is_far &= px > np.maximum(_FAR_PX, _FAR_SHARE * sides)
+    far[differ] = is_far
     return far
 
 

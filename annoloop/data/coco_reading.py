@@ -7,9 +7,11 @@ id that two images have, refuses the file.
 
 from __future__ import annotations
 
+import gc
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +44,9 @@ def load(file: Location) -> Json:
         DataError: it cannot be read, is no JSON, or no COCO file.
     """
     try:
-        document = json.loads(file.read_text(encoding="utf-8-sig"))
+        text = file.read_text(encoding="utf-8-sig")
+        with _no_garbage():
+            document = json.loads(text)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot be read ({error})", where=file) from error
     except (ValueError, RecursionError) as error:
@@ -101,6 +105,18 @@ def refuse(faults: list[str], where: object, hint: str | None = None) -> None:
         rest = [f"{len(faults) - _MOST_SHOWN} more"] if len(faults) > _MOST_SHOWN else []
         lines = "".join(f"\n  {fault}" for fault in [*faults[:_MOST_SHOWN], *rest])
         raise DataError(f"{len(faults)} faults:{lines}", where=where, hint=hint)
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Python looks through a million new objects again and again for what is garbage: half of the time, for none."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _annotations(entries: list[Any], remarks: Remarks) -> dict[Id, list[Json]]:

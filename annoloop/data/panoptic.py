@@ -28,14 +28,16 @@ from annoloop.masks.classes import ClassTable
 
 _UNREADABLE = (OSError, SyntaxError, ValueError, IndexError, Image.DecompressionBombError)
 
+_TRIED = 100
+"""Annotations that are looked at to tell a panoptic file from others; it has no other ones."""
+
 Numbers = npt.NDArray[np.uint32]
 
 
 def is_panoptic(document: Mapping[str, Any]) -> bool:
     """Whether the annotations name segments of PNGs."""
-    return any(
-        isinstance(one, dict) and isinstance(one.get("segments_info"), list) for one in document["annotations"][:100]
-    )
+    first = document["annotations"][:_TRIED]
+    return any(isinstance(one, dict) and isinstance(one.get("segments_info"), list) for one in first)
 
 
 def segments_of(images: Sequence[CocoImage]) -> list[CocoImage]:
