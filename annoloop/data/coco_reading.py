@@ -158,7 +158,7 @@ def _size_hw(entry: Json, name: str, annotations: tuple[Json, ...], remarks: Rem
     if height is not None and width is not None and height > 0 and width > 0:
         return height, width
     sizes = {size for size in (rle_size(one.get("segmentation")) for one in annotations) if size is not None}
-    if len(sizes) == 1 and min(*sizes) > (0, 0):
+    if len(sizes) == 1 and min(min(size) for size in sizes) > 0:
         remarks.add("images without a size, taken from their run lengths", name)
         return sizes.pop()
     return 0, 0

@@ -153,6 +153,8 @@ def _has_x_and_y(point: Any) -> bool:
 
 
 def _rle(part: dict[str, Any], size_hw: tuple[int, int]) -> str | Ints:
+    if "counts" not in part:
+        raise DataError("an object without counts")
     size, counts = part.get("size"), part["counts"]
     if size is not None:
         if not isinstance(size, list) or len(size) != 2:
