@@ -87,7 +87,7 @@ own_or_project_classes = click.option(
 
 @click.group("convert", cls=WholeGroup)
 def convert_group() -> None:
-    """Mask folders to COCO and back, bit-identical."""
+    """Mask folders to COCO, YOLO text or CVAT's mask zip, and back."""
 
 
 @convert_group.command("to-coco", epilog=example("annoloop convert to-coco --split val --out val.json"))
@@ -148,10 +148,10 @@ def from_coco_command(
         strip_folders=strip_folders,
         track=screen.track,
     )
-    _convert(read, out, own_classes, options, screen)
+    convert(read, out, own_classes, options, screen)
 
 
-def _convert(read: Callable[..., object], out: Location, own: bool, options: dict[str, Any], screen: Screen) -> None:
+def convert(read: Callable[..., object], out: Location, own: bool, options: dict[str, Any], screen: Screen) -> None:
     """Read with the classes of the data, or with those of the project and in its way of storing masks."""
     if own:
         shared = next(above for above in out.absolute().parents if above.is_dir()) if isinstance(out, Path) else None
