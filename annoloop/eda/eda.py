@@ -23,11 +23,13 @@ from annoloop.eda.mask_facts import SAMPLES_PER_CELL
 from annoloop.eda.outliers import Copy, Slips, copies, copy_of, missing_classes, odd_slips, said_once, slips_of
 from annoloop.eda.sample_facts import SampleFacts
 from annoloop.eda.tally import Tally, quantile_px, total
+from annoloop.errors import ConfigError
 from annoloop.masks.classes import ClassTable, LabelClass
 from annoloop.masks.regions import Ints
 from annoloop.metrics.scores import class_weights
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
+from annoloop.training.recipe_traits import RecipeTraits, recipe_traits
 
 MOST_OF_A_KIND = 200
 """So many findings of one kind are listed; all are counted."""
@@ -75,7 +77,7 @@ class ClassFacts:
     larger than ``p90_px`` (NaN without any), to a quarter octave; ``sizes`` counts them by half octave: entry b has
     2^(b/2) to below 2^((b+1)/2) px.  ``heat`` says how often, in % of the masks, each cell of an image is this class;
     top row first.
-    ``weight`` is a suggestion for cross entropy.
+    ``weight`` is that of cross entropy, as steep as the recipe in use has it.
     """
 
     name: str
@@ -107,7 +109,8 @@ class EdaReport:
     """What the data are like and what is wrong with them.
 
     ``together[i][j]``: of the images that hold class i the share that holds class j.  ``findings`` come most serious
-    first, at most ``MOST_OF_A_KIND`` of each kind; ``counts`` has all of them by kind.  ``page`` is the HTML page.
+    first, at most ``MOST_OF_A_KIND`` of each kind; ``counts`` has all of them by kind.  ``page`` is the HTML page,
+    ``weights_said`` tells how the classes' weights come about.
     """
 
     project: str
@@ -123,6 +126,7 @@ class EdaReport:
     findings: tuple[Finding, ...]
     counts: Mapping[str, int]
     page: Path | None = None
+    weights_said: str = ""
 
     @property
     def faults(self) -> int:
@@ -187,20 +191,21 @@ def _look_at_all(project: Project, samples: Sequence[Sample], track: Track) -> _
 def _report(project: Project, tallies: Mapping[str, Tally], whole: Tally, findings: Sequence[Finding]) -> EdaReport:
     classes = project.classes
     background = classes.background_index
-    labelled_px = int(whole.pixels.sum())
+    labelled_px, traits = int(whole.pixels.sum()), _traits(project)
     return EdaReport(
         project=project.config.project,
         root=project.config.data.root,
         splits=tuple(_split_facts(split, tally) for split, tally in tallies.items()),
-        classes=_class_facts(classes, tallies, whole),
+        classes=_class_facts(classes, tallies, whole, traits.class_weight_power),
         background=None if background is None else classes.names[background],
         background_share=float("nan") if background is None else _share(whole.pixels[background], labelled_px),
         ignored_share=_share(whole.ignored_px, labelled_px + whole.ignored_px),
         together=tuple(tuple(row) for row in whole.together_shares().tolist()),
         crop=_crop(whole),
-        warnings=tuple(_warnings(classes, tallies, whole)),
+        warnings=tuple(_warnings(classes, tallies, whole, project.config.train.recipe, traits)),
         findings=tuple(_few_of_a_kind(ranked(findings))),
         counts=dict(Counter(one.kind for one in ranked(findings))),
+        weights_said=_weights_said(project.config.train.recipe, traits),
     )
 
 
@@ -226,8 +231,10 @@ def _split_facts(split: str, tally: Tally) -> SplitFacts:
     )
 
 
-def _class_facts(classes: ClassTable, tallies: Mapping[str, Tally], whole: Tally) -> tuple[ClassFacts, ...]:
-    weights = class_weights(_trained_on(tallies, whole).pixels)
+def _class_facts(
+    classes: ClassTable, tallies: Mapping[str, Tally], whole: Tally, power: float
+) -> tuple[ClassFacts, ...]:
+    weights = class_weights(_trained_on(tallies, whole).pixels, power)
     return tuple(_one_class(one, tallies, whole, weights[one.index]) for one in classes.classes)
 
 
@@ -286,7 +293,40 @@ def _up(px: float) -> int:
     return int(np.ceil(px / _CROP_STEP)) * _CROP_STEP
 
 
-def _warnings(classes: ClassTable, tallies: Mapping[str, Tally], whole: Tally) -> Iterator[str]:
+def _traits(project: Project) -> RecipeTraits:
+    """Of the recipe in use; of one that says nothing where there is none, or it is planned anew for each training."""
+    try:
+        return recipe_traits(project.recipe(project.config.train.recipe))
+    except ConfigError:
+        return RecipeTraits()
+
+
+def _weights_said(recipe: str, traits: RecipeTraits) -> str:
+    """How the suggested class weights come about, and whether the recipe in use has them."""
+    how = (
+        f"the inverse frequency in the training masks to the power of {traits.class_weight_power:.2g}, held between 0.1"
+        " and 10"
+    )
+    if traits.has_own_weights:
+        return f"{recipe} has class weights of its own, which are kept; without them it would be given these: {how}."
+    return f"Weights for cross entropy: {how}. A training with {recipe} is given them by itself."
+
+
+def _against_background(recipe: str, traits: RecipeTraits) -> str:
+    """What the recipe in use does about much background."""
+    weights = "has class weights of its own" if traits.has_own_weights else "is given class weights"
+    if traits.crops_foreground:
+        return f"Class weights and crops around foreground help: {recipe} {weights}, and crops around foreground."
+    crops = "is not known to crop" if traits.crops_foreground is None else "does not crop"
+    return (
+        f"Class weights and crops around foreground help: {recipe} {weights}, but {crops} around foreground;"
+        " the shipped recipes do, with ForegroundCrop in their pipeline."
+    )
+
+
+def _warnings(
+    classes: ClassTable, tallies: Mapping[str, Tally], whole: Tally, recipe: str, traits: RecipeTraits
+) -> Iterator[str]:
     """What is not wrong, but has to be known."""
     if not whole.labelled:
         yield "There is no mask that can be read: only images were looked at."
@@ -296,8 +336,8 @@ def _warnings(classes: ClassTable, tallies: Mapping[str, Tally], whole: Tally) -
     if share >= MUCH_BACKGROUND:
         yield (
             f"{100 * share:.0f} % of the pixels are {classes.background}: a model that finds nothing at all has"
-            f" {100 * share:.0f} % pixel accuracy, so that says little; judge by Dice per class. Class weights and"
-            " crops around foreground help, and the shipped recipes have both."
+            f" {100 * share:.0f} % pixel accuracy, so that says little; judge by Dice per class."
+            f" {_against_background(recipe, traits)}"
         )
     trained = _trained_on(tallies, whole)
     for one in classes.classes:

@@ -53,8 +53,9 @@ _TRAINING_SHARE = 0.8
 class DataFacts:
     """What a plan has to know of the training images; by class, in index order, the background among them.
 
-    ``object_px``: half of a class's pixels lie in connected components of at least so many px, NaN for none; ``upper_share``: of a class's pixels those in
-    the upper half of their picture, NaN for none; ``image_hw``: the most frequent size in px.
+    ``object_px``: half of a class's pixels lie in connected components of at least so many px, NaN for none;
+    ``upper_share``: of a class's pixels those in the upper half of their picture, NaN for none; ``image_hw``: the most
+    frequent size in px.
     """
 
     classes: tuple[str, ...]

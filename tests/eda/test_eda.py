@@ -16,7 +16,7 @@ from PIL import Image, ImageEnhance
 
 from annoloop.cli.main import run
 from annoloop.compute.workers import processes
-from annoloop.data.config import FILE_NAME, DataConfig
+from annoloop.data.config import FILE_NAME, DataConfig, load, render
 from annoloop.data.images import IndexImage, encode_index_png, read_index_png, write_atomic
 from annoloop.data.mmseg_folders import Sample
 from annoloop.eda import facts_cache
@@ -457,3 +457,20 @@ def test_one_split_can_be_looked_at(folder: Path) -> None:
     report = looked_at(folder, splits=["test"])
     assert [one.split for one in report.splits] == ["test"]
     assert report.findings == ()
+
+
+def test_what_is_said_of_weights_and_crops_is_true_of_the_recipe_in_use(folder: Path) -> None:
+    shipped = looked_at(folder)
+    assert any("unet_small is given class weights, and crops around foreground" in text for text in shipped.warnings)
+    assert "to the power of 0.33" in shipped.weights_said
+    own = folder / "own.py"
+    own.write_text("head = dict(class_weight=[1.0, 2.0, 2.0, 2.0])\nannoloop = dict(class_weight_power=1.0)\n")
+    file = folder / FILE_NAME
+    config = load(file)
+    train = config.train.model_copy(update={"recipe": "own.py"})
+    file.write_text(render(config.model_copy(update={"train": train})), encoding="utf-8")
+    report = looked_at(folder)
+    assert any("own.py has class weights of its own, but does not crop" in text for text in report.warnings)
+    assert report.weights_said.startswith("own.py has class weights of its own, which are kept")
+    steeper = [one.weight / report.classes[0].weight for one in report.classes]
+    assert steeper[3] > shipped.classes[3].weight / shipped.classes[0].weight

@@ -1,4 +1,4 @@
-"""The configs that come with mmsegmentation, as recipes: every one resolves, builds and learns, or says what it lacks."""
+"""The configs that come with mmsegmentation, as recipes: each resolves and learns, or what it lacks is said."""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ from annoloop.training.mmseg.recipe import Machine, resolve
 from annoloop.training.records import Job
 
 def job_of(recipe):
-    return Job("train", Path(sys.argv[1]), Path(recipe), tuple("abcd"), ((0, 0, 0),) * 4, train_pixels=((900, 90, 5, 5),),
-               train=((Path("a.png"), Path("b.png")),), pretrained="none")
+    pixels, pairs = ((900, 90, 5, 5),), ((Path("a.png"), Path("b.png")),)
+    return Job("train", Path(sys.argv[1]), Path(recipe), tuple("abcd"), ((0, 0, 0),) * 4,
+               train_pixels=pixels, train=pairs, pretrained="none")
 """
 
 ALL = """
@@ -69,7 +70,8 @@ for recipe in json.loads(sys.argv[2]):
         config.model.data_preprocessor.size = (side, side)
         model = MODELS.build(config.model).train()
         labels = torch.randint(0, 4, (2, 1, side, side))
-        samples = [SegDataSample(gt_sem_seg=PixelData(data=one), metainfo=dict(img_shape=(side, side))) for one in labels]
+        meta = dict(img_shape=(side, side))
+        samples = [SegDataSample(gt_sem_seg=PixelData(data=one), metainfo=meta) for one in labels]
         images = [torch.randint(0, 255, (3, side, side), dtype=torch.uint8) for _ in range(2)]
         packed = model.data_preprocessor({"inputs": images, "data_samples": samples}, training=True)
         losses = model.loss(**packed)

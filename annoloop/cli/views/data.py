@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
@@ -49,10 +49,15 @@ def from_coco_report(report: FromCocoReport, sheet: Sheet) -> None:
         f"{report.written} masks written to [bold]{escape(str(report.folder))}[/], {report.unchanged} were there;"
         f" {report.annotations} annotations, classes: {escape(', '.join(report.classes))}"
     )
-    for note in report.notes[:20]:
-        sheet.print(f"[yellow]note:[/] {escape(note)}")
-    if len(report.notes) > 20:
-        sheet.print(f"… and {len(report.notes) - 20} more notes (--json has all)")
+    notes(report.notes, sheet)
+
+
+def notes(texts: Sequence[str], sheet: Sheet) -> None:
+    """The first of some notes, and how many more there are."""
+    for text in texts[:20]:
+        sheet.print(f"[yellow]note:[/] {escape(text)}")
+    if len(texts) > 20:
+        sheet.print(f"… and {len(texts) - 20} more notes (--json has all)")
 
 
 def _eda_parts(report: EdaReport) -> Iterator[RenderableType]:
