@@ -187,13 +187,23 @@ def test_an_image_of_the_test_split_is_not_trained_on(folder: Path) -> None:
 
 
 def test_a_failing_training_names_command_log_and_last_lines(folder: Path) -> None:
-    (folder / "broken.py").write_text("model = dict(type='NoSuchModel')\n", encoding="utf-8")
+    text = recipe_path("unet_tiny").read_text(encoding="utf-8")
+    (folder / "broken.py").write_text(text.replace('type="UNet"', 'type="NoSuchNet"'), encoding="utf-8")
     with Project(folder / FILE_NAME) as project:
         with pytest.raises(TrainingError) as caught:
             retrain(project, RetrainRequest(recipe="broken.py"))
         for words in ("annoloop.training.mmseg.worker", "exit code", "train.log"):
             assert words in str(caught.value)
         assert [run.state for run in project.ledger.runs()] == ["failed"]
+
+
+def test_a_recipe_that_is_no_mmseg_config_is_a_fault_of_the_recipe_alone(folder: Path) -> None:
+    (folder / "broken.py").write_text("model = dict(type='NoSuchModel')\n", encoding="utf-8")
+    with Project(folder / FILE_NAME) as project:
+        with pytest.raises(ConfigError, match="the recipe lacks train_dataloader") as caught:
+            retrain(project, RetrainRequest(recipe="broken.py"))
+        assert caught.value.where == str(folder / "broken.py")
+        assert "Traceback" not in str(caught.value)
 
 
 def _wait_for(path: Path, child: subprocess.Popen[bytes]) -> None:
