@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         to_coco,
         undo,
     )
-    from annoloop.api.model import browse, evaluate, export_gallery, retrain
+    from annoloop.api.model import browse, evaluate, export_gallery, plan_training, retrain
     from annoloop.api.remote import connect, login, pull, push, tasks
     from annoloop.app.browse import BrowseReport, BrowseSession, ExportReport
     from annoloop.eda.eda import EdaReport
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         Interrupted,
         LedgerError,
         MissingExtraError,
+        MissingPackageError,
         OutOfMemoryError,
         StoreError,
         TrainingError,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from annoloop.loop.evaluate import EvaluateReport
     from annoloop.loop.history import LogEntry
     from annoloop.loop.login import LoginReport
+    from annoloop.loop.plan import PlanReport
     from annoloop.loop.pull import PullReport
     from annoloop.loop.push import PushReport
     from annoloop.loop.retrain import RetrainReport
@@ -82,7 +84,9 @@ __all__ = [
     "LogEntry",
     "LoginReport",
     "MissingExtraError",
+    "MissingPackageError",
     "OutOfMemoryError",
+    "PlanReport",
     "Project",
     "PullReport",
     "PushReport",
@@ -108,6 +112,7 @@ __all__ = [
     "init",
     "login",
     "open_project",
+    "plan_training",
     "pull",
     "push",
     "retrain",
@@ -124,18 +129,19 @@ __all__ = [
 _HOMES = {
     "annoloop.api.formats": "from_cvat from_yolo to_cvat to_yolo",
     "annoloop.api.local": "data_report from_coco history init open_project status to_coco undo",
-    "annoloop.api.model": "browse evaluate export_gallery retrain",
+    "annoloop.api.model": "browse evaluate export_gallery plan_training retrain",
     "annoloop.api.remote": "connect login pull push tasks",
     "annoloop.app.browse": "BrowseReport BrowseSession ExportReport",
     "annoloop.eda.eda": "EdaReport",
     "annoloop.errors": "AnnoloopError ColourMaskError ConfigError CvatError DataError FileError GateError Interrupted"
-    " LedgerError MissingExtraError OutOfMemoryError StoreError TrainingError",
+    " LedgerError MissingExtraError MissingPackageError OutOfMemoryError StoreError TrainingError",
     "annoloop.loop.convert": "FromCocoReport ToCocoReport",
     "annoloop.loop.convert_cvat": "FromCvatReport ToCvatReport",
     "annoloop.loop.convert_yolo": "FromYoloReport ToYoloReport",
     "annoloop.loop.evaluate": "EvaluateReport",
     "annoloop.loop.history": "LogEntry",
     "annoloop.loop.login": "LoginReport",
+    "annoloop.loop.plan": "PlanReport",
     "annoloop.loop.pull": "PullReport",
     "annoloop.loop.push": "PushReport",
     "annoloop.loop.retrain": "RetrainReport",

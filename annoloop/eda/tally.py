@@ -90,7 +90,7 @@ def total(tallies: Iterable[Tally], class_count: int) -> Tally:
     return whole
 
 
-def quantile_px(counts: Ints, share: float) -> float:
+def quantile_px(counts: Ints | Floats, share: float) -> float:
     """The size that ``share`` of those counted in bins (BINS,) do not exceed, to a quarter octave; NaN for none.
 
     Of n sizes it is that of rank ceil(share * n), and what is told of it is the middle of the whole numbers of its bin:
