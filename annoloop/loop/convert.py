@@ -30,7 +30,14 @@ from annoloop.data.images import (
     unwritable,
     write_atomic,
 )
-from annoloop.data.mmseg_folders import Sample, check_label_map, decode_label_map, to_stored
+from annoloop.data.mmseg_folders import (
+    Sample,
+    check_label_map,
+    decode_label_map,
+    mask_name_of,
+    shown_name,
+    to_stored,
+)
 from annoloop.data.storage import Location
 from annoloop.errors import ColourMaskError, DataError
 from annoloop.masks.classes import ClassTable
@@ -85,7 +92,9 @@ def to_coco(
     if not labelled:
         raise DataError("no image with a mask to convert", where=data.root)
     how = {"min_region_px": min_region_px, "reduce_zero_label": data.reduce_zero_label}
-    names = [f"{sample.id}{data.image_suffix}" for sample in labelled]
+    if data.values:
+        how |= {"values": [list(pair) for pair in data.values.items()], "nearest": data.nearest}
+    names = [shown_name(sample.id, sample.image, data) for sample in labelled]
     kept = 0
     with on_disk_meanwhile(out) as earlier:
         before = written_before(earlier, classes, how)
@@ -208,11 +217,7 @@ def _target(out: Location, file_name: str, data: DataConfig | None, where: Locat
     """Where an image's mask goes; a name that would leave the folder is refused."""
     if not Path(file_name).name:
         raise DataError(f"file_name {file_name!r} names no file", where=where)
-    suffix = ".png" if data is None else data.mask_suffix
-    stem = Path(file_name).with_suffix("").as_posix()
-    if data is not None and file_name.endswith(data.image_suffix):
-        stem = file_name.removesuffix(data.image_suffix)
-    below = Path(f"{stem}{suffix}")
+    below = Path(file_name).with_suffix(".png") if data is None else Path(mask_name_of(file_name, data))
     if below.is_absolute() or ".." in below.parts:
         raise DataError(f"file_name {file_name!r} points outside the folder", where=where)
     return out / below.as_posix()
