@@ -5,7 +5,7 @@ Not here: how it is done (``loop/``, ``eda/``).  The fact to know: what changes 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from annoloop.api.arguments import Place, names_of
@@ -51,23 +51,33 @@ def init(
     classes: Sequence[str] = (),
     palette: Sequence[str] = (),
     background: str | None = None,
+    images: str = "",
+    masks: str = "",
+    values: Mapping[int, int | str] | None = None,
+    val_share: float | None = None,
+    reduce_zero_label: bool | None = None,
     force: bool = False,
     track: Track = silent,
 ) -> InitReport:
-    """Look at an mmseg folder and write ``folder/annoloop.yaml``; as ``annoloop init``.
+    """Look at a folder, whatever its layout, and write ``folder/annoloop.yaml``; as ``annoloop init``.
 
     Args:
-        classes: their names in index order; default: those of the data's meta.json, or made up.
+        classes: their names in index order; default: those that a file beside the data tells, or made up.
         palette: their colours, like "#e6194b", in the same order.
         background: the class of pixels that no shape covers.
+        images: which images, where there are several sets: part of a name, like ".jpg".
+        masks: which masks, where there are several sets: part of a name, like ".ah.png".
+        values: what stored values mean, by index or name, like {255: 1}.
+        val_share: share of train, 0 ... 1, that is drawn for val where there is no val split.
+        reduce_zero_label: a stored 0 is ignored, and 1 is the first class; None: by what is found.
         force: replace an annoloop.yaml that is there.
 
     Returns:
-        the file, images per split, and what looked odd.
+        the file, images per split, what was chosen and why, and what looked odd.
 
     Raises:
-        ConfigError: there is an annoloop.yaml already, or classes and palette do not fit.
-        DataError: no image and mask folders are found.
+        ConfigError: there is an annoloop.yaml already, or what is asked for does not fit.
+        DataError: no image has a mask, or the masks cannot be used as they are.
     """
     return _start.init(
         location(data_root),
@@ -75,6 +85,11 @@ def init(
         classes=names_of(classes),
         palette=names_of(palette),
         background=background,
+        images=images,
+        masks=masks,
+        values=values,
+        val_share=val_share,
+        reduce_zero_label=reduce_zero_label,
         force=force,
         track=track,
     )

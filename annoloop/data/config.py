@@ -7,7 +7,7 @@ Credentials never stand here (law 9).
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -200,6 +200,30 @@ class Config(Section):
             values=tuple(self.data.values.items()),
             nearest=self.data.nearest,
         )
+
+
+def checked(section: Mapping[str, Any]) -> DataConfig:
+    """The section ``data`` from its keys.
+
+    Raises:
+        ConfigError: they do not fit: all faults at once.
+    """
+    try:
+        return DataConfig(**section)
+    except ValidationError as error:
+        raise ConfigError(_all_faults(error), where="data") from None
+
+
+def composed(**sections: Any) -> Config:
+    """A configuration from its sections.
+
+    Raises:
+        ConfigError: they do not fit: all faults at once.
+    """
+    try:
+        return Config(**sections)
+    except ValidationError as error:
+        raise ConfigError(_all_faults(error)) from None
 
 
 def find(start: Path) -> Path:

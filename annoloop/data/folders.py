@@ -60,6 +60,27 @@ def stems(files: Folder, suffix: str) -> Iterator[str]:
     return (name.removesuffix(suffix) for name in files.names() if name.endswith(suffix))
 
 
+def tree(files: Folder) -> list[str]:
+    """The names of all files below a folder, in order; also of those in folders that are links, each folder once."""
+    if not isinstance(files.path, Path):
+        return sorted(files.names())
+    top, found, seen = str(files.path), [], {os.path.realpath(files.path)}
+    for below, folders, names in os.walk(top, followlinks=True):
+        folders[:] = [one for one in folders if not is_dropping(one) and _is_new(f"{below}/{one}", seen)]
+        prefix = "" if below == top else f"{Path(below).relative_to(top).as_posix()}/"
+        found += [prefix + name for name in names if not is_dropping(name)]
+    return sorted(found)
+
+
+def _is_new(folder: str, seen: set[str]) -> bool:
+    if not Path(folder).is_symlink():
+        return True
+    place = os.path.realpath(folder)
+    known = any(place == one or one.startswith(f"{place}/") for one in seen)
+    seen.add(place)
+    return not known
+
+
 _DROPPINGS = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "__pycache__", "$recycle.bin", "@eadir"})
 """Files and folders, by their names in lower case, that file managers and others leave."""
 

@@ -1,55 +1,71 @@
-"""``annoloop init``: looks at an mmseg folder and writes annoloop.yaml from what it finds."""
+"""``annoloop init``: looks at a folder of images and masks and writes annoloop.yaml from what it finds.
+
+Not here: how a layout is recognised (``data/layouts.py`` and its neighbours), where names come from
+(``class_list.py``).  The fact to know: nothing is written before everything is settled, and every choice is a line.
+"""
 
 from __future__ import annotations
 
-import json
 import os
+import shlex
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from annoloop.data.config import FILE_NAME, ClassConfig, Config, DataConfig, render
-from annoloop.data.folders import Folder, folder, stems
-from annoloop.data.images import IMAGE_SUFFIXES, read_index_png, write_atomic
-from annoloop.data.mmseg_folders import Fault, Sample, list_samples
-from annoloop.data.storage import Location, each
-from annoloop.errors import ConfigError, DataError
-from annoloop.masks.classes import default_color
+from annoloop.data.config import FILE_NAME, ClassConfig, Config, DataConfig, checked, composed, render
+from annoloop.data.file_kinds import highest_value, look_at
+from annoloop.data.folders import Folder, folder, tree
+from annoloop.data.images import IMAGE_SUFFIXES, read_bytes, write_atomic
+from annoloop.data.layout_splits import may_be_list, splits_of
+from annoloop.data.layouts import Choice, choose, mask_sets
+from annoloop.data.mask_formats import JPEG_SUFFIXES, MASK_SUFFIXES
+from annoloop.data.mmseg_folders import Fault, Listing, list_samples, palette_of
+from annoloop.data.pairings import Pictures
+from annoloop.data.seen_files import nothing_found
+from annoloop.data.storage import Location
+from annoloop.data.stored_values import UNNAMED
+from annoloop.errors import ConfigError, DataError, check_argument, meant
+from annoloop.loop.class_list import (
+    BACKGROUND_NAMES,
+    ClassList,
+    chosen_colors,
+    completed,
+    told_classes,
+    zero_is_no_class,
+)
+from annoloop.loop.mask_values import IGNORED, MaskValues, look_at_values, odd_values, of_another_kind, on_label_ids
+from annoloop.loop.val_share import draw
 from annoloop.progress import Track, silent
 
-_LAYOUTS = (
-    ("img_dir", "ann_dir"),
-    ("images", "annotations"),
-    ("images", "masks"),
-    ("images", "labels"),
-    ("JPEGImages", "SegmentationClass"),
-    ("leftImg8bit", "gtFine"),
-    ("image", "mask"),
-)
-_SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
-    "pool": ("pool", "unlabelled", "unlabeled"),
-}
-_LIST_FOLDERS = ("splits", "ImageSets/Segmentation", "")
-_BACKGROUND_NAMES = ("background", "bg", "_background_", "unlabeled", "void")
-_MAX_MASKS_READ = 500
+_PICTURE_SUFFIXES = (*IMAGE_SUFFIXES, ".gif", ".jpe", ".jfif")
+_MOST_LIST_BYTES = 1 << 26
+_LISTS = "splits"
 
 
 @dataclass(frozen=True, slots=True)
 class InitReport:
-    """The file that was written, what was found, and what looked odd."""
+    """The file that was written, what was found, what was chosen and why, and what looked odd."""
 
     file: Path
     config: Config
     images: dict[str, int]
     odd: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Wishes:
+    """What a person says beforehand of a data set; as the arguments of ``init``."""
+
+    classes: tuple[str, ...]
+    palette: tuple[str, ...]
+    images: str
+    masks: str
+    values: Mapping[int, int | str] | None
+    reduce_zero_label: bool | None
 
 
 def init(
@@ -59,99 +75,294 @@ def init(
     classes: Sequence[str] = (),
     palette: Sequence[str] = (),
     background: str | None = None,
+    images: str = "",
+    masks: str = "",
+    values: Mapping[int, int | str] | None = None,
+    val_share: float | None = None,
+    reduce_zero_label: bool | None = None,
     force: bool = False,
     track: Track = silent,
 ) -> InitReport:
     """Write annoloop.yaml for a dataset folder.
 
+    Args:
+        images: part of the name of the image set to take, where there are several; ``masks`` the same.
+        values: what stored values mean, by index or by name.
+        val_share: share of train, 0 ... 1, drawn for val where there is no val split.
+        reduce_zero_label: None: by what is found.
+
     Raises:
-        ConfigError: there is one already (``force`` replaces it), or classes and palette do not fit.
-        DataError: no image and mask folders are found.
+        ConfigError: there is one already (``force`` replaces it), or what is wished does not fit.
+        DataError: no image has a mask, or the masks cannot be used as they are; says what is there, and what helps.
     """
+    wishes = _Wishes(tuple(classes), tuple(palette), images, masks, values, reduce_zero_label)
+    share = val_share
+    check_argument("--val-share", share, share is None or 0 < share < 1, "a share between 0 and 1")
     file = project_dir / FILE_NAME
     if file.exists() and not force:
         raise ConfigError("is there already", where=file, hint="--force replaces it; your edits would be lost")
     files = folder(data_root)
     if not files.exists():
         raise DataError("no such folder", where=data_root)
-    data = _find_layout(files)
-    listing = list_samples(data)
-    odd = [str(f) for f in _brief(listing.faults)]
-    values, unreadable = _values(data_root, listing.samples, track)
-    odd += unreadable
-    meta = _read_meta(files)
-    names = list(classes) or [str(n) for n in meta.get("classes", ())] or _invented_names(values)
-    odd += _odd_values(values, names, given=bool(classes or meta.get("classes")))
-    relative = data.model_copy(update={"root": _relative(data_root, project_dir)})
-    config = Config(
+    found = _found(files, wishes, track)
+    drawn: dict[str, str] = {}
+    if share is not None:
+        found, drawn = _with_val(found, share, track)
+    data = found.data
+    config = composed(
         project=_name(data_root) or "project",
-        data=relative,
+        data=data.model_copy(update={"root": _relative(data_root, project_dir)}),
         classes=tuple(
             ClassConfig(name=name, color=color)
-            for name, color in zip(names, _colors(names, palette, meta), strict=True)
+            for name, color in zip(found.classes.names, chosen_colors(found.classes, wishes.palette), strict=True)
         ),
-        ignore_index=255,
-        background=background if background is not None else _background(names),
+        background=background if background is not None else _background(found.classes.names),
     )
+    for name, text in drawn.items():
+        write_atomic(files.at(name), text.encode())
+    listing = list_samples(data) if drawn else found.listing
     write_atomic(file, render(config).encode())
     counts = Counter(sample.split for sample in listing.samples)
-    return InitReport(file, config, {split: counts[split] for split in data.splits}, tuple(odd))
+    images = {str(split): counts[split] for split in data.splits}
+    return InitReport(file, config, images, tuple(found.odd), (*found.notes, *_on_splits(data, found, share)))
 
 
-def _find_layout(root: Folder) -> DataConfig:
-    for images, masks in _LAYOUTS:
-        if root.below(images).exists() and root.below(masks).exists():
-            splits = _find_splits(root, images)
-            image_suffix = _common_suffix(root.below(images), IMAGE_SUFFIXES)
-            mask_suffix = _mask_suffix(root.below(images), root.below(masks), image_suffix)
-            return DataConfig(
-                root=root.path,
-                image_dir=images,
-                mask_dir=masks,
-                image_suffix=image_suffix,
-                mask_suffix=mask_suffix,
-                splits=splits,
-            )
-    pairs = "; ".join(f"{a} + {b}" for a, b in _LAYOUTS)
-    raise DataError(
-        "no image and mask folders",
-        where=root.path,
-        hint=f"expected one of: {pairs}; or write annoloop.yaml yourself",
+def values_of(parts: Sequence[str]) -> dict[int, int | str]:
+    """What stored values mean, from parts like ``255=1`` and ``128=ignore``.
+
+    Raises:
+        ConfigError: a part is no such thing.
+    """
+    found: dict[int, int | str] = {}
+    for part in parts:
+        value, equals, label = (piece.strip() for piece in part.partition("="))
+        if not equals or not label or not value.isdecimal() or int(value) > 255:
+            raise ConfigError(f"{part!r} is not like 255=1 or 128=ignore", where="--values")
+        found[int(value)] = int(label) if label.isdecimal() else label
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Everything that will stand in the file, and what is told of it."""
+
+    data: DataConfig
+    listing: Listing
+    classes: ClassList
+    notes: tuple[str, ...]
+    odd: tuple[str, ...]
+
+
+def _found(files: Folder, wishes: _Wishes, track: Track) -> _Found:
+    names = tree(files)
+    pictures = Pictures(names, _PICTURE_SUFFIXES)
+    look = cache(lambda name: look_at(files.at(name)))
+    choice = choose(pictures, look, images=wishes.images, masks=wishes.masks)
+    if choice is None:
+        wanted = " ".join(f"--{k} {v}" for k, v in (("images", wishes.images), ("masks", wishes.masks)) if v)
+        raise nothing_found(files, names, sets=mask_sets(pictures, look) if wanted else (), wanted=wanted)
+    splits = splits_of(choice, _lists(files, names))
+    mask_set = choice.paired.pairing.mask_set
+    told = told_classes(files, names, wishes.classes, mask_set)
+    values = _resolved(wishes.values, told.names)
+    section = {"root": files.path, **splits.section}
+    notes = [_on_choice(choice), *choice.notes, *splits.notes]
+    if choice.kind == "colour":
+        return _of_colours(files, choice, section, told, notes)
+    _refuse_unusable(files, choice, values, section)
+    data = checked(section | {"values": values, "nearest": bool(values) and choice.kind == "lossy"})
+    listing = list_samples(data)
+    seen = look_at_values(files.path, listing.samples, track)
+    if values and not data.nearest and seen.rim:
+        data = checked(section | {"values": {0: 0} | values, "nearest": True})
+        notes.append("smoothed outlines: values between those named mean the nearest one (data.nearest)")
+    elif data.nearest:
+        data = checked(section | {"values": {0: 0} | values, "nearest": True})
+        notes.append(f"masks are JPEGs, which are lossy: each value means the nearest of {', '.join(map(str, data.values))}")
+    data, reason = _reduced(data, told, seen, wishes)
+    told = replace(told, first=int(data.reduce_zero_label))
+    labels, unnamed = _labels(data, seen)
+    classes = completed(told, max(labels, default=0) + told.first, palette_of(listing.samples))
+    odd = [*(str(fault) for fault in _brief(listing.faults)), *seen.unreadable, *unnamed]
+    if not values:
+        odd += of_another_kind(seen)
+    odd += [*odd_values(seen, labels, classes.names, given=bool(told.names)), *on_label_ids(mask_set * (not values))]
+    return _Found(data, listing, classes, (*notes, *classes.notes, *reason), tuple(odd))
+
+
+# masks
+
+
+def _refuse_unusable(files: Folder, choice: Choice, values: Mapping[int, int], section: Mapping[str, Any]) -> None:
+    """Raise for masks that cannot be read as class indices, or not be written as what they are."""
+    mask_set = choice.paired.pairing.mask_set
+    suffix = PurePosixPath(mask_set).suffix.lower()
+    where = files.at(next(iter(sorted(choice.pairs.values()))))
+    if choice.kind == "wide":
+        raise DataError(
+            f"masks hold numbers up to {_highest(files, choice)}, which 8 bits cannot: instances, depth, or more than"
+            f" 255 classes ({mask_set})",
+            where=where,
+            hint="at most 255 classes can be trained and scored: merge them and save 8-bit PNG masks; --masks takes"
+            " another set, if there is one",
+        )
+    if (suffix in JPEG_SUFFIXES or choice.kind == "lossy") and not values:
+        raise DataError(
+            f"masks are JPEGs, which are lossy: their pixels lie about 0 and 255, or other levels, not at them ({mask_set})",
+            where=where,
+            hint=f"annoloop init {shlex.quote(str(files.path))} --values 255=1 takes the nearest of 0 and 255, and"
+            " makes white class 1",
+        )
+    if suffix not in (*MASK_SUFFIXES, *JPEG_SUFFIXES):
+        commands = _commands(files, section, suffix)
+        raise DataError(
+            f"masks are {suffix} files, which cannot be written with every pixel as it is ({mask_set})",
+            where=where,
+            hint=f"{commands} makes PNG masks beside them; then annoloop init again",
+        )
+
+
+def _highest(files: Folder, choice: Choice) -> int:
+    names = sorted(choice.pairs.values())
+    return max(highest_value(files.at(name)) for name in names[:: max(1, len(names) // 20)])
+
+
+def _of_colours(
+    files: Folder, choice: Choice, section: dict[str, Any], told: ClassList, notes: Sequence[str]
+) -> _Found:
+    """Masks in colours: the file names the folder of index masks that are to be made of them."""
+    suffix = str(section["mask_suffix"])
+    commands = _commands(files, section, suffix)
+    if not any(told.colors):
+        raise DataError(
+            f"masks are colours ({choice.paired.pairing.mask_set}), and no file tells which class has which",
+            where=files.at(next(iter(sorted(choice.pairs.values())))),
+            hint=f"{commands} lists the colours; with labelmap.txt (a line like cat:250,50,83::) or --palette it makes"
+            " index masks beside them",
+        )
+    section = {**section, "mask_dir": _each(section["mask_dir"], _beside)}
+    section["mask_suffix"] = f"{suffix[: -len(PurePosixPath(suffix).suffix) or None]}.png" if "." in suffix[1:] else ".png"
+    data = checked(section)
+    listing = list_samples(data, strays=False)
+    without = sum(sample.mask is None and sample.split != "pool" for sample in listing.samples)
+    odd = (f"masks are colours: {commands} makes the index masks that annoloop.yaml names",) if without else ()
+    classes = completed(told, len(told.names) - 1, None)
+    return _Found(data, listing, replace(classes, first=0), (*notes, *told.notes), odd)
+
+
+def _commands(files: Folder, section: Mapping[str, Any], suffix: str) -> str:
+    """What converts the folders of masks."""
+    folders = section["mask_dir"]
+    every = sorted(set(folders.values())) if isinstance(folders, Mapping) else [folders]
+    own = "" if suffix.count(".") == 1 and suffix.startswith(".") else f" --suffix {shlex.quote(suffix)}"
+    return "; ".join(
+        f"annoloop convert from-colors {shlex.quote(str(files.path if one == '.' else files.at(one)))}{own}"
+        for one in every
     )
 
 
-def _find_splits(root: Folder, images: str) -> Any:
-    found: dict[str, str] = {}
-    for split, names in _SPLIT_NAMES.items():
-        folders = [name for name in names if root.below(f"{images}/{name}").exists()]
-        places = ((Path(below) / f"{name}.txt").as_posix() for below in _LIST_FOLDERS for name in names)
-        lists = [place for place in places if root.has(place)]
-        if folders or lists:
-            found[split] = (folders or lists)[0]
-    return found or {"train": "."}
+def _each(value: Any, change: Any) -> Any:
+    return {key: change(one) for key, one in value.items()} if isinstance(value, Mapping) else change(value)
 
 
-def _common_suffix(files: Folder, allowed: Iterable[str]) -> str:
-    suffixes = (PurePosixPath(name).suffix for name in files.names())
-    counts = Counter(suffix for suffix in suffixes if suffix.lower() in allowed)
-    if not counts:
-        raise DataError("no images", where=files.path, hint=f"looked for {', '.join(allowed)}")
-    return counts.most_common(1)[0][0]
+def _beside(name: str) -> str:
+    return f"{name}-index" if name != "." else "index"
 
 
-def _mask_suffix(images: Folder, masks: Folder, image_suffix: str) -> str:
-    """What follows the image's stem in its mask's name: .png, _gtFine_labelTrainIds.png, …"""
-    names = {name for name in masks.names() if name.endswith(".png")}
-    if not names:
-        raise DataError("no .png masks", where=masks.path)
-    endings: Counter[str] = Counter()
-    for stem in sorted(stems(images, image_suffix), key=len)[:50]:
-        endings.update(name.removeprefix(stem) for name in names if name.startswith(stem))
-    if not endings:
-        raise DataError(
-            "no mask has the name of an image", where=masks.path, hint="masks are found by the image's stem"
-        )
-    return endings.most_common(1)[0][0]
+def _resolved(values: Mapping[int, int | str] | None, names: Sequence[str]) -> dict[int, int]:
+    """Values with class indices for names."""
+    found = {}
+    for value, label in (values or {}).items():
+        if isinstance(label, str) and label not in (*names, "ignore"):
+            raise ConfigError(
+                f"no class is named {label!r}{meant(label, names)}", where="--values", hint="a class's index or its name"
+            )
+        found[value] = label if isinstance(label, int) else IGNORED if label == "ignore" else list(names).index(label)
+    return found
+
+
+def _reduced(data: DataConfig, told: ClassList, seen: MaskValues, wishes: _Wishes) -> tuple[DataConfig, list[str]]:
+    """With ``reduce_zero_label`` where that is wished, or where 0 is no class of the list; and why."""
+    if data.values or wishes.reduce_zero_label is False:
+        return data, []
+    reason = "as wished" if wishes.reduce_zero_label else zero_is_no_class(told, seen.counts)
+    if reason is None:
+        return data, []
+    note = f"reduce_zero_label: true, so a stored 0 is ignored and 1 is the first class: {reason}"
+    hint = "" if wishes.reduce_zero_label else "; --no-reduce-zero-label if 0 is a class"
+    return data.model_copy(update={"reduce_zero_label": True}), [note + hint]
+
+
+def _labels(data: DataConfig, seen: MaskValues) -> tuple[dict[int, int], list[str]]:
+    """Pixels per class index, ignored ones left out, and a line on stored values that mean nothing."""
+    rule = data.rule()
+    labels: Counter[int] = Counter()
+    unnamed = []
+    for value, count in seen.counts.items():
+        label = value if rule is None else int(rule.labels[value])
+        if data.values and label == UNNAMED:
+            unnamed.append(f"{value} ({count} px)")
+        elif label != IGNORED:
+            labels[label] += count
+    lines = [f"masks hold stored values that data.values does not name: {', '.join(unnamed[:10])}"] if unnamed else []
+    return dict(labels), lines
+
+
+# splits
+
+
+def _lists(files: Folder, names: Sequence[str]) -> dict[str, str]:
+    texts = {}
+    for name in names:
+        if may_be_list(name):
+            data = read_bytes(files.at(name))
+            if len(data) <= _MOST_LIST_BYTES:
+                texts[name] = data.decode("utf-8-sig", errors="replace")
+    return texts
+
+
+def _with_val(found: _Found, share: float, track: Track) -> tuple[_Found, dict[str, str]]:
+    """A val split drawn from train, and the lists that say so, by their names; as it was where there is one."""
+    data = found.data
+    if "val" in data.splits or "train" not in data.splits:
+        return found, {}
+    samples = [s for s in found.listing.samples if s.split == "train" and s.mask is not None]
+    train, val = draw(samples, share, track=track)
+    lists = {f"{_LISTS}/{split}.txt": stems for split, stems in (("train", train), ("val", val))}
+    taken = [name for name in lists if (data.root / name).exists()]
+    if taken:
+        raise DataError("is there already", where=data.root / taken[0], hint="remove it, or name it in data.splits")
+    place = data.place("train")
+    section: dict[str, Any] = {"splits": {"train": f"{_LISTS}/train.txt", "val": f"{_LISTS}/val.txt"}}
+    section["splits"] |= {split: where for split, where in data.splits.items() if split != "train"}
+    for key, own in (("image_dir", place.images), ("mask_dir", place.masks)):
+        now = getattr(data, key)
+        others = {s: now[s] if isinstance(now, Mapping) else now for s in data.splits if s != "train"}
+        section[key] = {"train": own, "val": own, **others} if set(others.values()) - {own} else own
+    for key in ("image_prefix", "mask_prefix", "image_suffix", "mask_suffix"):
+        now = getattr(data, key)
+        section[key] = {**now, "val": now["train"]} if isinstance(now, Mapping) else now
+    kept = {key: getattr(data, key) for key in ("root", "values", "nearest", "reduce_zero_label")}
+    texts = {name: "\n".join(stems) + "\n" for name, stems in lists.items()}
+    return replace(found, data=checked(kept | section)), texts
+
+
+def _on_splits(data: DataConfig, found: _Found, share: float | None) -> list[str]:
+    splits = found.data.splits
+    if share is not None and data.splits.get("val") == f"{_LISTS}/val.txt":
+        return [f"val was drawn from train: the lists are {_LISTS}/train.txt and {_LISTS}/val.txt"]
+    if share is not None and "val" in splits:
+        return ["there is a val split: --val-share was not needed"]
+    return [] if "val" in splits else ["there is no val split; --val-share 0.2 draws one from train"]
+
+
+# words
+
+
+def _on_choice(choice: Choice) -> str:
+    pairing = choice.paired.pairing
+    images = [one.pairing.image_set for one in (choice.paired, *choice.more)]
+    return f"images {' and '.join(images)}, masks {pairing.mask_set}: {len(choice.pairs)} of {len(choice.images)} images have one"
 
 
 def _brief(faults: Sequence[Fault]) -> list[Fault]:
@@ -165,74 +376,8 @@ def _brief(faults: Sequence[Fault]) -> list[Fault]:
     return shown
 
 
-def _values(root: Location, samples: Sequence[Sample], track: Track) -> tuple[Counter[int], list[str]]:
-    """Pixels per stored value over the masks (a sample of them if there are many), and unreadable files."""
-    masks = [s.mask for s in samples if s.mask is not None]
-    step = max(1, len(masks) // _MAX_MASKS_READ)
-    counts = np.zeros(256, np.int64)
-    odd = []
-    chosen = masks[::step]
-    for found in track(each(root, _values_of, chosen), "looking at masks", len(chosen)):
-        if isinstance(found, str):
-            odd.append(found)
-        else:
-            counts += found
-    return Counter({int(v): int(counts[v]) for v in np.flatnonzero(counts)}), odd
-
-
-def _values_of(mask: Location) -> npt.NDArray[np.int64] | str:
-    """Pixels per stored value (256,), or why there are none."""
-    try:
-        return np.bincount(read_index_png(mask).values.ravel(), minlength=256).astype(np.int64)
-    except DataError as error:
-        return f"{error.where}: {error.message}"
-
-
-def _invented_names(values: Counter[int]) -> list[str]:
-    highest = max((v for v in values if v != 255), default=0)
-    return ["background", *(f"class_{i}" for i in range(1, highest + 1))]
-
-
-def _odd_values(values: Counter[int], names: Sequence[str], *, given: bool) -> list[str]:
-    odd = []
-    real = sorted(v for v in values if v != 255)
-    beyond = [v for v in real if v >= len(names)]
-    if beyond:
-        odd.append(f"masks hold indices beyond the classes: {beyond[:10]}")
-    if not given:
-        odd.append("class names were not given: background, class_1, … were made up; edit annoloop.yaml")
-    unused = [name for i, name in enumerate(names) if i not in values]
-    if unused and values:
-        odd.append(f"no pixel of {', '.join(unused[:10])}")
-    if real == [0] and values:
-        odd.append("every mask is all 0")
-    total = sum(values.values())
-    if total and values.get(0, 0) / total > 0.8:
-        odd.append(f"index 0 covers {values[0] / total:.0%} of the pixels: the recipes' losses are made for that")
-    return odd
-
-
-def _read_meta(root: Folder) -> dict[str, Any]:
-    """classes and palette from meta.json beside the data, if there is one."""
-    file = root.at("meta.json")
-    if not root.has("meta.json"):
-        return {}
-    try:
-        meta = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot be read ({error})", where=file) from error
-    return meta if isinstance(meta, dict) else {}
-
-
-def _colors(names: Sequence[str], palette: Sequence[str], meta: dict[str, Any]) -> list[str]:
-    given = list(palette) or ["#{:02x}{:02x}{:02x}".format(*rgb) for rgb in meta.get("palette", ())]
-    if given and len(given) != len(names):
-        raise ConfigError(f"{len(given)} colours for {len(names)} classes", where="--palette")
-    return given or ["#000000" if i == 0 else default_color(i - 1) for i in range(len(names))]
-
-
 def _background(names: Sequence[str]) -> str | None:
-    return names[0] if names[0].lower() in _BACKGROUND_NAMES else None
+    return names[0] if names[0].lower() in BACKGROUND_NAMES else None
 
 
 def _name(data_root: Location) -> str:

@@ -24,6 +24,8 @@ _MARKS = {"fault": "[red]fault[/]", "remark": "[yellow]look[/]"}
 def init_report(report: InitReport, sheet: Sheet) -> None:
     images = ", ".join(f"{split} {count}" for split, count in report.images.items())
     sheet.print(f"wrote [bold]{escape(str(report.file))}[/]: {images} images, {len(report.config.classes)} classes")
+    for note in report.notes:
+        sheet.print(f"[dim]{escape(note)}[/]")
     for odd in report.odd:
         sheet.print(f"[yellow]odd:[/] {escape(odd)}")
     sheet.next("annoloop doctor", "looks at machine, server and data")
