@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from annoloop.api.local import (
         data_report,
         from_coco,
+        from_colors,
         history,
         init,
         open_project,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     )
     from annoloop.loop.convert import FromCocoReport, ToCocoReport
     from annoloop.loop.evaluate import EvaluateReport
+    from annoloop.loop.from_colors import FromColorsReport
     from annoloop.loop.history import LogEntry
     from annoloop.loop.login import LoginReport
     from annoloop.loop.pull import PullReport
@@ -70,6 +72,7 @@ __all__ = [
     "ExportReport",
     "FileError",
     "FromCocoReport",
+    "FromColorsReport",
     "GateError",
     "InitReport",
     "Interrupted",
@@ -95,6 +98,7 @@ __all__ = [
     "evaluate",
     "export_gallery",
     "from_coco",
+    "from_colors",
     "history",
     "init",
     "login",
@@ -111,7 +115,7 @@ __all__ = [
 
 # No function has the name of a package in this folder: to import the package would put that in its place.
 _HOMES = {
-    "annoloop.api.local": "data_report from_coco history init open_project status to_coco undo",
+    "annoloop.api.local": "data_report from_coco from_colors history init open_project status to_coco undo",
     "annoloop.api.model": "browse evaluate export_gallery retrain",
     "annoloop.api.remote": "connect login pull push tasks",
     "annoloop.app.browse": "BrowseReport BrowseSession ExportReport",
@@ -119,6 +123,7 @@ _HOMES = {
     "annoloop.errors": "AnnoloopError ColourMaskError ConfigError CvatError DataError FileError GateError Interrupted"
     " LedgerError MissingExtraError OutOfMemoryError StoreError TrainingError",
     "annoloop.loop.convert": "FromCocoReport ToCocoReport",
+    "annoloop.loop.from_colors": "FromColorsReport",
     "annoloop.loop.evaluate": "EvaluateReport",
     "annoloop.loop.history": "LogEntry",
     "annoloop.loop.login": "LoginReport",

@@ -29,6 +29,7 @@ FUNCTIONS = {
     "eda": "data_report",
     "convert to-coco": "to_coco",
     "convert from-coco": "from_coco",
+    "convert from-colors": "from_colors",
     "retrain": "retrain",
     "evaluate": "evaluate",
     "push": "push",

@@ -14,11 +14,13 @@ from annoloop.eda import eda as _eda
 from annoloop.eda.data_page import save_page
 from annoloop.eda.eda import EdaReport
 from annoloop.loop import convert as _convert
+from annoloop.loop import from_colors as _from_colors
 from annoloop.loop import history as _history
 from annoloop.loop import start as _start
 from annoloop.loop import status as _status
 from annoloop.loop import undo as _undo
 from annoloop.loop.convert import FromCocoReport, ToCocoReport
+from annoloop.loop.from_colors import FromColorsReport
 from annoloop.loop.history import LogEntry
 from annoloop.loop.start import InitReport
 from annoloop.loop.status import StatusReport
@@ -163,6 +165,44 @@ def from_coco(
         return _convert.from_coco(location(file), location(out), images_dir=images, track=track)
     data, classes = project.config.data, project.classes
     return _convert.from_coco(location(file), location(out), data, classes, images_dir=images, track=track)
+
+
+def from_colors(
+    project: Project | None,
+    masks: Place,
+    out: Place | None = None,
+    *,
+    suffix: str = "",
+    classes: Sequence[str] = (),
+    palette: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    track: Track = silent,
+) -> FromColorsReport:
+    """Make index PNGs of masks whose classes are colours, beside them; as ``annoloop convert from-colors``.
+
+    Args:
+        project: whose classes count; None: those of ``classes``, or of a file by the masks.
+        out: default: the folder's name with ``-index``.
+        suffix: how the names of masks end, where other pictures lie between them.
+        classes: names in index order, and ``palette`` their colours, like "#e6194b".
+        ignore: colours of pixels that are ignored.
+
+    Raises:
+        ConfigError: no palette, or one that does not tell classes apart.
+        DataError: colours that are no class's, with counts; a mask that cannot be read; another file in the way.
+    """
+    place = location(masks)
+    table = None if project is None else project.classes
+    where = "" if project is None else str(project.path)
+    given = _from_colors.palette_given(names_of(classes), names_of(palette))
+    return _from_colors.from_colors(
+        place,
+        given or _from_colors.palette_for(place, table, where),
+        None if out is None else location(out),
+        suffix=suffix,
+        ignored=names_of(ignore),
+        track=track,
+    )
 
 
 def status(project: Project) -> StatusReport:

@@ -11,7 +11,7 @@ import csv
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from annoloop.errors import DataError
@@ -31,13 +31,15 @@ _INDEX_COLUMNS = ("pixel value", "idx", "index", "id", "value", "class_id", "lab
 class Names:
     """Class names in index order with their colours, None where a file tells none.
 
-    ``first``: the number of the first class in the file, 0 or 1; ``notes``: what else the file tells.
+    ``first``: the number of the first class in the file, 0 or 1; ``notes``: what else the file tells; ``ignored``: the
+    colours of what is no class.
     """
 
     names: tuple[str, ...]
     colors: tuple[str | None, ...] = ()
     first: int = 0
     notes: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
 
 
 def read_names(name: str, text: str) -> Names | None:
@@ -119,7 +121,9 @@ def _nnunet(text: str) -> Names | None:
     channels = raw.get("channel_names") or raw.get("modality") or {}
     notes = []
     if len(channels) > 1:
-        notes.append(f"{len(channels)} channels in files of their own ({', '.join(map(str, channels.values()))}): one is used")
+        notes.append(
+            f"{len(channels)} channels in files of their own ({', '.join(map(str, channels.values()))}): one is used"
+        )
     if any(_many(v) for v in labels.values()):
         notes.append("labels that stand for several values are regions, and are left out")
     return by_index([(index, name, None) for name, index in pairs], tuple(notes))
@@ -132,7 +136,10 @@ def _many(value: object) -> bool:
 def _labelmap(text: str) -> Names | None:
     """CVAT's: ``label:r,g,b:parts:actions``, in the order of the indices."""
     rows = [line.split(":") for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    return _listed([row[0] for row in rows], [hex_color(row[1].split(",")) if len(row) > 1 and row[1] else None for row in rows])
+    colored = [(row[0], hex_color(row[1].split(",")) if len(row) > 1 and row[1] else None) for row in rows]
+    real = [(name, color) for name, color in colored if name.strip() != _RESERVED[0]]
+    ignored = tuple(color for name, color in colored if name.strip() == _RESERVED[0] and color)
+    return replace(_listed([name for name, _ in real], [color for _, color in real]), ignored=ignored)
 
 
 def _lines(text: str) -> Names | None:

@@ -24,6 +24,7 @@ FILE_NAME = "annoloop.yaml"
 
 SECRET_KEYS = ("token", "password", "access_token", "username", "secret")
 
+
 class ClassConfig(Section):
     """One class, in index order."""
 

@@ -16,7 +16,6 @@ from typing import Any
 from annoloop.data.data_section import Place
 from annoloop.data.layouts import Choice
 from annoloop.data.name_patterns import SPLIT_WORDS, SplitName, split_at, split_in
-from annoloop.data.pairings import Key
 from annoloop.data.split_lists import listed_stems
 
 _AUG = re.compile(r"(?i)^(train|training)[-_]?(aug|extra)$")
@@ -185,9 +184,7 @@ def _split_of_list(name: str) -> SplitName | None:
     return None if found is None else found[0]
 
 
-def _by_lists(
-    choice: Choice, spots: Mapping[SplitName | None, _Spot], texts: Mapping[str, str]
-) -> _Listed:
+def _by_lists(choice: Choice, spots: Mapping[SplitName | None, _Spot], texts: Mapping[str, str]) -> _Listed:
     """The lists of one folder: that in which the largest share of the lines names an image with a mask."""
     folders: dict[str, dict[SplitName, list[tuple[str, _Spot, list[str]]]]] = {}
     for name in sorted(texts):
@@ -313,9 +310,7 @@ def _section(choice: Choice, chosen: Mapping[SplitName, tuple[_Spot, str | None]
     def named(text: str) -> dict[SplitName, str]:
         return {split: text.replace("{}", word) for split, word in words.items()}
 
-    image_suffix = {
-        split: tuple(suffix.replace("{}", word) for suffix in suffixes) for split, word in words.items()
-    }
+    image_suffix = {split: tuple(suffix.replace("{}", word) for suffix in suffixes) for split, word in words.items()}
     return {
         "image_dir": _one_or_each({split: spot.images or "." for split, spot in spots.items()}),
         "mask_dir": _one_or_each({split: spot.masks or "." for split, spot in spots.items()}),

@@ -59,6 +59,8 @@ class Choice:
 class _Candidate:
     paired: Paired
     kind: Kind
+    of_photographs: bool
+    """Whether its images look like photographs."""
 
     @property
     def image_set(self) -> str:
@@ -75,6 +77,7 @@ class _Candidate:
         versions = [tuple(int(n) for n in found.split(".")) for found in _VERSION.findall(name)]
         newest = max(versions, default=())
         return (
+            not self.of_photographs,
             _KIND_RANK[self.kind],
             is_second_choice(name),
             -len(self.paired.pairs),
@@ -91,6 +94,7 @@ class _Candidate:
 
 
 _REASONS = (
+    "photographs",
     "{kind}, not {other}",
     "the other names speak of instances, colours or the like",
     "the most images with a mask",
@@ -118,7 +122,7 @@ def choose(pictures: Pictures, look: Look, *, images: str = "", masks: str = "")
     wanted.sort(key=lambda one: (len(one.paired.pairs) <= _FEW * most, one.rank, one.image_rank))
     best = wanted[0]
     more = _other_suffixes(best, wanted)
-    notes = [*_on_masks(best, candidates, more), *_on_images(best, candidates, more)]
+    notes = [*_on_masks(best, candidates, more, asked=bool(masks)), *_on_images(best, candidates, more)]
     return Choice(best.paired, best.kind, tuple(one.paired for one in more), tuple(notes))
 
 
@@ -153,7 +157,8 @@ def _candidate(paired: Paired, look: Look) -> _Candidate | None:
         return None
     if all(seen.kind in ("index", "wide") for seen in seen_images) and words <= 0 and like < _FEW:
         return None  # two sets of masks
-    return _Candidate(paired, kind)
+    of_photographs = sum(seen.kind == "photo" for seen in seen_images) * 2 >= len(tried)
+    return _Candidate(paired, kind, of_photographs)
 
 
 def _other_suffixes(best: _Candidate, wanted: Iterable[_Candidate]) -> list[_Candidate]:
@@ -180,7 +185,9 @@ def _bare(suffix: str) -> str:
     return suffix[: -len(PurePosixPath(f"x{suffix}").suffix)]
 
 
-def _on_masks(best: _Candidate, candidates: Sequence[_Candidate], more: Sequence[_Candidate]) -> list[str]:
+def _on_masks(
+    best: _Candidate, candidates: Sequence[_Candidate], more: Sequence[_Candidate], *, asked: bool
+) -> list[str]:
     """One line on the mask sets that the images also have."""
     same = [best.image_set, *(one.image_set for one in more)]
     rivals = {one.mask_set: one for one in sorted(candidates, key=lambda c: c.rank) if one.image_set in same}
@@ -189,10 +196,14 @@ def _on_masks(best: _Candidate, candidates: Sequence[_Candidate], more: Sequence
         return []
     ranked = sorted(rivals.values(), key=lambda one: (one is not best, one.rank))
     names = _told([one.mask_set for one in ranked])
-    listed = [f"{name} ({len(one.paired.pairs)} masks, {_KIND_WORDS[one.kind]})" for name, one in zip(names, ranked, strict=True)]
+    listed = [
+        f"{name} ({len(one.paired.pairs)} masks, {_KIND_WORDS[one.kind]})"
+        for name, one in zip(names, ranked, strict=True)
+    ]
     rest = f", and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
     why = next(i for i, (a, b) in enumerate(zip(best.rank, ranked[1].rank, strict=True)) if a != b)
     reason = _REASONS[why].format(kind=_KIND_WORDS[best.kind], other=_KIND_WORDS[ranked[1].kind])
+    reason = "as asked" if asked else reason
     alike = all(one.paired.pairs == best.paired.pairs for one in ranked)
     what = f"each image has {len(ranked)} masks" if alike else f"{len(ranked)} mask sets"
     return [f"{what}: {', '.join(listed[:_SHOWN])}{rest}; took {names[0]} ({reason}); --masks to choose"]
@@ -200,7 +211,11 @@ def _on_masks(best: _Candidate, candidates: Sequence[_Candidate], more: Sequence
 
 def _on_images(best: _Candidate, candidates: Sequence[_Candidate], more: Sequence[_Candidate]) -> list[str]:
     """One line on the image sets that the masks also have."""
-    same = [one for one in candidates if one.mask_set == best.mask_set and one is not best and one not in more]
+    same = [
+        one
+        for one in candidates
+        if one.mask_set == best.mask_set and one not in (best, *more) and one.of_photographs == best.of_photographs
+    ]
     if not same:
         return []
     ranked = [best, *sorted(same, key=lambda one: one.image_rank)]

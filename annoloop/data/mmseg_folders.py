@@ -317,9 +317,7 @@ def _pair(
     return Sample(f"{split}/{stem}", image, mask if has_mask else None, split), faults
 
 
-def _strays(
-    place: Place, split: str, images: Folder, masks: Folder, known: Mapping[str, str]
-) -> Iterator[Fault]:
+def _strays(place: Place, split: str, images: Folder, masks: Folder, known: Mapping[str, str]) -> Iterator[Fault]:
     """Masks without an image, and images whose stem appears again under another suffix."""
     found = (place.stem_of_mask(name) for name in masks.names())
     for stem in sorted({stem for stem in found if stem is not None} - known.keys()):

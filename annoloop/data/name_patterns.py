@@ -6,6 +6,7 @@ that ``1`` is no part of ``11_mask.png``, while ``im001`` and ``mask001`` share 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -47,6 +48,49 @@ class Pattern:
     image_suffix: str
     mask_prefix: str
     mask_suffix: str
+
+    @property
+    def is_numbering(self) -> bool:
+        """Whether the two sides differ in nothing but numbers, as ``a_1.png`` and ``a_2.png`` do."""
+        images, masks = (
+            _DIGITS.sub("", f"{prefix}\n{suffix}")
+            for prefix, suffix in ((self.image_prefix, self.image_suffix), (self.mask_prefix, self.mask_suffix))
+        )
+        return images == masks
+
+
+def settled(pattern: Pattern) -> Pattern:
+    """The same where the shared stem is as long as it can be.
+
+    >>> settled(Pattern("2007_", "_a.jpg", "2007_", "_a.png"))
+    Pattern(image_prefix='', image_suffix='.jpg', mask_prefix='', mask_suffix='.png')
+    """
+    (image_bare, image_end), (mask_bare, mask_end) = map(_ending, (pattern.image_suffix, pattern.mask_suffix))
+    image_tokens, mask_tokens = tokens(image_bare), tokens(mask_bare)
+    shared = _shared(image_tokens, mask_tokens)
+    images, masks = tokens(pattern.image_prefix)[::-1], tokens(pattern.mask_prefix)[::-1]
+    before = _shared(images, masks)
+    return Pattern(
+        "".join(images[before:][::-1]),
+        "".join(image_tokens[shared:]) + image_end,
+        "".join(masks[before:][::-1]),
+        "".join(mask_tokens[shared:]) + mask_end,
+    )
+
+
+def _shared(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many tokens both begin with; what separates the words after them does not count."""
+    count = len(os.path.commonprefix([list(one), list(other)]))
+    if count == len(one) == len(other):
+        return count
+    while count and not one[count - 1].isalnum():
+        count -= 1
+    return count
+
+
+def _ending(suffix: str) -> tuple[str, str]:
+    bare, dot, ending = suffix.rpartition(".")
+    return bare, dot + ending
 
 
 @cache

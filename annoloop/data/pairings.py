@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from annoloop.data.name_patterns import Pattern, SplitName, cores, natural, split_at, split_in, tokens
+from annoloop.data.name_patterns import Pattern, SplitName, cores, natural, settled, split_at, split_in, tokens
 
 Parts = tuple[str, ...]
 Key = tuple[SplitName | None, str, str]
@@ -21,7 +21,6 @@ Key = tuple[SplitName | None, str, str]
 
 _TRIED_IMAGES = 24
 _TRIED_SPANS = 60
-_SPANS_KEPT = 3
 _HITS_KEPT = 40
 _TRIED_FOLDERS = 40
 _ALL_PARTNERS = 120
@@ -211,9 +210,7 @@ def _partners(pictures: Pictures, folder: str) -> list[str]:
     if len(pictures.folders) <= _ALL_PARTNERS:
         return list(pictures.folders)
     own = pictures.where[folder].parts
-    near = sorted(
-        (-_in_common(own, where.parts), len(where.parts), other) for other, where in pictures.where.items()
-    )
+    near = sorted((-_in_common(own, where.parts), len(where.parts), other) for other, where in pictures.where.items())
     return [other for _, _, other in near[:_MOST_PARTNERS]]
 
 
@@ -242,7 +239,8 @@ def _tried(pictures: Pictures, folder: str, other: str) -> Counter[Pairing]:
     step = max(1, len(files) // _TRIED_IMAGES)
     found: Counter[Pairing] = Counter()
     for name in files[::step][: _TRIED_IMAGES + 1]:
-        for pattern in set(_patterns(name, pictures.text(other), elsewhere=other != folder)):
+        patterns = map(settled, _patterns(name, pictures.text(other), elsewhere=other != folder))
+        for pattern in {one for one in patterns if other != folder or not one.is_numbering}:
             found[Pairing(images, masks, _without_word(pattern, here.word))] += 1
     most = max(found.values(), default=0)
     return Counter({pairing: count for pairing, count in found.items() if count > 0.1 * most})
@@ -251,20 +249,21 @@ def _tried(pictures: Pictures, folder: str, other: str) -> Counter[Pairing]:
 def _patterns(name: str, text: _Text, *, elsewhere: bool) -> Iterator[Pattern]:
     """What stands around a stem that an image's name shares with names of a text."""
     stem, dot, ending = name.rpartition(".")
-    kept = 0
     known = [token in text.words for token in tokens(stem)]
     for tried, (start, end) in enumerate(_spans(stem, known)):
-        if tried >= _TRIED_SPANS or kept >= _SPANS_KEPT:
+        if tried >= _TRIED_SPANS:
             return
-        before = kept
+        found = False
         for other, at in text.holding(stem[start:end]):
             rest = other[at + end - start :]
             if other != name and "." in rest:
                 yield Pattern(name[:start], f"{stem[end:]}{dot}{ending}", other[:at], rest)
-                kept = before + 1
+                found = True
             elif elsewhere and (start, end) == (0, len(stem)):
                 yield Pattern("", f"{dot}{ending}", "", rest)
-                kept = before + 1
+                found = True
+        if found:
+            return  # shorter ones are parts of this, or of names that only begin alike
 
 
 def _spans(stem: str, known: list[bool]) -> Iterator[tuple[int, int]]:

@@ -178,7 +178,9 @@ def _found(files: Folder, wishes: _Wishes, track: Track) -> _Found:
         notes.append("smoothed outlines: values between those named mean the nearest one (data.nearest)")
     elif data.nearest:
         data = checked(section | {"values": {0: 0} | values, "nearest": True})
-        notes.append(f"masks are JPEGs, which are lossy: each value means the nearest of {', '.join(map(str, data.values))}")
+        notes.append(
+            f"masks are JPEGs, which are lossy: each value means the nearest of {', '.join(map(str, data.values))}"
+        )
     data, reason = _reduced(data, told, seen, wishes)
     told = replace(told, first=int(data.reduce_zero_label))
     labels, unnamed = _labels(data, seen)
@@ -241,7 +243,9 @@ def _of_colours(
             " index masks beside them",
         )
     section = {**section, "mask_dir": _each(section["mask_dir"], _beside)}
-    section["mask_suffix"] = f"{suffix[: -len(PurePosixPath(suffix).suffix) or None]}.png" if "." in suffix[1:] else ".png"
+    section["mask_suffix"] = (
+        f"{suffix[: -len(PurePosixPath(suffix).suffix) or None]}.png" if "." in suffix[1:] else ".png"
+    )
     data = checked(section)
     listing = list_samples(data, strays=False)
     without = sum(sample.mask is None and sample.split != "pool" for sample in listing.samples)
@@ -275,7 +279,9 @@ def _resolved(values: Mapping[int, int | str] | None, names: Sequence[str]) -> d
     for value, label in (values or {}).items():
         if isinstance(label, str) and label not in (*names, "ignore"):
             raise ConfigError(
-                f"no class is named {label!r}{meant(label, names)}", where="--values", hint="a class's index or its name"
+                f"no class is named {label!r}{meant(label, names)}",
+                where="--values",
+                hint="a class's index or its name",
             )
         found[value] = label if isinstance(label, int) else IGNORED if label == "ignore" else list(names).index(label)
     return found

@@ -15,6 +15,7 @@ from annoloop.cli.views.sheet import Sheet
 if TYPE_CHECKING:
     from annoloop.eda.eda import EdaReport
     from annoloop.loop.convert import FromCocoReport, ToCocoReport
+    from annoloop.loop.from_colors import FromColorsReport
     from annoloop.loop.start import InitReport
 
 _MOST_FINDINGS = 20
@@ -55,6 +56,14 @@ def from_coco_report(report: FromCocoReport, sheet: Sheet) -> None:
         sheet.print(f"[yellow]note:[/] {escape(note)}")
     if len(report.notes) > 20:
         sheet.print(f"… and {len(report.notes) - 20} more notes (--json has all)")
+
+
+def from_colors_report(report: FromColorsReport, sheet: Sheet) -> None:
+    sheet.print(
+        f"{report.written} index masks written to [bold]{escape(str(report.folder))}[/], {report.unchanged} were there;"
+        f" classes of {escape(report.source)}: {escape(', '.join(report.classes))}"
+    )
+    sheet.next("annoloop init", "finds the index masks; or name their folder in data.mask_dir")
 
 
 def _eda_parts(report: EdaReport) -> Iterator[RenderableType]:
