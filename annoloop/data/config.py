@@ -1,6 +1,7 @@
 """annoloop.yaml: reading it into a frozen ``Config``, and writing it with comments.
 
-With ``data_section.py``, which has the section ``data``, the only module that knows pydantic and YAML.  All faults are reported at once, each with its key.
+The only module that knows YAML, and, with ``data_section.py``, which has the section ``data``, pydantic.  All faults
+are reported at once, each with its key.
 Credentials never stand here (law 9).
 """
 
@@ -14,7 +15,8 @@ from typing import Any, Literal, get_args
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from annoloop.data.data_section import DataConfig, Section
+from annoloop.data.data_section import DataConfig as DataConfig
+from annoloop.data.data_section import Section
 from annoloop.data.durations import seconds_of
 from annoloop.data.stored_values import IGNORED, UNNAMED
 from annoloop.errors import AnnoloopError, ConfigError, meant

@@ -179,6 +179,8 @@ def decode_index_png(data: bytes, where: object) -> IndexImage:
             if header is not None and header.bits == 8 and image.mode == "P":
                 return IndexImage(png.decode(data, header.size_hw), palette)
             values, form = mask_formats.decoded(image, where)
+            if palette is not None and form.kind != "PNG":  # other formats have their own order of bytes
+                palette = bytes(image.getpalette("RGB") or ())
             return IndexImage(values, palette, form)
     except DataError:
         raise

@@ -61,7 +61,7 @@ def splits_of(choice: Choice, lists: Mapping[str, str]) -> Splits:
     """
     spots, outside = _by_folders(choice)
     whole = _whole(choice)
-    listed = _by_lists(choice, {**spots, None: whole} if whole is not None else dict(spots), lists)
+    listed = _by_lists(choice, _searched(spots, whole), lists)
     notes = list(listed.notes)
     chosen: dict[SplitName, tuple[_Spot, str | None]] = {split: (spot, None) for split, spot in spots.items()}
     chosen |= {split: (spot, name) for split, (spot, name) in listed.taken.items()}
@@ -70,6 +70,14 @@ def splits_of(choice: Choice, lists: Mapping[str, str]) -> Splits:
     notes += _unused(choice, chosen, outside, listed)
     chosen, more = _without_masks_is_pool(chosen)
     return Splits(_section(choice, chosen), (*notes, *more))
+
+
+def _searched(spots: Mapping[SplitName, _Spot], whole: _Spot | None) -> dict[SplitName | None, _Spot]:
+    """Where what a list names may be: by split, and all images under None."""
+    found: dict[SplitName | None, _Spot] = dict(spots.items())
+    if whole is not None:
+        found[None] = whole
+    return found
 
 
 # folders

@@ -1,7 +1,7 @@
 """The layout of a data set that somebody else made: which of the pairings in a tree is taken, and why.
 
-Not here: how pairings are found (``pairings.py``), splits (``layout_splits.py``).  The fact to know: the same tree gives
-the same layout every time; what decides is, in this order: what the pixels are, names that speak of instances or
+Not here: how pairings are found (``pairings.py``), splits (``layout_splits.py``).  The fact to know: the same tree
+gives the same layout every time; what decides is, in this order: what the pixels are, names that speak of instances or
 colours, the number of images with a mask, train ids, the newer version, the first name.
 """
 
@@ -22,6 +22,8 @@ Look = Callable[[str], Seen]
 
 _LOOKED_AT = 3
 _FEW = 0.1
+_WORDS = 0.6
+"""What the words of a name weigh against how flat the pixels are, which is 0 … 1."""
 _KIND_RANK: dict[Kind, int] = {"index": 0, "lossy": 1, "colour": 2, "wide": 3, "unreadable": 4, "photo": 5}
 _KIND_WORDS: dict[Kind, str] = {
     "index": "class indices",
@@ -153,7 +155,7 @@ def _candidate(paired: Paired, look: Look) -> _Candidate | None:
     like = (sum(m.like_a_mask for m in seen_masks) - sum(i.like_a_mask for i in seen_images)) / len(tried)
     words = says_mask(pairing.mask_set) - says_mask(pairing.image_set)
     shorter = len(pairing.pattern.image_suffix) <= len(pairing.pattern.mask_suffix)
-    if like + 0.4 * words + 0.01 * shorter <= 0:
+    if like + _WORDS * words + 0.01 * shorter <= 0:
         return None
     if all(seen.kind in ("index", "wide") for seen in seen_images) and words <= 0 and like < _FEW:
         return None  # two sets of masks

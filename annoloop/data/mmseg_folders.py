@@ -96,7 +96,7 @@ def count_samples(data: DataConfig, split: str) -> tuple[int, int]:
     place = data.place(split)
     images, masks = folder(data.root / place.images), folder(data.root / place.masks)
     if place.listed is None and is_plain(place):
-        _require_folder(data, split, images)
+        _require_folder(split, images)
         names: Iterable[str] = list(stems(images, place.image_suffixes[0]))
     else:
         names = _images(data, split, images)
@@ -246,7 +246,7 @@ def _images(data: DataConfig, split: str, images: Folder) -> dict[str, str]:
     place = data.place(split)
     if place.listed is not None:
         return _listed_images(data, split, images)
-    _require_folder(data, split, images)
+    _require_folder(split, images)
     if is_plain(place):
         suffix = place.image_suffixes[0]
         return {stem: stem + suffix for stem in sorted(stems(images, suffix))}
@@ -264,15 +264,14 @@ def _images(data: DataConfig, split: str, images: Folder) -> dict[str, str]:
 def _is_a_mask(place: Place, name: str) -> bool:
     """Whether a file among the images is a mask: in the same folder by its longer name, or in the folder of masks."""
     if place.shares_folder:
-        longer = (place.mask_prefix, place.mask_suffix) != (place.image_prefix, "")
         as_mask = place.stem_of_mask(name)
         as_image = place.stem_of_image(name)
-        return longer and as_mask is not None and (as_image is None or len(as_mask) < len(as_image))
+        return as_mask is not None and (as_image is None or len(as_mask) < len(as_image))
     inside = PurePosixPath(place.masks)
     return _may_hold_masks(place) and PurePosixPath(place.images, name).is_relative_to(inside)
 
 
-def _require_folder(data: DataConfig, split: str, images: Folder) -> None:
+def _require_folder(split: str, images: Folder) -> None:
     if not images.exists():
         raise DataError("no such folder", where=images.path, hint=f"see data.splits.{split} in annoloop.yaml")
 
@@ -319,13 +318,13 @@ def _pair(
 
 def _strays(place: Place, split: str, images: Folder, masks: Folder, known: Mapping[str, str]) -> Iterator[Fault]:
     """Masks without an image, and images whose stem appears again under another suffix."""
+    used = set(known.values())
     found = (place.stem_of_mask(name) for name in masks.names())
     for stem in sorted({stem for stem in found if stem is not None} - known.keys()):
-        if not place.shares_folder or place.mask_name(stem) not in set(known.values()):
+        if not place.shares_folder or place.mask_name(stem) not in used:
             yield Fault("mask without image", str(masks.at(place.mask_name(stem))), f"no image in split {split}")
     if _may_hold_masks(place):
         return
-    used = set(known.values())
     suffixes = " or ".join(place.image_suffixes)
     for name in sorted(map(PurePosixPath, (name for name in images.names() if name not in used))):
         if images.has(str(name)):

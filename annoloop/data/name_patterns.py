@@ -6,7 +6,6 @@ that ``1`` is no part of ``11_mask.png``, while ``im001`` and ``mask001`` share 
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -80,7 +79,7 @@ def settled(pattern: Pattern) -> Pattern:
 
 def _shared(one: Sequence[str], other: Sequence[str]) -> int:
     """How many tokens both begin with; what separates the words after them does not count."""
-    count = len(os.path.commonprefix([list(one), list(other)]))
+    count = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
     if count == len(one) == len(other):
         return count
     while count and not one[count - 1].isalnum():
@@ -120,7 +119,8 @@ def split_at(parts: Sequence[str]) -> int | None:
     """Which of the folders of a path names a split: the last one that is nothing but its word, or else the last."""
     told = [(i, found) for i, part in enumerate(parts) if (found := split_in(part))]
     whole = [i for i, (_, start, end) in told if start == 0 and end == len(parts[i])]
-    return (whole or [i for i, _ in told] or [None])[-1]
+    places = whole or [i for i, _ in told]
+    return places[-1] if places else None
 
 
 def tokens(name: str) -> list[str]:

@@ -8,6 +8,7 @@ in a folder or a name, is ``{}``, and what both sides have in common below their
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -128,8 +129,27 @@ class Pictures:
 
 class _Text:
     def __init__(self, names: list[str]) -> None:
+        self.names = names
         self.joined = "\n".join(["", *names, ""])
         self.words = {token for name in names for token in tokens(name)}
+
+    def is_series(self, prefix: str, suffix: str) -> bool:
+        """Whether more than one name is made like this; or one, where it is the only one of its kind."""
+        ending = f".{suffix.rpartition('.')[2]}"
+        first = bisect_left(self.names, prefix)  # sorted, so that those with a prefix stand together
+        count = kind = 0
+        for at in range(first, len(self.names)):
+            name = self.names[at]
+            if not name.startswith(prefix):
+                break
+            count += name.endswith(suffix)
+            if count > 1:
+                return True
+        for name in self.names:
+            kind += name.endswith(ending)
+            if kind > 1:
+                return False
+        return count == 1
 
     def holding(self, core: str) -> Iterator[tuple[str, int]]:
         """Names that hold a core between tokens, and where in them; a few."""
@@ -239,15 +259,14 @@ def _tried(pictures: Pictures, folder: str, other: str) -> Counter[Pairing]:
     step = max(1, len(files) // _TRIED_IMAGES)
     found: Counter[Pairing] = Counter()
     for name in files[::step][: _TRIED_IMAGES + 1]:
-        patterns = map(settled, _patterns(name, pictures.text(other), elsewhere=other != folder))
-        for pattern in {one for one in patterns if other != folder or not one.is_numbering}:
+        for pattern in set(_patterns(name, pictures.text(folder), pictures.text(other))):
             found[Pairing(images, masks, _without_word(pattern, here.word))] += 1
     most = max(found.values(), default=0)
     return Counter({pairing: count for pairing, count in found.items() if count > 0.1 * most})
 
 
-def _patterns(name: str, text: _Text, *, elsewhere: bool) -> Iterator[Pattern]:
-    """What stands around a stem that an image's name shares with names of a text."""
+def _patterns(name: str, own: _Text, text: _Text) -> Iterator[Pattern]:
+    """What stands around a stem that an image's name shares with names of a text, and the image's own with others."""
     stem, dot, ending = name.rpartition(".")
     known = [token in text.words for token in tokens(stem)]
     for tried, (start, end) in enumerate(_spans(stem, known)):
@@ -256,12 +275,11 @@ def _patterns(name: str, text: _Text, *, elsewhere: bool) -> Iterator[Pattern]:
         found = False
         for other, at in text.holding(stem[start:end]):
             rest = other[at + end - start :]
-            if other != name and "." in rest:
-                yield Pattern(name[:start], f"{stem[end:]}{dot}{ending}", other[:at], rest)
-                found = True
-            elif elsewhere and (start, end) == (0, len(stem)):
-                yield Pattern("", f"{dot}{ending}", "", rest)
-                found = True
+            if "." in rest and (own is not text or other != name):
+                pattern = settled(Pattern(name[:start], f"{stem[end:]}{dot}{ending}", other[:at], rest))
+                if own.is_series(pattern.image_prefix, pattern.image_suffix) and not (own is text and pattern.is_numbering):
+                    yield pattern
+                    found = True
         if found:
             return  # shorter ones are parts of this, or of names that only begin alike
 

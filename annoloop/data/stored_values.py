@@ -26,9 +26,9 @@ UNNAMED = 254
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredValues:
-    """``labels`` uint8 (256,): the class index of each stored value; ``stored`` uint8 (256,): the value written for each.
+    """``labels`` uint8 (256,): the class index of each stored value.
 
-    ``storable`` bool (256,): whether a class index can be stored at all.
+    ``stored`` uint8 (256,): the value written for each class index; ``storable`` bool (256,): whether there is one.
     """
 
     labels: Table

@@ -91,7 +91,7 @@ def to_coco(
     labelled = [sample for sample in listed if sample.mask is not None]
     if not labelled:
         raise DataError("no image with a mask to convert", where=data.root)
-    how = {"min_region_px": min_region_px, "reduce_zero_label": data.reduce_zero_label}
+    how: dict[str, Any] = {"min_region_px": min_region_px, "reduce_zero_label": data.reduce_zero_label}
     if data.values:
         how |= {"values": [list(pair) for pair in data.values.items()], "nearest": data.nearest}
     names = [shown_name(sample.id, sample.image, data) for sample in labelled]

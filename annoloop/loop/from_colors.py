@@ -30,7 +30,7 @@ from annoloop.data.images import (
     unreadable,
     write_atomic,
 )
-from annoloop.data.storage import Location, each
+from annoloop.data.storage import Location, each, location
 from annoloop.errors import ColourMaskError, ConfigError, DataError
 from annoloop.masks.classes import ClassTable
 from annoloop.progress import Track, silent
@@ -138,7 +138,15 @@ def from_colors(
 
 def beside(masks: Location) -> Location:
     """Where the index masks of a folder go if nothing else is said."""
-    return masks.parent / f"{masks.name}-index"
+    return _above(masks) / f"{masks.name}-index"
+
+
+def _above(place: Location) -> Location:
+    """The folder above; of the top itself."""
+    if isinstance(place, Path):
+        return place.parent
+    above = str(place).rpartition("/")[0]
+    return place if above.endswith("/") or "://" not in above else location(above)
 
 
 def palette_given(names: Sequence[str], colors: Sequence[str]) -> Palette | None:
@@ -193,15 +201,15 @@ def palette_of_folder(masks: Location) -> Palette:
     place = masks.resolve() if isinstance(masks, Path) else masks
     for _ in range(4):
         here = folder(place)
-        names = [one for one in _files_in(place, here) if is_known(one)]
+        names = [one for one in _files_in(place) if is_known(one)]
         for name in sorted(names, key=lambda one: (rank(one), one)):
             told = read_names(name, read_bytes(here.at(name)).decode("utf-8-sig", errors="replace"))
             if told is not None and told.colors and all(told.colors):
                 colors = tuple(color for color in told.colors if color)
                 return Palette(told.names, colors, source=str(here.at(name)), ignored=told.ignored)
-        if place == place.parent:
+        if place == _above(place):
             break
-        place = place.parent
+        place = _above(place)
     raise ConfigError(
         "no file tells which class has which colour",
         where=masks,
@@ -210,7 +218,7 @@ def palette_of_folder(masks: Location) -> Palette:
     )
 
 
-def _files_in(place: Location, here: object) -> Iterator[str]:
+def _files_in(place: Location) -> Iterator[str]:
     if isinstance(place, Path):
         yield from (one.name for one in place.iterdir() if one.is_file())
     else:

@@ -123,8 +123,8 @@ def init(
     listing = list_samples(data) if drawn else found.listing
     write_atomic(file, render(config).encode())
     counts = Counter(sample.split for sample in listing.samples)
-    images = {str(split): counts[split] for split in data.splits}
-    return InitReport(file, config, images, tuple(found.odd), (*found.notes, *_on_splits(data, found, share)))
+    found_in = {str(split): counts[split] for split in data.splits}
+    return InitReport(file, config, found_in, tuple(found.odd), (*found.notes, *_on_splits(data, found, share)))
 
 
 def values_of(parts: Sequence[str]) -> dict[int, int | str]:
@@ -210,7 +210,8 @@ def _refuse_unusable(files: Folder, choice: Choice, values: Mapping[int, int], s
         )
     if (suffix in JPEG_SUFFIXES or choice.kind == "lossy") and not values:
         raise DataError(
-            f"masks are JPEGs, which are lossy: their pixels lie about 0 and 255, or other levels, not at them ({mask_set})",
+            f"masks are JPEGs, which are lossy: their pixels lie about 0 and 255, or other levels, not at them"
+            f" ({mask_set})",
             where=where,
             hint=f"annoloop init {shlex.quote(str(files.path))} --values 255=1 takes the nearest of 0 and 255, and"
             " makes white class 1",
@@ -368,7 +369,8 @@ def _on_splits(data: DataConfig, found: _Found, share: float | None) -> list[str
 def _on_choice(choice: Choice) -> str:
     pairing = choice.paired.pairing
     images = [one.pairing.image_set for one in (choice.paired, *choice.more)]
-    return f"images {' and '.join(images)}, masks {pairing.mask_set}: {len(choice.pairs)} of {len(choice.images)} images have one"
+    count = f"{len(choice.pairs)} of {len(choice.images)} images have one"
+    return f"images {' and '.join(images)}, masks {pairing.mask_set}: {count}"
 
 
 def _brief(faults: Sequence[Fault]) -> list[Fault]:

@@ -31,7 +31,7 @@ def draw(samples: Sequence[Sample], share: float, seed: int = 0, track: Track = 
             f"{len(samples)} images, which look nearly the same or are too few to draw some for val",
             hint="without --val-share all of them train",
         )
-    random.Random(seed).shuffle(groups)
+    random.Random(seed).shuffle(groups)  # noqa: S311 - no secret, but the same each time
     wanted = max(1, round(share * len(samples)))
     drawn: list[str] = []
     for group in groups[:-1]:

@@ -129,7 +129,7 @@ class JobDataset(BaseSegDataset):  # type: ignore[misc]
 
 
 class _LoadMask(LoadAnnotations):  # type: ignore[misc]
-    """mmseg's own step, but for what it reads: masks as the rest of annoloop reads them, TIFF and grey RGB among them."""
+    """mmseg's own step, but that masks are read as the rest of annoloop reads them, TIFF and grey RGB among them."""
 
     def _load_seg_map(self, results: dict[str, Any]) -> None:
         stored = read_index_png(Path(results["seg_map_path"])).values
