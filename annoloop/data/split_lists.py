@@ -34,11 +34,12 @@ def _stem(line: str, place: Place) -> str:
 
 def _image(line: str, place: Place) -> str:
     """The first of several entries of a line; a name with blanks is one entry."""
+    ends = "|".join(re.escape(suffix) for suffix in (*place.image_suffixes, place.mask_suffix))
+    if first := re.match(rf"(?i)[\"']?(.+?(?:{ends}))[\"']?[\t,; ]", line):
+        return first[1]
     parts = _BETWEEN.split(line)
-    if len(parts) > 1:
-        ends = tuple(suffix.lower() for suffix in (*place.image_suffixes, place.mask_suffix))
-        if parts[0].lower().endswith(ends) or _tail(parts[0]) == _tail(parts[-1]):
-            return parts[0].strip("\"'")
+    if len(parts) > 1 and _tail(parts[0]) == _tail(parts[-1]):
+        return parts[0].strip("\"'")
     return line.strip("\"'")
 
 
