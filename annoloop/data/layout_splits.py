@@ -51,6 +51,10 @@ class Splits:
 
     section: dict[str, Any]
     notes: tuple[str, ...]
+    rest: Mapping[str, str]
+    """Text of lists that are not there yet, by their names: train is what the lists that are there leave."""
+    every: dict[str, Any]
+    """The section with all images as one split, where there is a ``rest``."""
 
 
 def splits_of(choice: Choice, lists: Mapping[str, str]) -> Splits:
@@ -67,9 +71,18 @@ def splits_of(choice: Choice, lists: Mapping[str, str]) -> Splits:
     chosen |= {split: (spot, name) for split, (spot, name) in listed.taken.items()}
     if not chosen and whole is not None:
         chosen = {"train": (whole, None)}
+    rest: dict[str, str] = {}
+    every: dict[str, Any] = {}
+    if listed.taken and whole is not None and "train" not in chosen:
+        name, stems = _rest(whole, listed, lists)
+        if stems:
+            rest, every = {name: "\n".join(stems) + "\n"}, _section(choice, {"train": (whole, None)})
+            chosen["train"] = (whole, name)
+            listed = replace(listed, stems=listed.stems | {whole.members[stem].image for stem in stems})
+            notes.append(f"train is the {len(stems)} images that the lists leave, written as {name}")
     notes += _unused(choice, chosen, outside, listed)
     chosen, more = _without_masks_is_pool(chosen)
-    return Splits(_section(choice, chosen), (*notes, *more))
+    return Splits(_section(choice, chosen), (*notes, *more), rest, every)
 
 
 def _searched(spots: Mapping[SplitName, _Spot], whole: _Spot | None) -> dict[SplitName | None, _Spot]:
@@ -182,6 +195,14 @@ class _Listed:
 def may_be_list(name: str) -> bool:
     """Whether a file may be a list of a split, by its name."""
     return name.lower().endswith((".txt", ".lst")) and _split_of_list(name) is not None
+
+
+def _rest(whole: _Spot, listed: _Listed, lists: Mapping[str, str]) -> tuple[str, list[str]]:
+    """A name for the list of images with a mask that no list names, and their stems."""
+    beside = PurePosixPath(next(iter(listed.taken.values()))[1]).parent
+    name = next(n for n in ("train.txt", "train-rest.txt", "train-rest-2.txt") if str(beside / n) not in lists)
+    left = [s for s, one in whole.members.items() if one.mask is not None and one.image not in listed.stems]
+    return str(beside / name), sorted(left)
 
 
 def _split_of_list(name: str) -> SplitName | None:

@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 from annoloop.data.file_kinds import Kind, Seen
 from annoloop.data.name_patterns import is_second_choice, natural, says_mask
 from annoloop.data.pairings import Key, Paired, Pictures, pairings
+from annoloop.data.seen_files import seen
 
 Look = Callable[[str], Seen]
 
@@ -45,6 +46,8 @@ class Choice:
     kind: Kind
     more: tuple[Paired, ...]
     notes: tuple[str, ...]
+    scattered: tuple[str, ...] = ()
+    """Sets like these in folders of their own, with as many images with a mask or more: one of many was taken."""
 
     @property
     def images(self) -> dict[Key, str]:
@@ -81,7 +84,7 @@ class _Candidate:
         return (
             not self.of_photographs,
             _KIND_RANK[self.kind],
-            is_second_choice(name),
+            is_second_choice(name) or "rgb" in name.lower(),
             -len(self.paired.pairs),
             "trainid" not in name.lower(),
             [-number for number in newest] or [0],
@@ -124,8 +127,13 @@ def choose(pictures: Pictures, look: Look, *, images: str = "", masks: str = "")
     wanted.sort(key=lambda one: (len(one.paired.pairs) <= _FEW * most, one.rank, one.image_rank))
     best = wanted[0]
     more = _other_suffixes(best, wanted)
-    notes = [*_on_masks(best, candidates, more, asked=bool(masks)), *_on_images(best, candidates, more)]
-    return Choice(best.paired, best.kind, tuple(one.paired for one in more), tuple(notes))
+    notes = [
+        *_on_masks(best, candidates, more, asked=bool(masks)),
+        *_on_images(best, candidates, more),
+        *_on_others(pictures, candidates),
+    ]
+    scattered = () if images or masks else tuple(_scattered(best, candidates))
+    return Choice(best.paired, best.kind, tuple(one.paired for one in more), tuple(notes), scattered)
 
 
 def mask_sets(pictures: Pictures, look: Look) -> list[str]:
@@ -146,20 +154,20 @@ def _candidate(paired: Paired, look: Look) -> _Candidate | None:
     if not keys:
         return None
     tried = [keys[len(keys) * i // _LOOKED_AT] for i in range(min(_LOOKED_AT, len(keys)))]
-    seen_masks = [look(paired.mask_of(key)) for key in tried]
-    seen_images = [look(paired.images[key]) for key in tried]
-    kind = Counter(sorted(seen.kind for seen in seen_masks)).most_common(1)[0][0]
+    of_masks = [look(paired.mask_of(key)) for key in tried]
+    of_images = [look(paired.images[key]) for key in tried]
+    kind = Counter(sorted(one.kind for one in of_masks)).most_common(1)[0][0]
     if kind == "photo":
         return None
     pairing = paired.pairing
-    like = (sum(m.like_a_mask for m in seen_masks) - sum(i.like_a_mask for i in seen_images)) / len(tried)
+    like = (sum(m.like_a_mask for m in of_masks) - sum(i.like_a_mask for i in of_images)) / len(tried)
     words = says_mask(pairing.mask_set) - says_mask(pairing.image_set)
     shorter = len(pairing.pattern.image_suffix) <= len(pairing.pattern.mask_suffix)
     if like + _WORDS * words + 0.01 * shorter <= 0:
         return None
-    if all(seen.kind in ("index", "wide") for seen in seen_images) and words <= 0 and like < _FEW:
+    if all(one.kind in ("index", "wide") for one in of_images) and words <= 0 and like < _FEW:
         return None  # two sets of masks
-    of_photographs = sum(seen.kind == "photo" for seen in seen_images) * 2 >= len(tried)
+    of_photographs = sum(one.kind == "photo" for one in of_images) * 2 >= len(tried)
     return _Candidate(paired, kind, of_photographs)
 
 
@@ -224,6 +232,32 @@ def _on_images(best: _Candidate, candidates: Sequence[_Candidate], more: Sequenc
     listed = [f"{one.image_set} ({len(one.paired.pairs)} with a mask)" for one in ranked]
     rest = f", and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
     return [f"{len(ranked)} image sets: {', '.join(listed[:_SHOWN])}{rest}; took {best.image_set}; --images to choose"]
+
+
+def _on_others(pictures: Pictures, candidates: Iterable[_Candidate]) -> list[str]:
+    """One line on pictures that are neither images nor masks of any set."""
+    known = {name for one in candidates for names in (one.paired.images, one.paired.masks) for name in names.values()}
+    left = [f"{folder}/{name}" if folder else name for folder, names in pictures.folders.items() for name in names]
+    left = [name for name in left if name not in known]
+    return [f"{len(left)} pictures belong to no image or mask; {seen(left)}"] if left else []
+
+
+def _scattered(best: _Candidate, candidates: Iterable[_Candidate]) -> list[str]:
+    """Sets that differ from the best one in nothing but a folder above, where these hold as much as it, or more."""
+    own = best.paired.pairing
+    taken = set(best.paired.images.values())
+    found: dict[str, int] = {}
+    for one in candidates:
+        pairing = one.paired.pairing
+        alike = (pairing.pattern, pairing.images[-1:], pairing.masks[-1:]) == (
+            own.pattern,
+            own.images[-1:],
+            own.masks[-1:],
+        )
+        apart = pairing.images[:-1] != own.images[:-1] and taken.isdisjoint(one.paired.images.values())
+        if alike and apart:
+            found[f"{one.image_set} with {one.mask_set}"] = len(one.paired.pairs)
+    return sorted(found, key=natural) if sum(found.values()) >= len(best.paired.pairs) else []
 
 
 def _told(names: Sequence[str]) -> list[str]:

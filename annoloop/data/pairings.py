@@ -277,7 +277,9 @@ def _patterns(name: str, own: _Text, text: _Text) -> Iterator[Pattern]:
             rest = other[at + end - start :]
             if "." in rest and (own is not text or other != name):
                 pattern = settled(Pattern(name[:start], f"{stem[end:]}{dot}{ending}", other[:at], rest))
-                if own.is_series(pattern.image_prefix, pattern.image_suffix) and not (own is text and pattern.is_numbering):
+                if own.is_series(pattern.image_prefix, pattern.image_suffix) and not (
+                    own is text and pattern.is_numbering
+                ):
                     yield pattern
                     found = True
         if found:

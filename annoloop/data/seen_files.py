@@ -33,6 +33,16 @@ def nothing_found(files: Folder, names: Sequence[str], *, sets: Sequence[str] = 
     return DataError(f"{message}; {seen(names)}", where=files.path, hint=_help(files, names, pictures))
 
 
+def scattered(files: Folder, image_set: str, mask_set: str, others: Sequence[str]) -> DataError:
+    """The refusal of a tree with images and masks in many folders of their own, which no one pattern names."""
+    listed = "".join(f"\n  {one}" for one in others[:_SHOWN]) + _rest(others)
+    return DataError(
+        f"images and masks lie in folders of their own: {image_set} with {mask_set}, and {len(others)} more:{listed}",
+        where=files.path,
+        hint=f"move them into one folder of images and one of masks; --images {shlex.quote(image_set)} takes one alone",
+    )
+
+
 def seen(names: Sequence[str]) -> str:
     """Folders with the suffixes in them and how many of each, the fullest first.
 

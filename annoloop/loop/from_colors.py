@@ -173,30 +173,23 @@ def palette_near(masks: Location, project_dir: Path | None) -> Palette:
     except ConfigError:
         if project_dir is not None:
             raise
-        return palette_of_folder(masks)
+        return palette_for(masks, None, "")
     return palette_for(masks, configuration.load(file).table(), str(file))
 
 
 def palette_for(masks: Location, project: ClassTable | None, where: str) -> Palette:
-    """The palette to take: a project's classes, in the colours of a file by the masks if it names the same ones.
-
-    Raises:
-        ConfigError: there is neither.
-    """
+    """The palette to take: a project's classes, in the colours of a file by the masks if it names the same ones."""
+    told = palette_of_folder(masks)
     if project is None:
-        return palette_of_folder(masks)
+        return told or Palette((), (), source="no file")
     own = Palette.of(project, where)
-    try:
-        return own.with_colors_of(palette_of_folder(masks))
-    except ConfigError:
-        return own
+    return own if told is None else own.with_colors_of(told)
 
 
-def palette_of_folder(masks: Location) -> Palette:
+def palette_of_folder(masks: Location) -> Palette | None:
     """The palette that a file in a folder, or up to three above, tells: labelmap.txt, meta.json, class_dict.csv, ….
 
-    Raises:
-        ConfigError: there is none.
+    None where there is none, with which masks that hold indices can still be written.
     """
     place = masks.resolve() if isinstance(masks, Path) else masks
     for _ in range(4):
@@ -210,12 +203,7 @@ def palette_of_folder(masks: Location) -> Palette:
         if place == _above(place):
             break
         place = _above(place)
-    raise ConfigError(
-        "no file tells which class has which colour",
-        where=masks,
-        hint="labelmap.txt beside the masks (lines like cat:250,50,83::), a project's annoloop.yaml, or"
-        " --classes background,cat --palette '#000000,#fa3253'",
-    )
+    return None
 
 
 def _files_in(place: Location) -> Iterator[str]:
@@ -277,6 +265,11 @@ def _unknown(unknown: Counter[int], palette: Palette) -> str:
 
 
 def _advice(palette: Palette) -> str:
+    if not palette.names:
+        return (
+            "labelmap.txt beside the masks (lines like cat:250,50,83::), a project's annoloop.yaml, or"
+            " --classes background,cat --palette '#000000,#fa3253' tells which class has which colour"
+        )
     known = ", ".join(f"{name} {color}" for name, color in zip(palette.names[:_SHOWN], palette.colors, strict=False))
     return (
         f"known are: {known}; add what is missing, or --ignore '#rrggbb' for colours that mean nothing; many colours"

@@ -10,7 +10,7 @@ import os
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,7 +24,7 @@ from annoloop.data.layouts import Choice, choose, mask_sets
 from annoloop.data.mask_formats import JPEG_SUFFIXES, MASK_SUFFIXES
 from annoloop.data.mmseg_folders import Fault, Listing, list_samples, palette_of
 from annoloop.data.pairings import Pictures
-from annoloop.data.seen_files import nothing_found
+from annoloop.data.seen_files import nothing_found, scattered
 from annoloop.data.storage import Location
 from annoloop.data.stored_values import UNNAMED
 from annoloop.errors import ConfigError, DataError, check_argument, meant
@@ -105,9 +105,8 @@ def init(
     if not files.exists():
         raise DataError("no such folder", where=data_root)
     found = _found(files, wishes, track)
-    drawn: dict[str, str] = {}
     if share is not None:
-        found, drawn = _with_val(found, share, track)
+        found = _with_val(found, share, track)
     data = found.data
     config = composed(
         project=_name(data_root) or "project",
@@ -118,13 +117,13 @@ def init(
         ),
         background=background if background is not None else _background(found.classes.names),
     )
-    for name, text in drawn.items():
+    for name, text in found.lists.items():
         write_atomic(files.at(name), text.encode())
-    listing = list_samples(data) if drawn else found.listing
+    listing = list_samples(data) if found.lists else found.listing
     write_atomic(file, render(config).encode())
     counts = Counter(sample.split for sample in listing.samples)
     found_in = {str(split): counts[split] for split in data.splits}
-    return InitReport(file, config, found_in, tuple(found.odd), (*found.notes, *_on_splits(data, found, share)))
+    return InitReport(file, config, found_in, tuple(found.odd), (*found.notes, *_on_splits(data, share)))
 
 
 def values_of(parts: Sequence[str]) -> dict[int, int | str]:
@@ -151,6 +150,8 @@ class _Found:
     classes: ClassList
     notes: tuple[str, ...]
     odd: tuple[str, ...]
+    lists: Mapping[str, str] = field(default_factory=dict)
+    """Text of lists of splits that are not there yet, by their names."""
 
 
 def _found(files: Folder, wishes: _Wishes, track: Track) -> _Found:
@@ -161,34 +162,51 @@ def _found(files: Folder, wishes: _Wishes, track: Track) -> _Found:
     if choice is None:
         wanted = " ".join(f"--{k} {v}" for k, v in (("images", wishes.images), ("masks", wishes.masks)) if v)
         raise nothing_found(files, names, sets=mask_sets(pictures, look) if wanted else (), wanted=wanted)
+    if choice.scattered:
+        raise scattered(files, choice.paired.pairing.image_set, choice.paired.pairing.mask_set, choice.scattered)
     splits = splits_of(choice, _lists(files, names))
-    mask_set = choice.paired.pairing.mask_set
-    told = told_classes(files, names, wishes.classes, mask_set)
-    values = _resolved(wishes.values, told.names)
+    told = told_classes(files, names, wishes.classes, choice.paired.pairing.mask_set)
+    notes = (_on_choice(choice), *choice.notes, *splits.notes)
     section = {"root": files.path, **splits.section}
-    notes = [_on_choice(choice), *choice.notes, *splits.notes]
     if choice.kind == "colour":
-        return _of_colours(files, choice, section, told, notes)
-    _refuse_unusable(files, choice, values, section)
+        found = _of_colours(files, choice, section, told)
+    else:
+        values = _resolved(wishes.values, told.names)
+        _refuse_unusable(files, choice, values, section)
+        found = _of_indices(choice, section | splits.every, values, told, wishes, track)
+        kept = {key: getattr(found.data, key) for key in ("values", "nearest", "reduce_zero_label")}
+        found = replace(found, data=checked(section | kept))
+    return replace(found, notes=(*notes, *found.notes), lists=splits.rest)
+
+
+def _of_indices(
+    choice: Choice,
+    section: dict[str, Any],
+    values: Mapping[int, int],
+    told: ClassList,
+    wishes: _Wishes,
+    track: Track,
+) -> _Found:
+    """Masks that hold numbers: what they are read as, and what is odd about them."""
     data = checked(section | {"values": values, "nearest": bool(values) and choice.kind == "lossy"})
     listing = list_samples(data)
-    seen = look_at_values(files.path, listing.samples, track)
-    if values and not data.nearest and seen.rim:
-        data = checked(section | {"values": {0: 0} | values, "nearest": True})
-        notes.append("smoothed outlines: values between those named mean the nearest one (data.nearest)")
-    elif data.nearest:
-        data = checked(section | {"values": {0: 0} | values, "nearest": True})
+    seen = look_at_values(data.root, listing.samples, track)
+    notes = []
+    if values and (data.nearest or seen.rim):
+        data = checked(section | {"values": {0: 0, **values}, "nearest": True})
+        why = "masks are JPEGs, which are lossy" if choice.kind == "lossy" else "outlines are smoothed"
         notes.append(
-            f"masks are JPEGs, which are lossy: each value means the nearest of {', '.join(map(str, data.values))}"
+            f"{why}: each value means the nearest of {', '.join(map(str, sorted(data.values)))} (data.nearest)"
         )
     data, reason = _reduced(data, told, seen, wishes)
     told = replace(told, first=int(data.reduce_zero_label))
     labels, unnamed = _labels(data, seen)
-    classes = completed(told, max(labels, default=0) + told.first, palette_of(listing.samples))
-    odd = [*(str(fault) for fault in _brief(listing.faults)), *seen.unreadable, *unnamed]
-    if not values:
-        odd += of_another_kind(seen)
-    odd += [*odd_values(seen, labels, classes.names, given=bool(told.names)), *on_label_ids(mask_set * (not values))]
+    another_kind = [] if values else list(of_another_kind(seen))
+    highest = 1 if another_kind else max(labels, default=0) + told.first
+    classes = completed(told, highest, palette_of(listing.samples))
+    odd = [*(str(fault) for fault in _brief(listing.faults)), *seen.unreadable, *unnamed, *another_kind]
+    odd += odd_values(seen, labels, classes.names, given=bool(told.names))
+    odd += [] if values else on_label_ids(choice.paired.pairing.mask_set)
     return _Found(data, listing, classes, (*notes, *classes.notes, *reason), tuple(odd))
 
 
@@ -230,29 +248,29 @@ def _highest(files: Folder, choice: Choice) -> int:
     return max(highest_value(files.at(name)) for name in names[:: max(1, len(names) // 20)])
 
 
-def _of_colours(
-    files: Folder, choice: Choice, section: dict[str, Any], told: ClassList, notes: Sequence[str]
-) -> _Found:
+def _of_colours(files: Folder, choice: Choice, section: dict[str, Any], told: ClassList) -> _Found:
     """Masks in colours: the file names the folder of index masks that are to be made of them."""
-    suffix = str(section["mask_suffix"])
+    suffixes = section["mask_suffix"]
+    suffix = suffixes if isinstance(suffixes, str) else next(iter(suffixes.values()))
     commands = _commands(files, section, suffix)
     if not any(told.colors):
         raise DataError(
             f"masks are colours ({choice.paired.pairing.mask_set}), and no file tells which class has which",
-            where=files.at(next(iter(sorted(choice.pairs.values())))),
-            hint=f"{commands} lists the colours; with labelmap.txt (a line like cat:250,50,83::) or --palette it makes"
-            " index masks beside them",
+            where=files.at(min(choice.pairs.values())),
+            hint=f"{commands} lists the colours; with labelmap.txt beside them (lines like cat:250,50,83::) or --classes"
+            " and --palette it makes index masks",
         )
-    section = {**section, "mask_dir": _each(section["mask_dir"], _beside)}
-    section["mask_suffix"] = (
-        f"{suffix[: -len(PurePosixPath(suffix).suffix) or None]}.png" if "." in suffix[1:] else ".png"
-    )
-    data = checked(section)
+    index = {"mask_dir": _each(section["mask_dir"], _beside), "mask_suffix": _each(suffixes, _as_png)}
+    data = checked(section | index)
     listing = list_samples(data, strays=False)
     without = sum(sample.mask is None and sample.split != "pool" for sample in listing.samples)
     odd = (f"masks are colours: {commands} makes the index masks that annoloop.yaml names",) if without else ()
     classes = completed(told, len(told.names) - 1, None)
-    return _Found(data, listing, replace(classes, first=0), (*notes, *told.notes), odd)
+    return _Found(data, listing, replace(classes, first=0), classes.notes, odd)
+
+
+def _as_png(suffix: str) -> str:
+    return suffix[: len(suffix) - len(PurePosixPath(f"x{suffix}").suffix)] + ".png"
 
 
 def _commands(files: Folder, section: Mapping[str, Any], suffix: str) -> str:
@@ -328,39 +346,43 @@ def _lists(files: Folder, names: Sequence[str]) -> dict[str, str]:
     return texts
 
 
-def _with_val(found: _Found, share: float, track: Track) -> tuple[_Found, dict[str, str]]:
-    """A val split drawn from train, and the lists that say so, by their names; as it was where there is one."""
+def _with_val(found: _Found, share: float, track: Track) -> _Found:
+    """With a val split drawn from train, and the lists that say so; as it was where there is one."""
     data = found.data
     if "val" in data.splits or "train" not in data.splits:
-        return found, {}
+        return found
     samples = [s for s in found.listing.samples if s.split == "train" and s.mask is not None]
     train, val = draw(samples, share, track=track)
-    lists = {f"{_LISTS}/{split}.txt": stems for split, stems in (("train", train), ("val", val))}
+    lists = {f"{_LISTS}/{split}.txt": "\n".join(stems) + "\n" for split, stems in (("train", train), ("val", val))}
     taken = [name for name in lists if (data.root / name).exists()]
     if taken:
         raise DataError("is there already", where=data.root / taken[0], hint="remove it, or name it in data.splits")
     place = data.place("train")
-    section: dict[str, Any] = {"splits": {"train": f"{_LISTS}/train.txt", "val": f"{_LISTS}/val.txt"}}
-    section["splits"] |= {split: where for split, where in data.splits.items() if split != "train"}
-    for key, own in (("image_dir", place.images), ("mask_dir", place.masks)):
-        now = getattr(data, key)
-        others = {s: now[s] if isinstance(now, Mapping) else now for s in data.splits if s != "train"}
-        section[key] = {"train": own, "val": own, **others} if set(others.values()) - {own} else own
+    others = {split: where for split, where in data.splits.items() if split != "train"}
+    section: dict[str, Any] = {
+        "splits": {"train": f"{_LISTS}/train.txt", "val": f"{_LISTS}/val.txt", **others},
+        "image_dir": _with_own(data.image_dir, place.images, others),
+        "mask_dir": _with_own(data.mask_dir, place.masks, others),
+    }
     for key in ("image_prefix", "mask_prefix", "image_suffix", "mask_suffix"):
         now = getattr(data, key)
         section[key] = {**now, "val": now["train"]} if isinstance(now, Mapping) else now
     kept = {key: getattr(data, key) for key in ("root", "values", "nearest", "reduce_zero_label")}
-    texts = {name: "\n".join(stems) + "\n" for name, stems in lists.items()}
-    return replace(found, data=checked(kept | section)), texts
+    note = f"val was drawn from train: the lists are {' and '.join(lists)}"
+    return replace(found, data=checked(kept | section), notes=(*found.notes, note), lists={**found.lists, **lists})
 
 
-def _on_splits(data: DataConfig, found: _Found, share: float | None) -> list[str]:
-    splits = found.data.splits
-    if share is not None and data.splits.get("val") == f"{_LISTS}/val.txt":
-        return [f"val was drawn from train: the lists are {_LISTS}/train.txt and {_LISTS}/val.txt"]
-    if share is not None and "val" in splits:
-        return ["there is a val split: --val-share was not needed"]
-    return [] if "val" in splits else ["there is no val split; --val-share 0.2 draws one from train"]
+def _with_own(now: Any, own: str, others: Mapping[Any, str]) -> Any:
+    """Folders where train and val have their own, and other splits what they had."""
+    theirs = {split: now[split] if isinstance(now, Mapping) else now for split in others}
+    return own if all(one == own for one in theirs.values()) else {"train": own, "val": own, **theirs}
+
+
+def _on_splits(data: DataConfig, share: float | None) -> list[str]:
+    if "val" not in data.splits:
+        return ["there is no val split; --val-share 0.2 draws one from train"]
+    drawn = data.splits["val"] == f"{_LISTS}/val.txt"
+    return ["there is a val split: --val-share draws none"] if share is not None and not drawn else []
 
 
 # words

@@ -6,7 +6,6 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +16,7 @@ from annoloop.data.images import IMAGE_SUFFIXES
 from annoloop.data.layout_splits import may_be_list, splits_of
 from annoloop.data.layouts import choose
 from annoloop.data.mmseg_folders import list_samples
-from annoloop.data.name_patterns import Pattern, settled, split_in
+from annoloop.data.name_patterns import Pattern, settled
 from annoloop.data.pairings import Pictures
 
 IMAGE_WORDS = ("img_dir", "images", "JPEGImages", "Image", "photos", "x")

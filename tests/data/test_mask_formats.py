@@ -95,7 +95,9 @@ def _wide(value: int) -> bytes:
     return stream.getvalue()
 
 
-@pytest.mark.parametrize(("suffix", "kind"), [(".tif", "TIFF"), ("_mask.TIFF", "TIFF"), (".bmp", "BMP"), (".PNG", "PNG")])
+@pytest.mark.parametrize(
+    ("suffix", "kind"), [(".tif", "TIFF"), ("_mask.TIFF", "TIFF"), (".bmp", "BMP"), (".PNG", "PNG")]
+)
 def test_a_new_mask_is_of_the_format_that_its_name_says(suffix: str, kind: str) -> None:
     assert form_of(suffix).kind == kind
     data = DataConfig(root=".", splits={"train": "."}, mask_suffix=suffix)
