@@ -15,6 +15,7 @@ from fnmatch import fnmatch
 from pathlib import PurePosixPath
 
 from annoloop.data.file_kinds import Kind, Seen
+from annoloop.data.mask_formats import JPEG_SUFFIXES, MASK_SUFFIXES
 from annoloop.data.name_patterns import is_second_choice, natural, says_mask
 from annoloop.data.pairings import Key, Paired, Pictures, pairings
 from annoloop.data.seen_files import seen
@@ -84,6 +85,7 @@ class _Candidate:
         return (
             not self.of_photographs,
             _KIND_RANK[self.kind],
+            PurePosixPath(name).suffix.lower() not in (*MASK_SUFFIXES, *JPEG_SUFFIXES),
             is_second_choice(name) or "rgb" in name.lower(),
             -len(self.paired.pairs),
             "trainid" not in name.lower(),
@@ -101,6 +103,7 @@ class _Candidate:
 _REASONS = (
     "photographs",
     "{kind}, not {other}",
+    "a format that can be written",
     "the other names speak of instances, colours or the like",
     "the most images with a mask",
     "train ids",

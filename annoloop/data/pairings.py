@@ -8,7 +8,6 @@ in a folder or a name, is ``{}``, and what both sides have in common below their
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,9 +22,11 @@ Key = tuple[SplitName | None, str, str]
 _TRIED_IMAGES = 24
 _TRIED_SPANS = 60
 _HITS_KEPT = 40
+_TRIED_NAMES = 2000
 _TRIED_FOLDERS = 40
 _ALL_PARTNERS = 120
-_MOST_PARTNERS = 60
+_MOST_PARTNERS = 40
+_MOST_NEAR = 200
 _RIVAL = 0.05
 
 
@@ -108,12 +109,59 @@ class Pictures:
         self.folders = {folder: sorted(files) for folder, files in sorted(folders.items())}
         self.where = {folder: Where.of(folder) for folder in self.folders}
         self._texts: dict[str, _Text] = {}
+        self._found: dict[tuple[Parts, str, str], dict[Key, str]] = {}
+        self._by_template: dict[int, dict[Parts, list[str]]] = {}
 
     def text(self, folder: str) -> _Text:
         """The names of a folder laid out for searching."""
         if folder not in self._texts:
             self._texts[folder] = _Text(self.folders[folder])
         return self._texts[folder]
+
+    def below(self, template: Parts) -> list[str]:
+        """The folders of a template, and those below them."""
+        count = len(template)
+        if count not in self._by_template:
+            groups = self._by_template[count] = defaultdict(list)
+            for folder, where in self.where.items():
+                if len(where.parts) >= count:
+                    groups[where.template(count)].append(folder)
+        return self._by_template[count].get(template, [])
+
+    def found(self, template: Parts, prefix: str, suffix: str) -> dict[Key, str]:
+        """Files below folders of a template, whose names fit, by their keys."""
+        asked = template, prefix, suffix
+        if asked not in self._found:
+            self._found[asked] = _found(self, *asked)
+        return self._found[asked]
+
+    def partners(self, folder: str) -> list[str]:
+        """The folders where the masks of a folder's images may be: of many those that lie nearest."""
+        if len(self.folders) <= _ALL_PARTNERS:
+            return list(self.folders)
+        own = self.where[folder].parts
+        near = dict.fromkeys([folder, *self._by_last.get(own[-1:], ())[:_MOST_NEAR]])
+        for count in range(len(own) - 1, -1, -1):
+            near |= dict.fromkeys(self._under.get(own[:count], ())[:_MOST_NEAR])
+        parts = {one: self.where[one].parts for one in near}
+        by_end = sorted(near, key=lambda one: (-_same(own[::-1], parts[one][::-1]), len(parts[one]), one))
+        by_beginning = sorted(near, key=lambda one: (-_same(own, parts[one]), len(parts[one]), one))
+        return list(dict.fromkeys([*by_end[:_MOST_PARTNERS], *by_beginning[:_MOST_PARTNERS]]))
+
+    @cached_property
+    def _by_last(self) -> dict[Parts, list[str]]:
+        groups: dict[Parts, list[str]] = defaultdict(list)
+        for folder, where in self.where.items():
+            groups[where.parts[-1:]].append(folder)
+        return groups
+
+    @cached_property
+    def _under(self) -> dict[Parts, list[str]]:
+        groups: dict[Parts, list[str]] = defaultdict(list)
+        for folder, where in self.where.items():
+            for count in range(len(where.parts)):
+                groups[where.parts[:count]].append(folder)
+        return groups
 
     @cached_property
     def largest(self) -> list[str]:
@@ -129,27 +177,26 @@ class Pictures:
 
 class _Text:
     def __init__(self, names: list[str]) -> None:
-        self.names = names
+        self._counts: dict[tuple[str, str], int] = {}
         self.joined = "\n".join(["", *names, ""])
         self.words = {token for name in names for token in tokens(name)}
 
     def is_series(self, prefix: str, suffix: str) -> bool:
         """Whether more than one name is made like this; or one, where it is the only one of its kind."""
-        ending = f".{suffix.rpartition('.')[2]}"
-        first = bisect_left(self.names, prefix)  # sorted, so that those with a prefix stand together
-        count = kind = 0
-        for at in range(first, len(self.names)):
-            name = self.names[at]
-            if not name.startswith(prefix):
-                break
-            count += name.endswith(suffix)
-            if count > 1:
-                return True
-        for name in self.names:
-            kind += name.endswith(ending)
-            if kind > 1:
-                return False
-        return count == 1
+        count = self._made_like(prefix, suffix)
+        return count > 1 or (count == 1 and self._made_like("", f".{suffix.rpartition('.')[2]}") == 1)
+
+    def _made_like(self, prefix: str, suffix: str) -> int:
+        """How many names are made like this: 0, 1, or 2 for more."""
+        if (prefix, suffix) not in self._counts:
+            count, tried, at = 0, 0, self.joined.find(f"{suffix}\n")
+            while at >= 0 and count < 2 and tried < _TRIED_NAMES:
+                start = self.joined.rfind("\n", 0, at) + 1
+                count += self.joined.startswith(prefix, start) and start + len(prefix) < at
+                tried += 1
+                at = self.joined.find(f"{suffix}\n", at + 1)
+            self._counts[prefix, suffix] = count
+        return self._counts[prefix, suffix]
 
     def holding(self, core: str) -> Iterator[tuple[str, int]]:
         """Names that hold a core between tokens, and where in them; a few."""
@@ -173,7 +220,7 @@ def pairings(pictures: Pictures) -> list[Paired]:
     """All pairings that a tree may mean, each direction by itself, with what they find; in no telling order."""
     hits: Counter[Pairing] = Counter()
     for folder in pictures.largest:
-        for other in _partners(pictures, folder):
+        for other in pictures.partners(folder):
             for pairing, count in _tried(pictures, folder, other).items():
                 hits[pairing] += count
     found = [evaluated(pictures, pairing) for pairing in sorted(hits, key=repr)]
@@ -184,8 +231,8 @@ def pairings(pictures: Pictures) -> list[Paired]:
 def evaluated(pictures: Pictures, pairing: Pairing) -> Paired:
     """What a pairing finds in the whole tree."""
     pattern = pairing.pattern
-    images = _found(pictures, pairing.images, pattern.image_prefix, pattern.image_suffix)
-    masks = _found(pictures, pairing.masks, pattern.mask_prefix, pattern.mask_suffix)
+    images = pictures.found(pairing.images, pattern.image_prefix, pattern.image_suffix)
+    masks = pictures.found(pairing.masks, pattern.mask_prefix, pattern.mask_suffix)
     if pairing.images == pairing.masks and len(pattern.mask_prefix + pattern.mask_suffix) < len(
         pattern.image_prefix + pattern.image_suffix
     ):  # in one folder the longer of two names that fit decides
@@ -193,8 +240,12 @@ def evaluated(pictures: Pictures, pairing: Pairing) -> Paired:
         masks = {key: name for key, name in masks.items() if name not in taken}
     else:  # one folder may lie in the other
         taken = set(masks.values())
-        images = {key: name for key, name in images.items() if name not in taken}
-    pairs = frozenset(key for key in images if _mask_key(pairing, key) in masks)
+        if not taken.isdisjoint(images.values()):
+            images = {key: name for key, name in images.items() if name not in taken}
+    if _tells_split(pairing.images) == _tells_split(pairing.masks):
+        pairs = frozenset(images.keys() & masks.keys())
+    else:
+        pairs = frozenset(key for key in images if _mask_key(pairing, key) in masks)
     return Paired(pairing, images, masks, pairs)
 
 
@@ -211,32 +262,16 @@ def _found(pictures: Pictures, template: Parts, prefix: str, suffix: str) -> dic
     found: dict[Key, str] = {}
     count = len(template)
     tells = _tells_split(template)
-    for folder, files in pictures.folders.items():
+    for folder in pictures.below(template):
         where = pictures.where[folder]
-        if where.template(count) != template or len(where.parts) < count:
-            continue
         split = where.split if tells else None
         below = "/".join(where.parts[count:])
         start, end = prefix.replace("{}", where.word), suffix.replace("{}", where.word)
         at, cut, above = len(start), -len(end), f"{folder}/" if folder else ""
-        for file in files:
+        for file in pictures.folders[folder]:
             if file.endswith(end) and file.startswith(start) and len(file) > at - cut:
                 found[split, below, file[at:cut]] = above + file
     return found
-
-
-def _partners(pictures: Pictures, folder: str) -> list[str]:
-    """The folders where the masks of a folder's images may be."""
-    if len(pictures.folders) <= _ALL_PARTNERS:
-        return list(pictures.folders)
-    own = pictures.where[folder].parts
-    near = sorted((-_in_common(own, where.parts), len(where.parts), other) for other, where in pictures.where.items())
-    return [other for _, _, other in near[:_MOST_PARTNERS]]
-
-
-def _in_common(one: Parts, other: Parts) -> int:
-    """Parts that two paths have in common at their ends, and, counted less, at their beginnings."""
-    return 4 * _same(one[::-1], other[::-1]) + _same(one, other)
 
 
 def _same(one: Parts, other: Parts) -> int:
