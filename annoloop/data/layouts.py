@@ -24,6 +24,7 @@ Look = Callable[[str], Seen]
 
 _LOOKED_AT = 3
 _FEW = 0.1
+_MOSTLY = 0.9
 _WORDS = 0.6
 """What the words of a name weigh against how flat the pixels are, which is 0 … 1."""
 _KIND_RANK: dict[Kind, int] = {"index": 0, "lossy": 1, "colour": 2, "wide": 3, "unreadable": 4, "photo": 5}
@@ -130,10 +131,13 @@ def choose(pictures: Pictures, look: Look, *, images: str = "", masks: str = "")
     wanted.sort(key=lambda one: (len(one.paired.pairs) <= _FEW * most, one.rank, one.image_rank))
     best = wanted[0]
     more = _other_suffixes(best, wanted)
+    left = _left(pictures, candidates)
+    if len(left) > _MOSTLY * pictures.count and not (images or masks):
+        return None  # what was found is chance
     notes = [
         *_on_masks(best, candidates, more, asked=bool(masks)),
         *_on_images(best, candidates, more),
-        *_on_others(pictures, candidates),
+        *([f"{len(left)} pictures belong to no image or mask; {seen(left)}"] if left else []),
     ]
     scattered = () if images or masks else tuple(_scattered(best, candidates))
     return Choice(best.paired, best.kind, tuple(one.paired for one in more), tuple(notes), scattered)
@@ -237,12 +241,11 @@ def _on_images(best: _Candidate, candidates: Sequence[_Candidate], more: Sequenc
     return [f"{len(ranked)} image sets: {', '.join(listed[:_SHOWN])}{rest}; took {best.image_set}; --images to choose"]
 
 
-def _on_others(pictures: Pictures, candidates: Iterable[_Candidate]) -> list[str]:
-    """One line on pictures that are neither images nor masks of any set."""
+def _left(pictures: Pictures, candidates: Iterable[_Candidate]) -> list[str]:
+    """Pictures that are neither images nor masks of any set."""
     known = {name for one in candidates for names in (one.paired.images, one.paired.masks) for name in names.values()}
     left = [f"{folder}/{name}" if folder else name for folder, names in pictures.folders.items() for name in names]
-    left = [name for name in left if name not in known]
-    return [f"{len(left)} pictures belong to no image or mask; {seen(left)}"] if left else []
+    return [name for name in left if name not in known]
 
 
 def _scattered(best: _Candidate, candidates: Iterable[_Candidate]) -> list[str]:

@@ -112,6 +112,11 @@ class Pictures:
         self._found: dict[tuple[Parts, str, str], dict[Key, str]] = {}
         self._by_template: dict[int, dict[Parts, list[str]]] = {}
 
+    @property
+    def count(self) -> int:
+        """How many files."""
+        return sum(map(len, self.folders.values()))
+
     def text(self, folder: str) -> _Text:
         """The names of a folder laid out for searching."""
         if folder not in self._texts:

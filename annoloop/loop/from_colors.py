@@ -233,9 +233,14 @@ def _read(path: Location, codes: Mapping[int, int]) -> tuple[npt.NDArray[np.uint
     if pixels is None:
         return decode_index_png(data, path).values, Counter()
     values, unknown = _indices(pixels, codes)
-    if indexed and unknown:  # colours for the eye only: the indices are the classes
+    if indexed and unknown and (not codes or all(_is_grey(color) for color in unknown)):
+        # no colours that mean anything, but indices with some palette
         return decode_index_png(data, path).values, Counter()
     return values, unknown
+
+
+def _is_grey(color: int) -> bool:
+    return color >> 16 == color >> 8 & 255 == color & 255
 
 
 def _indices(pixels: npt.NDArray[np.uint8], codes: Mapping[int, int]) -> tuple[npt.NDArray[np.uint8], Counter[int]]:

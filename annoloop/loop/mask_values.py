@@ -23,7 +23,7 @@ IGNORED = 255
 _MOST_READ = 500
 _SHOWN_ODD = 3
 _WHITE = 255
-_MANY = 8
+_MANY = 4
 _RIM = 0.25
 _TRAIN_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 """The Cityscapes label ids of train ids 0 … 18: https://github.com/mcordts/cityscapesScripts (labels.py)."""
@@ -51,7 +51,9 @@ class MaskValues:
         """Share of pixels between black and white, where these are nearly all; 0 where that is not so."""
         total = sum(self.counts.values())
         between = total - self.counts.get(0, 0) - max((self.counts.get(v, 0) for v in range(250, 256)), default=0)
-        smooth = len(self.counts) > _MANY and max(self.counts) > 200 and 0 < between <= _RIM * total
+        # Class ids and 255 for ignored ones leave a gap between them that smoothing fills.
+        both_ends = any(5 < value < 60 for value in self.counts) and any(200 < value < 250 for value in self.counts)
+        smooth = both_ends and len(self.counts) > _MANY and 0 < between <= _RIM * total
         return between / total if smooth else 0.0
 
 

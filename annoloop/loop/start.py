@@ -257,8 +257,8 @@ def _of_colours(files: Folder, choice: Choice, section: dict[str, Any], told: Cl
         raise DataError(
             f"masks are colours ({choice.paired.pairing.mask_set}), and no file tells which class has which",
             where=files.at(min(choice.pairs.values())),
-            hint=f"{commands} lists the colours; with labelmap.txt beside them (lines like cat:250,50,83::) or --classes"
-            " and --palette it makes index masks",
+            hint=f"{commands} lists the colours; with labelmap.txt beside them (lines like cat:250,50,83::), or with"
+            " --classes and --palette, it makes index masks",
         )
     index = {"mask_dir": _each(section["mask_dir"], _beside), "mask_suffix": _each(suffixes, _as_png)}
     data = checked(section | index)

@@ -58,7 +58,7 @@ def test_white_is_class_1_and_is_written_as_white() -> None:
 def test_a_value_that_is_not_named_while_another_means_its_class_is_a_fault() -> None:
     classes = class_table(["a", "b"], values=((255, 1),))
     label_map = to_label_map(IndexImage(np.array([[0, 1, 255]], np.uint8)), _data({255: 1}))
-    with pytest.raises(DataError, match="1 px hold stored values that data.values does not name"):
+    with pytest.raises(DataError, match=r"1 px hold stored values that data\.values does not name"):
         check_label_map(label_map, (1, 3), classes, "m.png")
 
 
