@@ -7,21 +7,19 @@ Not here: how a layout is recognised (``data/layouts.py`` and its neighbours), w
 from __future__ import annotations
 
 import os
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from annoloop.data.config import FILE_NAME, ClassConfig, Config, DataConfig, checked, composed, render
-from annoloop.data.file_kinds import highest_value, look_at
+from annoloop.data.file_kinds import look_at
 from annoloop.data.folders import Folder, folder, tree
 from annoloop.data.images import IMAGE_SUFFIXES, read_bytes, write_atomic
 from annoloop.data.layout_splits import may_be_list, splits_of
 from annoloop.data.layouts import Choice, choose, mask_sets
-from annoloop.data.mask_formats import JPEG_SUFFIXES, MASK_SUFFIXES
 from annoloop.data.mmseg_folders import Fault, Listing, list_samples, palette_of
 from annoloop.data.pairings import Pictures
 from annoloop.data.seen_files import nothing_found, scattered
@@ -37,12 +35,12 @@ from annoloop.loop.class_list import (
     zero_is_no_class,
 )
 from annoloop.loop.mask_values import IGNORED, MaskValues, look_at_values, odd_values, of_another_kind, on_label_ids
-from annoloop.loop.val_share import draw
+from annoloop.loop.unusable_masks import conversion, index_section, refuse_colours, refuse_unusable
+from annoloop.loop.val_share import LISTS, with_val
 from annoloop.progress import Track, silent
 
 _PICTURE_SUFFIXES = (*IMAGE_SUFFIXES, ".gif", ".jpe", ".jfif")
 _MOST_LIST_BYTES = 1 << 26
-_LISTS = "splits"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +103,10 @@ def init(
     if not files.exists():
         raise DataError("no such folder", where=data_root)
     found = _found(files, wishes, track)
-    if share is not None:
-        found = _with_val(found, share, track)
+    if share is not None and "val" not in found.data.splits and "train" in found.data.splits:
+        split, lists = with_val(found.data, found.listing.samples, share, track)
+        note = f"val was drawn from train: the lists are {' and '.join(lists)}"
+        found = replace(found, data=split, lists={**found.lists, **lists}, notes=(*found.notes, note))
     data = found.data
     config = composed(
         project=_name(data_root) or "project",
@@ -172,7 +172,7 @@ def _found(files: Folder, wishes: _Wishes, track: Track) -> _Found:
         found = _of_colours(files, choice, section, told)
     else:
         values = _resolved(wishes.values, told.names)
-        _refuse_unusable(files, choice, values, section)
+        refuse_unusable(files, choice, values, section)
         found = _of_indices(choice, section | splits.every, values, told, wishes, track)
         kept = {key: getattr(found.data, key) for key in ("values", "nearest", "reduce_zero_label")}
         found = replace(found, data=checked(section | kept))
@@ -213,83 +213,17 @@ def _of_indices(
 # masks
 
 
-def _refuse_unusable(files: Folder, choice: Choice, values: Mapping[int, int], section: Mapping[str, Any]) -> None:
-    """Raise for masks that cannot be read as class indices, or not be written as what they are."""
-    mask_set = choice.paired.pairing.mask_set
-    suffix = PurePosixPath(mask_set).suffix.lower()
-    where = files.at(next(iter(sorted(choice.pairs.values()))))
-    if choice.kind == "wide":
-        raise DataError(
-            f"masks hold numbers up to {_highest(files, choice)}, which 8 bits cannot: instances, depth, or more than"
-            f" 255 classes ({mask_set})",
-            where=where,
-            hint="at most 255 classes can be trained and scored: merge them and save 8-bit PNG masks; --masks takes"
-            " another set, if there is one",
-        )
-    if (suffix in JPEG_SUFFIXES or choice.kind == "lossy") and not values:
-        raise DataError(
-            f"masks are JPEGs, which are lossy: their pixels lie about 0 and 255, or other levels, not at them"
-            f" ({mask_set})",
-            where=where,
-            hint=f"annoloop init {shlex.quote(str(files.path))} --values 255=1 takes the nearest of 0 and 255, and"
-            " makes white class 1",
-        )
-    if suffix not in (*MASK_SUFFIXES, *JPEG_SUFFIXES):
-        commands = _commands(files, section, suffix)
-        raise DataError(
-            f"masks are {suffix} files, which cannot be written with every pixel as it is ({mask_set})",
-            where=where,
-            hint=f"{commands} makes PNG masks beside them; then annoloop init again",
-        )
-
-
-def _highest(files: Folder, choice: Choice) -> int:
-    names = sorted(choice.pairs.values())
-    return max(highest_value(files.at(name)) for name in names[:: max(1, len(names) // 20)])
-
-
 def _of_colours(files: Folder, choice: Choice, section: dict[str, Any], told: ClassList) -> _Found:
     """Masks in colours: the file names the folder of index masks that are to be made of them."""
-    suffixes = section["mask_suffix"]
-    suffix = suffixes if isinstance(suffixes, str) else next(iter(suffixes.values()))
-    commands = _commands(files, section, suffix)
     if not any(told.colors):
-        raise DataError(
-            f"masks are colours ({choice.paired.pairing.mask_set}), and no file tells which class has which",
-            where=files.at(min(choice.pairs.values())),
-            hint=f"{commands} lists the colours; with labelmap.txt beside them (lines like cat:250,50,83::), or with"
-            " --classes and --palette, it makes index masks",
-        )
-    index = {"mask_dir": _each(section["mask_dir"], _beside), "mask_suffix": _each(suffixes, _as_png)}
-    data = checked(section | index)
+        refuse_colours(files, choice, section)
+    data = checked(index_section(section))
     listing = list_samples(data, strays=False)
     without = sum(sample.mask is None and sample.split != "pool" for sample in listing.samples)
-    odd = (f"masks are colours: {commands} makes the index masks that annoloop.yaml names",) if without else ()
+    command = conversion(files, section)
+    odd = (f"masks are colours: {command} makes the index masks that annoloop.yaml names",) if without else ()
     classes = completed(told, len(told.names) - 1, None)
     return _Found(data, listing, replace(classes, first=0), classes.notes, odd)
-
-
-def _as_png(suffix: str) -> str:
-    return suffix[: len(suffix) - len(PurePosixPath(f"x{suffix}").suffix)] + ".png"
-
-
-def _commands(files: Folder, section: Mapping[str, Any], suffix: str) -> str:
-    """What converts the folders of masks."""
-    folders = section["mask_dir"]
-    every = sorted(set(folders.values())) if isinstance(folders, Mapping) else [folders]
-    own = "" if suffix.count(".") == 1 and suffix.startswith(".") else f" --suffix {shlex.quote(suffix)}"
-    return "; ".join(
-        f"annoloop convert from-colors {shlex.quote(str(files.path if one == '.' else files.at(one)))}{own}"
-        for one in every
-    )
-
-
-def _each(value: Any, change: Any) -> Any:
-    return {key: change(one) for key, one in value.items()} if isinstance(value, Mapping) else change(value)
-
-
-def _beside(name: str) -> str:
-    return f"{name}-index" if name != "." else "index"
 
 
 def _resolved(values: Mapping[int, int | str] | None, names: Sequence[str]) -> dict[int, int]:
@@ -346,42 +280,10 @@ def _lists(files: Folder, names: Sequence[str]) -> dict[str, str]:
     return texts
 
 
-def _with_val(found: _Found, share: float, track: Track) -> _Found:
-    """With a val split drawn from train, and the lists that say so; as it was where there is one."""
-    data = found.data
-    if "val" in data.splits or "train" not in data.splits:
-        return found
-    samples = [s for s in found.listing.samples if s.split == "train" and s.mask is not None]
-    train, val = draw(samples, share, track=track)
-    lists = {f"{_LISTS}/{split}.txt": "\n".join(stems) + "\n" for split, stems in (("train", train), ("val", val))}
-    taken = [name for name in lists if (data.root / name).exists()]
-    if taken:
-        raise DataError("is there already", where=data.root / taken[0], hint="remove it, or name it in data.splits")
-    place = data.place("train")
-    others = {split: where for split, where in data.splits.items() if split != "train"}
-    section: dict[str, Any] = {
-        "splits": {"train": f"{_LISTS}/train.txt", "val": f"{_LISTS}/val.txt", **others},
-        "image_dir": _with_own(data.image_dir, place.images, others),
-        "mask_dir": _with_own(data.mask_dir, place.masks, others),
-    }
-    for key in ("image_prefix", "mask_prefix", "image_suffix", "mask_suffix"):
-        now = getattr(data, key)
-        section[key] = {**now, "val": now["train"]} if isinstance(now, Mapping) else now
-    kept = {key: getattr(data, key) for key in ("root", "values", "nearest", "reduce_zero_label")}
-    note = f"val was drawn from train: the lists are {' and '.join(lists)}"
-    return replace(found, data=checked(kept | section), notes=(*found.notes, note), lists={**found.lists, **lists})
-
-
-def _with_own(now: Any, own: str, others: Mapping[Any, str]) -> Any:
-    """Folders where train and val have their own, and other splits what they had."""
-    theirs = {split: now[split] if isinstance(now, Mapping) else now for split in others}
-    return own if all(one == own for one in theirs.values()) else {"train": own, "val": own, **theirs}
-
-
 def _on_splits(data: DataConfig, share: float | None) -> list[str]:
     if "val" not in data.splits:
         return ["there is no val split; --val-share 0.2 draws one from train"]
-    drawn = data.splits["val"] == f"{_LISTS}/val.txt"
+    drawn = data.splits["val"] == f"{LISTS}/val.txt"
     return ["there is a val split: --val-share draws none"] if share is not None and not drawn else []
 
 

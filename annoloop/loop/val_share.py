@@ -8,15 +8,54 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+from annoloop.data.config import DataConfig, checked
 from annoloop.data.images import read_small_grey
 from annoloop.data.mmseg_folders import Sample
 from annoloop.data.storage import Location
 from annoloop.errors import DataError
 from annoloop.metrics.perceptual_hash import SIDE, Look, Looks, look
 from annoloop.progress import Track, silent
+
+LISTS = "splits"
+"""The folder below the data's root where the lists go."""
+
+
+def with_val(
+    data: DataConfig, samples: Sequence[Sample], share: float, track: Track = silent
+) -> tuple[DataConfig, dict[str, str]]:
+    """A configuration with a val split drawn from train, and the text of the lists that say so, by their names.
+
+    Raises:
+        DataError: too few images, or there are such lists already.
+    """
+    labelled = [sample for sample in samples if sample.split == "train" and sample.mask is not None]
+    train, val = draw(labelled, share, track=track)
+    lists = {f"{LISTS}/{split}.txt": "\n".join(stems) + "\n" for split, stems in (("train", train), ("val", val))}
+    taken = [name for name in lists if (data.root / name).exists()]
+    if taken:
+        raise DataError("is there already", where=data.root / taken[0], hint="remove it, or name it in data.splits")
+    place = data.place("train")
+    others = {split: where for split, where in data.splits.items() if split != "train"}
+    section: dict[str, Any] = {
+        "splits": {"train": f"{LISTS}/train.txt", "val": f"{LISTS}/val.txt", **others},
+        "image_dir": _with_own(data.image_dir, place.images, others),
+        "mask_dir": _with_own(data.mask_dir, place.masks, others),
+    }
+    for key in ("image_prefix", "mask_prefix", "image_suffix", "mask_suffix"):
+        now = getattr(data, key)
+        section[key] = {**now, "val": now["train"]} if isinstance(now, Mapping) else now
+    kept = {key: getattr(data, key) for key in ("root", "values", "nearest", "reduce_zero_label")}
+    return checked(kept | section), lists
+
+
+def _with_own(now: Any, own: str, others: Mapping[Any, str]) -> Any:
+    """Folders where train and val have their own, and other splits what they had."""
+    theirs = {split: now[split] if isinstance(now, Mapping) else now for split in others}
+    return own if all(one == own for one in theirs.values()) else {"train": own, "val": own, **theirs}
 
 
 def draw(samples: Sequence[Sample], share: float, seed: int = 0, track: Track = silent) -> tuple[list[str], list[str]]:
