@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         to_coco,
         undo,
     )
-    from annoloop.api.model import browse, evaluate, export_gallery, retrain
+    from annoloop.api.model import browse, evaluate, export_gallery, plan_training, retrain
     from annoloop.api.remote import connect, login, pull, push, tasks
     from annoloop.app.browse import BrowseReport, BrowseSession, ExportReport
     from annoloop.eda.eda import EdaReport
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         Interrupted,
         LedgerError,
         MissingExtraError,
+        MissingPackageError,
         OutOfMemoryError,
         StoreError,
         TrainingError,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from annoloop.loop.from_colors import FromColorsReport
     from annoloop.loop.history import LogEntry
     from annoloop.loop.login import LoginReport
+    from annoloop.loop.plan import PlanReport
     from annoloop.loop.pull import PullReport
     from annoloop.loop.push import PushReport
     from annoloop.loop.retrain import RetrainReport
@@ -80,7 +82,9 @@ __all__ = [
     "LogEntry",
     "LoginReport",
     "MissingExtraError",
+    "MissingPackageError",
     "OutOfMemoryError",
+    "PlanReport",
     "Project",
     "PullReport",
     "PushReport",
@@ -103,6 +107,7 @@ __all__ = [
     "init",
     "login",
     "open_project",
+    "plan_training",
     "pull",
     "push",
     "retrain",
@@ -116,17 +121,18 @@ __all__ = [
 # No function has the name of a package in this folder: to import the package would put that in its place.
 _HOMES = {
     "annoloop.api.local": "data_report from_coco from_colors history init open_project status to_coco undo",
-    "annoloop.api.model": "browse evaluate export_gallery retrain",
+    "annoloop.api.model": "browse evaluate export_gallery plan_training retrain",
     "annoloop.api.remote": "connect login pull push tasks",
     "annoloop.app.browse": "BrowseReport BrowseSession ExportReport",
     "annoloop.eda.eda": "EdaReport",
     "annoloop.errors": "AnnoloopError ColourMaskError ConfigError CvatError DataError FileError GateError Interrupted"
-    " LedgerError MissingExtraError OutOfMemoryError StoreError TrainingError",
+    " LedgerError MissingExtraError MissingPackageError OutOfMemoryError StoreError TrainingError",
     "annoloop.loop.convert": "FromCocoReport ToCocoReport",
     "annoloop.loop.from_colors": "FromColorsReport",
     "annoloop.loop.evaluate": "EvaluateReport",
     "annoloop.loop.history": "LogEntry",
     "annoloop.loop.login": "LoginReport",
+    "annoloop.loop.plan": "PlanReport",
     "annoloop.loop.pull": "PullReport",
     "annoloop.loop.push": "PushReport",
     "annoloop.loop.retrain": "RetrainReport",

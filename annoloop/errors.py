@@ -8,7 +8,8 @@
     ├── CvatError          6   the server said no, or could not be reached
     ├── TrainingError      7   the training process failed
     │   └── OutOfMemoryError  7   not even half of the batch fits
-    ├── MissingExtraError  8   an optional package is not installed
+    ├── MissingPackageError  8   what a recipe needs is not installed
+    │   └── MissingExtraError  8   an optional part of annoloop is not installed
     ├── GateError          9   a check that was asked for did not pass
     ├── StoreError        10   an object store said no, or could not be reached
     ├── FileError         74   a file or a stream cannot be read or written: no room, no permission
@@ -138,13 +139,21 @@ class OutOfMemoryError(TrainingError):
         self.batch_size = batch_size
 
 
-class MissingExtraError(AnnoloopError):
-    """An optional part is not installed; names the pip extra that brings it."""
+class MissingPackageError(AnnoloopError):
+    """A package that the work needs is not installed; ``hint`` says how to get it."""
 
     exit_code = 8
 
+    def __init__(self, package: str, hint: str, *, where: object = None) -> None:
+        super().__init__(f"{package} is not installed", where=where, hint=hint)
+        self.args = (package, hint)  # as above
+
+
+class MissingExtraError(MissingPackageError):
+    """An optional part is not installed; names the pip extra that brings it."""
+
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is not installed", hint=install_command(extra))
+        super().__init__(package, install_command(extra))
         self.args = (package, extra)  # as above
         self.extra = extra
 

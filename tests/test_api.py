@@ -48,6 +48,7 @@ CALLED_OTHERWISE = {
     "convert from-coco": {"images": "images_dir", "own_classes": "project"},
     "evaluate": {"run_id": "run"},
     "push": {"only": "images"},
+    "retrain": {"plan": None},  # plan_training
     "browse": {"no_app": "port", "folder": None},  # export_gallery
     "login": {"url": None, "forget": None},  # a project says which server; to forget is for the command line
 }

@@ -28,6 +28,7 @@ EXIT_CODES = {
     "TrainingError": 7,
     "OutOfMemoryError": 7,
     "MissingExtraError": 8,
+    "MissingPackageError": 8,
     "GateError": 9,
     "StoreError": 10,
     "FileError": 74,

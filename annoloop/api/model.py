@@ -16,7 +16,9 @@ from annoloop.errors import ConfigError, check_argument
 from annoloop.loop import evaluate as _evaluate
 from annoloop.loop import retrain as _retrain
 from annoloop.loop.evaluate import EvaluateReport
-from annoloop.loop.retrain import Device, RetrainReport, RetrainRequest
+from annoloop.loop.plan import PlanReport
+from annoloop.loop.retrain import RetrainReport
+from annoloop.loop.training_request import Device, RetrainRequest
 from annoloop.progress import Say, Track, silent, unsaid
 from annoloop.project.project import Project
 from annoloop.selection.scoring import Watch, unwatched
@@ -65,6 +67,29 @@ def retrain(
     )  # fmt: skip
     with project.locked("retrain"):
         return _retrain.retrain(project, request, track=track, watch=watch)
+
+
+def plan_training(
+    project: Project,
+    *,
+    recipe: str | None = None,
+    budget: str | float | None = None,
+    iterations: int | None = None,
+    device: Device | None = None,
+    track: Track = silent,
+    watch: Watch = unwatched,
+) -> PlanReport:
+    """What ``retrain`` would do and why, and how long each part would take; as ``annoloop retrain --plan``.
+
+    A few iterations are tried on the project's own images; nothing is kept of them.
+
+    Raises:
+        ConfigError: no such recipe, or an argument that cannot be.
+        DataError: a split without masks, or nothing that can be read.
+        TrainingError: the recipe does not train.
+    """
+    request = RetrainRequest(recipe, iterations, budget_s(budget), device)
+    return _retrain.plan_training(project, request, track=track, watch=watch)
 
 
 def evaluate(

@@ -24,8 +24,9 @@ from annoloop.errors import ConfigError, CvatError
 from annoloop.loop.evaluate import EvaluateReport, evaluate
 from annoloop.loop.pull import pull
 from annoloop.loop.push import push
-from annoloop.loop.retrain import RetrainReport, RetrainRequest, retrain
+from annoloop.loop.retrain import RetrainReport, retrain
 from annoloop.loop.start import init
+from annoloop.loop.training_request import RetrainRequest
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
 from annoloop.selection.request import PushRequest

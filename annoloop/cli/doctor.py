@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -16,14 +14,13 @@ from typing import Literal
 
 from annoloop.app.fiftyone_app import mongod_path
 from annoloop.cvat.server import open_server
-from annoloop.data.durations import NIGHT_S, in_words
-from annoloop.data.images import image_size_hw
-from annoloop.data.mmseg_folders import UNLABELLED, Sample, check_samples, list_samples
-from annoloop.errors import AnnoloopError, ConfigError, CvatError, DataError, install_command
+from annoloop.data.durations import NIGHT_S, in_words, seconds_of
+from annoloop.data.mmseg_folders import UNLABELLED, check_samples, list_samples
+from annoloop.errors import AnnoloopError, ConfigError, CvatError, install_command
+from annoloop.loop.plan import PlanReport, measured
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
-from annoloop.training.child import run_job
-from annoloop.training.records import Event
+from annoloop.training.planning import AUTO, Length
 
 State = Literal["ok", "warning", "fault"]
 
@@ -42,8 +39,6 @@ TESTED = {
 _EXTRA_OF = {"torch": "train", "onedl-mmengine": "train", "onedl-mmcv": "train", "onedl-mmsegmentation": "train",
              "fiftyone": "app"}  # fmt: skip
 _LOW_DISK_BYTES = 2 << 30
-_SMALL = "unet_small"
-_HALF_AN_HOUR_S = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,53 +184,34 @@ def _data(project: Project, track: Track) -> Iterator[Check]:
 
 
 def _training_time(project: Project) -> Iterator[Check]:
-    """Time a few iterations of the chosen recipe on the project's own images; where it is hopeless, of a small one."""
+    """Try the chosen recipe on the project's own images; where it is hopeless, one that is planned for the machine."""
     recipe = project.config.train.recipe
-    check, hopeless = _timed(project, recipe, project.config.train.iterations)
-    yield check
-    if hopeless and recipe != _SMALL:
-        yield _timed(project, _SMALL, None)[0]
+    report = yield from _planned(project, recipe)
+    if report is not None and report.seconds > NIGHT_S and recipe != AUTO:
+        yield from _planned(project, AUTO)
 
 
-def _usable(samples: Iterable[Sample]) -> Iterator[Sample]:
-    """Those of which both files can be read; the others are told as faults, and a pipe would hold up the training."""
-    for sample in samples:
-        with suppress(DataError):
-            for file in (sample.image, sample.mask or sample.image):
-                image_size_hw(file)
-            yield sample
-
-
-def _timed(project: Project, recipe: str, iterations: int | None) -> tuple[Check, bool]:
-    """How long a recipe trains here, and whether that is longer than anybody waits."""
-    train = [s for s in project.samples(["train"]) if s.mask is not None]
-    val = [s for s in project.samples() if s.split == "val" and s.mask is not None][:8]
-    with tempfile.TemporaryDirectory(prefix="annoloop-") as folder:
-        job = project.job(
-            "measure",
-            Path(folder),
-            recipe=project.recipe(recipe),
-            train=tuple((s.image, s.mask) for s in _usable(project.on_disk(train[:32]))),
-            val=tuple((s.image, s.mask) for s in _usable(project.on_disk(val))),
-            iterations=iterations,
-        )
-        batch = 0
-
-        def watch(event: Event) -> None:
-            nonlocal batch
-            batch = event.fields["batch_size"] if event.kind == "started" else batch
-
-        try:
-            result = run_job(job, watch)
-        except AnnoloopError as error:
-            return Check("training time", "warning", error.message.splitlines()[0], error.hint), False
-    each_s = result.seconds_per_iteration or 0.0
-    total_s = each_s * result.iterations
-    hopeless = total_s > NIGHT_S
-    epochs = _HALF_AN_HOUR_S / max(each_s, 1e-6) * batch / max(1, len(train))
+def _planned(project: Project, recipe: str) -> Generator[Check, None, PlanReport | None]:
+    """What a training would do and how long it would take, validation and scoring included."""
+    settings = project.config.train
+    length = Length(settings.iterations, None if settings.budget is None else seconds_of(settings.budget))
+    train, val = (
+        [s for s in project.samples([split]) if s.mask is not None] if split in project.config.data.splits else []
+        for split in ("train", "val")
+    )
+    try:
+        report = measured(project, recipe, train, val, length)
+    except AnnoloopError as error:
+        yield Check("training time", "warning", error.message.splitlines()[0], error.hint)
+        return None
+    for line in report.lines:
+        yield Check(f"plan: {line.what}", "ok", f"{line.chosen}: {line.because}")
+    hopeless = report.seconds > NIGHT_S
+    parts = ", ".join(f"{part.what} {in_words(part.seconds)}" for part in report.parts)
     found = (
-        f"{recipe} on {result.device}: {each_s:.2f} s an iteration, {result.iterations} iterations ="
-        f" {in_words(total_s)}; --budget 30m is {epochs:.3g} epochs"
+        f"{recipe} on {report.device}: {in_words(report.seconds)} ({parts}); {report.seconds_per_iteration:.2f} s an"
+        f" iteration, {report.seconds_per_image:.2f} s an image"
     )
     hint = "a smaller recipe, a GPU, or what --budget allows" if hopeless else None
-    return Check("training time", "warning" if hopeless else "ok", found, hint), hopeless
+    yield Check("training time", "warning" if hopeless else "ok", found, hint)
+    return report

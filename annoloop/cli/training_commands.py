@@ -11,7 +11,12 @@ from annoloop.cli.options import common, example, on_all_cores, open_screen, ope
 
 
 @click.command("retrain", epilog=example("annoloop retrain --budget 30m", "annoloop retrain --recipe unet"))
-@click.option("--recipe", help="deeplabv3plus_r50, segformer_b2, unet, unet_small, unet_tiny, or an mmseg config.")
+@click.option(
+    "--recipe",
+    help="auto: planned from data, machine and time; or unet_lite0, deeplabv3plus_r50, segformer_b2, unet, unet_small,"
+    " unet_tiny, or an mmseg config.  [default: the current model's, else annoloop.yaml's]",
+)
+@click.option("--plan", is_flag=True, help="Say what would be done, why and how long it would take; train nothing.")
 @click.option("--budget", help="How long it may take, scoring included: 90s, 15m, 2h, 1h30m.")
 @click.option("--iterations", type=click.IntRange(1), help="Training iterations; default: the recipe's.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to train.")
@@ -27,9 +32,10 @@ from annoloop.cli.options import common, example, on_all_cores, open_screen, ope
     help="So many more trainings, for predictions by models that have not seen the label; default: none.",
 )
 @common
-def retrain_command(budget: str | None, **options: Any) -> None:
+def retrain_command(budget: str | None, plan: bool, **options: Any) -> None:
     """Train on the current masks; promote the model if it is better. ^C keeps the last checkpoint."""
-    from annoloop.loop.retrain import RetrainRequest, retrain
+    from annoloop.loop.retrain import plan_training, retrain
+    from annoloop.loop.training_request import RetrainRequest
     from annoloop.training.child import require_training
 
     if budget is not None and options["iterations"] is not None:
@@ -38,6 +44,11 @@ def retrain_command(budget: str | None, **options: Any) -> None:
     request = RetrainRequest(**asked, budget_s=_seconds(budget))
     require_training()  # before the project is opened, and with it anything is written
     screen = open_screen(options)
+    if plan:
+        with opened_project(options, screen) as project, screen.watch() as watch:
+            found = plan_training(project, request, track=screen.track, watch=watch)
+        screen.result(found)
+        return
     with opened_project(options, screen, changes="retrain") as project, screen.watch() as watch:
         report = retrain(project, request, track=screen.track, watch=watch)
     screen.result(report)

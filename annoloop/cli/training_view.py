@@ -51,6 +51,9 @@ class TrainingView:
         fields = event.fields
         if event.kind == "announced":
             self._announced(fields)
+        elif event.kind == "plan":
+            for line in fields["lines"]:
+                self._say(f"[bold]{line['what']}[/] {escape(line['chosen'])}: {escape(line['because'])}")
         elif event.kind == "starting":
             self._say("starting the training process (torch takes some seconds to load)")
         elif event.kind == "started" and "iterations" in fields:
@@ -66,9 +69,7 @@ class TrainingView:
             if self._verbose:
                 self._say(f"[dim]iteration {fields['iteration']}: {facts}[/]")
         elif event.kind == "validation":
-            self._last = f"{fields['mdice']:.3f}"
-            best = "  best so far" if fields.get("best") else ""
-            self._say(f"iteration {fields['iteration']}: validation mDice {self._last}{best}")
+            self._validated(fields)
         elif event.kind == "prediction":
             self._predicting(fields)
         elif event.kind == "fold":
@@ -89,6 +90,17 @@ class TrainingView:
             f"{escape(fields['recipe'])} on {fields['train_images']} training images, validated on"
             f" {fields['val_images']}{folds}: {length}"
         )
+
+    def _validated(self, fields: Mapping[str, Any]) -> None:
+        self._last = f"{fields['mdice']:.3f}"
+        if fields.get("settled"):
+            seen = f"{fields['images']} validation images"
+            self._say(f"the weights of iteration {fields['iteration']} are kept: mDice {self._last} on {seen}")
+        else:
+            best = "  best so far" if fields.get("best") else ""
+            self._say(f"iteration {fields['iteration']}: validation mDice {self._last}{best}")
+        if never := fields.get("never_predicted"):
+            self._say(f"[yellow]not predicted anywhere yet:[/] {escape(', '.join(never))}")
 
     def _say(self, text: str) -> None:
         self._console.print(text, overflow="ignore", crop=False, soft_wrap=not self._console.is_terminal)

@@ -87,7 +87,7 @@ def total(tallies: Iterable[Tally], class_count: int) -> Tally:
     return whole
 
 
-def quantile_px(counts: Ints, share: float) -> float:
+def quantile_px(counts: Ints | Floats, share: float) -> float:
     """The size below which ``share`` of those counted in bins (BINS,) lie, to a quarter octave; NaN for none."""
     if not counts.any():
         return float("nan")

@@ -11,64 +11,26 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from pathlib import Path
 
 import numpy as np
 
-from annoloop.data.durations import seconds_of
 from annoloop.data.images import file_sha256, image_size_hw
 from annoloop.data.mmseg_folders import UNLABELLED, Sample, check_label_map, read_label_map
-from annoloop.errors import AnnoloopError, ConfigError, DataError, Interrupted, check_argument
+from annoloop.errors import AnnoloopError, ConfigError, DataError, Interrupted
 from annoloop.loop.folds import Fold, predict_out_of_fold, split_folds
-from annoloop.metrics.scores import Comparison, compare, dice, scores
+from annoloop.loop.plan import PlanReport, measured
+from annoloop.loop.promotion import verdict
+from annoloop.loop.training_request import RetrainRequest, chosen_recipe, length_of, recipe_file, starting_point
+from annoloop.metrics.scores import Comparison, compare, scores
 from annoloop.progress import Track, silent
 from annoloop.project.near_duplicates import refuse_test_images
 from annoloop.project.project import Project
 from annoloop.project.rows import ImageRow, RunRow
 from annoloop.selection.scoring import Scored, Watch, missing_predictions, score, stacked, total, unwatched
 from annoloop.training.child import require_training, run_job
+from annoloop.training.planning import AUTO, Length
 from annoloop.training.records import Event, Job, Result, result_of
-
-PROMOTE_SHARE = 0.95
-"""A candidate must be better in this share of the bootstrap's resamples."""
-
-COLLAPSE = 0.10
-"""No class may lose more Dice than this."""
-
-Device = Literal["auto", "cpu", "cuda"]
-
-
-@dataclass(frozen=True, slots=True)
-class RetrainRequest:
-    """None means: as annoloop.yaml or the recipe says.
-
-    ``budget_s``: how many seconds all of it may take, data checks, training and scoring included;
-    it goes before ``iterations`` of annoloop.yaml, and ``iterations`` before its budget.
-    ``folds``: how many more models predict the training images out of fold, 0 for none; they have the same
-    number of iterations, or share the budget.
-    """
-
-    recipe: str | None = None
-    iterations: int | None = None
-    budget_s: float | None = None
-    device: Device | None = None
-    gpus: int | None = None
-    nodes: int | None = None
-    pretrained: str | None = None
-    seed: int | None = None
-    from_scratch: bool = False
-    allow_test_images: bool = False
-    folds: int = 0
-
-    def __post_init__(self) -> None:
-        """Raise ConfigError for a value that cannot be."""
-        both = self.budget_s is not None and self.iterations is not None
-        check_argument("budget", self.budget_s, not both, "allowed beside iterations: one of the two")
-        check_argument("device", self.device, self.device in (None, *get_args(Device)), ", ".join(get_args(Device)))
-        check_argument("folds", self.folds, self.folds == 0 or 2 <= self.folds <= 10, "0, or 2 to 10")
-        for name in ("iterations", "budget_s", "gpus", "nodes"):
-            value = getattr(self, name)
-            check_argument(name, value, value is None or value > 0, "more than 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +79,8 @@ def retrain(
     require_training()
     began_at = time.time()
     train, val = _labelled(project, "train", UNLABELLED), _labelled(project, "val")
-    recipe = request.recipe or project.config.train.recipe
+    champion = project.current_run()
+    recipe = chosen_recipe(project, request, champion, watch)
     watch(_announced(project, request, recipe, len(train), len(val)))
     here = project.on_disk([*train, *val], track)
     rows = project.scan([*train, *val], track)
@@ -126,11 +89,11 @@ def retrain(
         refuse_test_images(project, rows, track)
     pixels = _check_and_count(project, train_here, val_here, track)
     folds = split_folds(train_here, rows, request.folds) if request.folds else []
-    champion = project.current_run()
-    parent = None if request.from_scratch else _start(champion, recipe, watch)
+    parent = None if request.from_scratch else starting_point(champion, recipe, watch)
     digest = _digest(project, request, parent, recipe, rows)
     run, resumed = _begin(project, digest, recipe, parent)
-    job = _job(project, request, run, parent, recipe, train_here, [(s, rows[s.id]) for s in val_here], pixels, began_at)
+    config = recipe_file(project, request, run, recipe, train, len(val), track, watch)
+    job = _job(project, request, run, parent, config, train_here, [(s, rows[s.id]) for s in val_here], pixels, began_at)
     watch(Event("starting"))
     left = result_of(job.run_dir) if resumed else None
     result = left or _train(project, run, job, watch)
@@ -144,9 +107,27 @@ def retrain(
     )  # fmt: skip
 
 
+def plan_training(
+    project: Project, request: RetrainRequest, *, track: Track = silent, watch: Watch = unwatched
+) -> PlanReport:
+    """What ``retrain`` would do for the same request, and how long each part would take; nothing is trained.
+
+    Raises:
+        MissingExtraError: torch or an mm* package is not installed.
+        ConfigError: no such recipe.
+        DataError: an empty split, or nothing that can be read.
+        TrainingError: the recipe does not train.
+    """
+    require_training()
+    train, val = _labelled(project, "train", UNLABELLED), _labelled(project, "val")
+    recipe = chosen_recipe(project, request, project.current_run(), watch)
+    iterations, budget_s = length_of(project, request)
+    return measured(project, recipe, train, val, Length(iterations, budget_s), device=request.device, track=track)
+
+
 def _announced(project: Project, request: RetrainRequest, recipe: str, train: int, val: int) -> Event:
     """What is about to happen, and how long it will take as far as that is known before it was tried."""
-    iterations, budget_s = _length(project, request)
+    iterations, budget_s = length_of(project, request)
     facts = {"recipe": recipe, "train_images": train, "val_images": val, "folds": request.folds}
     facts |= {"iterations": iterations, "budget_s": None if budget_s is None else budget_s * (1 + request.folds)}
     for run in reversed(project.ledger.runs()):
@@ -158,15 +139,6 @@ def _announced(project: Project, request: RetrainRequest, recipe: str, train: in
             }
             break
     return Event("announced", facts)
-
-
-def _start(champion: RunRow | None, recipe: str, watch: Watch) -> RunRow | None:
-    """The run whose weights a training starts from: the current model, if it is of the same recipe."""
-    if champion is not None and champion.recipe != recipe:
-        said = f"{recipe} starts from scratch: the current model, run {champion.id}, is a {champion.recipe}"
-        watch(Event("warning", {"message": said}))
-        return None
-    return champion
 
 
 def _labelled(project: Project, split: str, *more: str) -> list[Sample]:
@@ -182,8 +154,8 @@ def _labelled(project: Project, split: str, *more: str) -> list[Sample]:
 
 def _check_and_count(
     project: Project, train: Sequence[Sample], val: Sequence[Sample], track: Track
-) -> tuple[tuple[int, ...], ...]:
-    """Look at every mask before hours go into training, and count the classes of each training mask."""
+) -> dict[str, tuple[int, ...]]:
+    """Look at every mask before hours go into training, and count the classes of each, by sample."""
     pixels: dict[str, tuple[int, ...]] = {}
     faults = []
     for sample in track([*train, *val], "checking masks", len(train) + len(val)):
@@ -201,7 +173,7 @@ def _check_and_count(
             f"{len(faults)} images or masks cannot be used:" + "".join(faults[:10]),
             hint="annoloop doctor lists all of them",
         )
-    return tuple(pixels[sample.id] for sample in train)
+    return pixels
 
 
 def _digest(
@@ -213,7 +185,7 @@ def _digest(
 ) -> str:
     """Equal for the same command on the same data and model."""
     asked = [
-        file_sha256(project.recipe(recipe)),
+        AUTO if recipe == AUTO else file_sha256(project.recipe(recipe)),
         project.config.train.model_dump(mode="json"),
         [request.iterations, request.budget_s, request.pretrained, request.seed, request.folds],
         None if parent is None else parent.id,
@@ -242,18 +214,18 @@ def _job(
     request: RetrainRequest,
     run: RunRow,
     parent: RunRow | None,
-    recipe: str,
+    recipe: Path,
     train: Sequence[Sample],
     val: Sequence[tuple[Sample, ImageRow]],
-    pixels: tuple[tuple[int, ...], ...],
+    pixels: Mapping[str, tuple[int, ...]],
     began_at: float,
 ) -> Job:
     settings, run_dir = project.config.train, project.run_dir(run.id)
-    iterations, budget_s = _length(project, request)
+    iterations, budget_s = length_of(project, request)
     return project.job(
         "train",
         run_dir,
-        recipe=project.recipe(recipe),
+        recipe=recipe,
         train=tuple((s.image, s.mask) for s in train),
         val=tuple((s.image, s.mask) for s, _ in val),
         iterations=iterations,
@@ -267,21 +239,9 @@ def _job(
         init_checkpoint=None if parent is None else project.best_checkpoint(parent.id),
         resume=(run_dir / "last.pth").is_file(),
         predictions=missing_predictions(project, run.id, val),
-        train_pixels=pixels,
+        train_pixels=tuple(pixels[sample.id] for sample in train),
+        val_pixels=tuple(pixels[sample.id] for sample, _ in val),
     )
-
-
-def _length(project: Project, request: RetrainRequest) -> tuple[int | None, float | None]:
-    """Iterations or seconds: what was asked for, or else what annoloop.yaml says; at most one of the two.
-
-    Folds are as many trainings more, and all of them share the seconds.
-    """
-    settings = project.config.train
-    iterations, budget_s = request.iterations, request.budget_s
-    if iterations is None and budget_s is None:
-        iterations = settings.iterations
-        budget_s = None if settings.budget is None else seconds_of(settings.budget)
-    return iterations, None if iterations is not None or budget_s is None else budget_s / (1 + request.folds)
 
 
 def _train(project: Project, run: RunRow, job: Job, watch: Watch) -> Result:
@@ -325,8 +285,8 @@ def _judge(
     reached = scores(total(candidate), background)
     before = None if current is None else scores(total(current), background)
     comparison = None if current is None else compare(stacked(candidate), stacked(current))
-    promoted, verdict = _verdict(project, candidate, current, comparison)
-    project.ledger.judge_run(run.id, val_dice=reached.mean_dice, promoted=promoted, verdict=verdict)
+    promoted, said = verdict(project, candidate, current, comparison)
+    project.ledger.judge_run(run.id, val_dice=reached.mean_dice, promoted=promoted, verdict=said)
     return RetrainReport(
         run=run.id,
         recipe=run.recipe,
@@ -343,25 +303,7 @@ def _judge(
         current_mean_dice=None if before is None else before.mean_dice,
         comparison=comparison,
         promoted=promoted,
-        verdict=verdict,
+        verdict=said,
         checkpoint=str(project.best_checkpoint(run.id)),
         out_of_fold=out_of_fold,
     )
-
-
-def _verdict(
-    project: Project,
-    candidate: Sequence[Scored],
-    current: Sequence[Scored] | None,
-    comparison: Comparison | None,
-) -> tuple[bool, str]:
-    if current is None or comparison is None:
-        return True, "the first model"
-    gain = f"{comparison.difference:+.3f} mDice [{comparison.low:+.3f}, {comparison.high:+.3f}]"
-    lost = dice(total(current)) - dice(total(candidate))
-    worst = int(np.nanargmax(np.where(np.isnan(lost), -1, lost)))
-    if lost[worst] > COLLAPSE:
-        return False, f"class {project.classes.names[worst]} lost {lost[worst]:.3f} Dice ({gain})"
-    if comparison.share_better < PROMOTE_SHARE:
-        return False, f"not surely better: in {comparison.share_better:.0%} of resamples ({gain})"
-    return True, f"better in {comparison.share_better:.0%} of resamples ({gain})"

@@ -204,7 +204,6 @@ class ProjectFiles:
         """A job for the training process; device, seed and classes come from the configuration."""
         train, data = self.config.train, self.config.data
         settled: dict[str, Any] = {
-            "recipe": self.recipe(train.recipe),
             "class_names": self.classes.names,
             "palette": tuple(c.rgb for c in self.classes.classes),
             "ignore_index": self.classes.ignore_index,
@@ -216,6 +215,8 @@ class ProjectFiles:
             "background_index": self.classes.background_index,
             "precision": train.precision,
         }
+        if "recipe" not in details:
+            settled["recipe"] = self.recipe(train.recipe)
         return Job(kind=kind, run_dir=run_dir, **(settled | details))
 
     def pretrained(self, choice: str) -> str:

@@ -35,7 +35,8 @@ class Job:
     (value in a file, what it means) where these differ, in place of the two, ignored pixels being ``ignore_index``.
     ``iterations`` and ``batch_size`` of None mean the recipe's own.  ``train_pixels`` counts the pixels
     of every class in every mask of ``train`` (N, K): class weights and the choice of images come from it;
-    None leaves both as the recipe has them.  ``budget_s`` in place of ``iterations``: training, validation
+    None leaves both as the recipe has them.  ``val_pixels`` are those of ``val``, for a fair share of it to validate on
+    meanwhile.  ``budget_s`` in place of ``iterations``: training, validation
     and predictions end so many seconds after ``began_at`` (a Unix time).  ``accumulate``: a step of the
     optimizer takes so many batches.  ``pretrained``: "auto", "none", or a file for the recipe's backbone.
     ``processes`` on each of ``nodes`` machines train together, one for each GPU, and share out every batch.
@@ -63,6 +64,7 @@ class Job:
     predictions: tuple[tuple[Path, Path, Path], ...] = ()
     background_index: int | None = 0
     train_pixels: tuple[tuple[int, ...], ...] | None = None
+    val_pixels: tuple[tuple[int, ...], ...] | None = None
     accumulate: int = 1
     precision: Precision = "auto"
     pretrained: str = "auto"
@@ -78,7 +80,7 @@ class Job:
     def from_json(cls, text: str) -> Job:
         """The exact inverse of ``to_json``."""
         raw = json.loads(text)
-        pixels, checkpoint = raw["train_pixels"], raw["init_checkpoint"]
+        checkpoint = raw["init_checkpoint"]
         typed = {
             "run_dir": Path(raw["run_dir"]),
             "recipe": Path(raw["recipe"]),
@@ -86,11 +88,11 @@ class Job:
             "palette": tuple(tuple(color) for color in raw["palette"]),
             "values": tuple((stored, label) for stored, label in raw.get("values", ())),
             "init_checkpoint": None if checkpoint is None else Path(checkpoint),
-            "train_pixels": None if pixels is None else tuple(map(tuple, pixels)),
         }
+        counts = {key: raw[key] and tuple(map(tuple, raw[key])) for key in ("train_pixels", "val_pixels")}
         files = ("train", "val", "predictions")
         lists = {key: tuple(tuple(map(Path, row)) for row in raw[key]) for key in files}
-        return cls(**{**raw, **typed, **lists})
+        return cls(**{**raw, **typed, **counts, **lists})
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +101,13 @@ class Event:
 
     The kinds and their main fields: ``started`` (device, iterations, resumed_from), ``planned``
     (iterations, seconds_per_iteration, seconds: how long it will take), ``iteration`` (iteration,
-    loss, lr, seconds), ``validation`` (iteration, mdice, miou, dice_per_class, best),
+    loss, lr, seconds), ``validation`` (iteration, mdice, miou, dice_per_class, never_predicted, best; ``images`` and
+    ``settled`` where the last candidates were judged),
     ``prediction`` (image, done, total), ``warning`` (message), ``error`` (message, hint),
     ``out-of-memory``, ``missing`` (package) and ``stopped`` (iteration, kept).  ``fold``
     (number, count, images) is not the child's: the training of a fold begins.  Nor are ``announced`` (recipe,
-    train_images, val_images, folds, iterations, budget_s, and like_run with expected_s where a run like it is known)
-    and ``starting``.
+    train_images, val_images, folds, iterations, budget_s, and like_run with expected_s where a run like it is known),
+    ``plan`` (lines: what, chosen, because) and ``starting``.
     """
 
     kind: str

@@ -24,9 +24,10 @@ from annoloop.data.storage import RemotePath
 from annoloop.eda.eda import eda
 from annoloop.errors import DataError, StoreError
 from annoloop.loop.convert import from_coco, to_coco
-from annoloop.loop.retrain import RetrainRequest, retrain
+from annoloop.loop.retrain import retrain
 from annoloop.loop.start import init
 from annoloop.loop.status import status
+from annoloop.loop.training_request import RetrainRequest
 from annoloop.loop.undo import undo
 from annoloop.project.project import Project
 from annoloop.project.rows import MaskChange

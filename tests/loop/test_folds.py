@@ -17,7 +17,8 @@ from annoloop.data.mmseg_folders import Sample
 from annoloop.errors import DataError, Interrupted
 from annoloop.loop.folds import fold_of, split_folds
 from annoloop.loop.push import push
-from annoloop.loop.retrain import RetrainRequest, retrain
+from annoloop.loop.retrain import retrain
+from annoloop.loop.training_request import RetrainRequest
 from annoloop.project.project import Project
 from annoloop.project.rows import ImageRow
 from annoloop.selection.request import PushRequest

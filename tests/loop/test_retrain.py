@@ -20,7 +20,8 @@ from annoloop.data.images import IndexImage, encode_index_png, file_sha256
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.errors import ConfigError, DataError, TrainingError
 from annoloop.loop.evaluate import evaluate
-from annoloop.loop.retrain import RetrainRequest, retrain
+from annoloop.loop.retrain import retrain
+from annoloop.loop.training_request import RetrainRequest
 from annoloop.metrics.scores import confusion, scores
 from annoloop.project.project import Project
 from annoloop.training.recipes import recipe_path

@@ -11,7 +11,8 @@ from conftest import ProjectFactory
 from PIL import Image, ImageEnhance
 
 from annoloop.errors import DataError
-from annoloop.loop.retrain import RetrainRequest, retrain
+from annoloop.loop.retrain import retrain
+from annoloop.loop.training_request import RetrainRequest
 from annoloop.project.near_duplicates import looks_of, refuse_test_images
 from annoloop.project.project import Project
 

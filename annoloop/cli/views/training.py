@@ -3,17 +3,48 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.table import Table
 
 from annoloop.cli.views.sheet import Sheet
+from annoloop.data.durations import in_words
 
 if TYPE_CHECKING:
     from annoloop.loop.evaluate import EvaluateReport
+    from annoloop.loop.plan import PlanReport
     from annoloop.loop.retrain import RetrainReport
     from annoloop.metrics.scores import Scores
+    from annoloop.training.planning import PlanLine
+
+
+def plan_report(report: PlanReport, sheet: Sheet) -> None:
+    sheet.print(
+        f"[bold]{escape(report.recipe)}[/] on {report.train_images} training images, validated on"
+        f" {report.val_images}, on {report.device}"
+    )
+    if report.lines:
+        plan_lines(report.lines, sheet)
+    table = Table("", "takes about", box=None, pad_edge=False)
+    for part in report.parts:
+        table.add_row(escape(part.what), in_words(part.seconds))
+    table.add_row("[bold]all of it[/]", f"[bold]{in_words(report.seconds)}[/]")
+    sheet.print(table)
+    sheet.print(
+        f"measured here: {report.seconds_per_iteration:.2f} s an iteration, {report.seconds_per_image:.2f} s an image"
+    )
+    length = "" if report.budget_s is None else f" --budget {report.budget_s:.0f}s"
+    sheet.next(f"annoloop retrain{length}", "trains like that")
+
+
+def plan_lines(lines: Sequence[PlanLine], sheet: Sheet) -> None:
+    """The choices of a plan, each with its reason."""
+    table = Table("", "chosen", "because", box=None, pad_edge=False)
+    for line in lines:
+        table.add_row(line.what, f"[bold]{escape(line.chosen)}[/]", escape(line.because))
+    sheet.print(table)
 
 
 def retrain_report(report: RetrainReport, sheet: Sheet) -> None:

@@ -18,12 +18,12 @@ from annoloop.training.mmseg.hooks import MEASURED_ITERATIONS, Emit, Progress
 from annoloop.training.mmseg.ranks import WORLD, from_first
 from annoloop.training.mmseg.recipe import NEVER
 from annoloop.training.records import Job
+from annoloop.training.validation_plan import MEANWHILE, judging_s, validations
 
 _POWER = 0.9
 _WARM_UP_SHARE = 0.015
 _FIRST_VALIDATION_S = 1.0
-_VALIDATION_SHARE = 0.12
-_FEWEST, _MOST = 2, 8
+
 _END_S = 3.0
 """What saving, ending and judging take beside the images."""
 
@@ -57,6 +57,7 @@ class BudgetHook(Hook):  # type: ignore[misc]
         self._done = 0
         self._spent_before_s = 0.0
         self._base_rates: Sequence[float] = ()
+        self._validated_images = min(MEANWHILE, len(job.val))
 
     def before_train(self, runner: Runner) -> None:
         # Before a resume puts the rates of its last iteration in their place.
@@ -100,8 +101,7 @@ class BudgetHook(Hook):  # type: ignore[misc]
 
     def _plan(self, runner: Runner) -> None:
         """How often to validate, now that the speed is known."""
-        affordable = int(_VALIDATION_SHARE * self._budget_s / max(self._validation_guess_s(runner), 1e-3))
-        self._validations = min(_MOST, max(_FEWEST, affordable)) if self._job.val else 1
+        self._validations = validations(self._budget_s, self._validation_guess_s(runner)) if self._job.val else 1
         self._announce(runner)
 
     def _announce(self, runner: Runner) -> None:
@@ -125,14 +125,16 @@ class BudgetHook(Hook):  # type: ignore[misc]
     def _left_s(self, runner: Runner) -> float:
         """For iterations; validations to come and everything after the training are taken off."""
         validation_s = self._validation_guess_s(runner)
-        validations = max(1, (self._validations or _FEWEST) - self._done) if self._job.val else 0
-        each_s = validation_s / max(1, len(self._job.val))
-        ending_s = _END_S + len(self._job.predictions) * 1.5 * each_s
-        return self._budget_s - self._spent_s() - validations * validation_s - ending_s
+        to_come = max(1, (self._validations or 1) - self._done) if self._job.val else 0
+        each_s = validation_s / max(1, self._validated_images)
+        looks = 2 if runner.cfg.get("annoloop", {}).get("flip_predictions") else 1
+        ending_s = _END_S + len(self._job.predictions) * (looks + 0.5) * each_s
+        ending_s += judging_s(len(self._job.val), each_s, self._budget_s)
+        return self._budget_s - self._spent_s() - to_come * validation_s - ending_s
 
     def _validation_guess_s(self, runner: Runner) -> float:
         """As long as the last one took; before the first, a third of training on as many images, and warming up."""
         if self._validation_s is not None:
             return self._validation_s
         batch_size = WORLD * int(runner.cfg.train_dataloader.batch_size)
-        return _FIRST_VALIDATION_S + len(self._job.val) * self._mean_s() / batch_size / 3
+        return _FIRST_VALIDATION_S + self._validated_images * self._mean_s() / batch_size / 3

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import mmcv
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -20,12 +21,15 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import DATASETS, TRANSFORMS
 
+from annoloop.compute.hardware import free_memory_bytes
 from annoloop.data.images import read_index_png
 from annoloop.errors import TrainingError
 from annoloop.training.mmseg.ranks import LOCAL_WORLD
 from annoloop.training.records import Job
+from annoloop.training.validation_plan import stratified_order
 
-_LOADING = ("LoadImageFromFile", "LoadAnnotations")
+_LOADING = ("LoadImageFromFile", "LoadAnnotations", "Resize")
+"""The steps at the beginning of a pipeline that give the same each time; mmseg's ``Resize`` draws nothing."""
 _CACHE_SHARE = 0.25
 """Of the memory that is free when a run begins."""
 
@@ -41,18 +45,24 @@ class JobDataset(BaseSegDataset):  # type: ignore[misc]
     def __init__(self, job_file: str, split: str, *, cached: bool = False, ahead: bool = False, **options: Any) -> None:
         self._job = Job.from_json(Path(job_file).read_text(encoding="utf-8"))
         self._split = split
-        self._pairs = self._job.train if split == "train" else self._job.val
+        self._pairs = self._job.train if split == "train" else self._validated()
         super().__init__(metainfo=metainfo(self._job), reduce_zero_label=self._job.reduce_zero_label, **options)
         steps = self.pipeline.transforms
-        for step in steps:
-            if isinstance(step, LoadAnnotations):
-                step.__class__ = _LoadMask
         loading = next((i for i, step in enumerate(steps) if type(step).__name__ not in _LOADING), len(steps))
         self._loading, self._rest = Compose(steps[:loading]), Compose(steps[loading:])
+        for step in (*self._loading.transforms, *self._rest.transforms):
+            if isinstance(step, LoadAnnotations):
+                step.__class__ = _LoadMask
         self._cache: dict[int, dict[str, Any]] = {}
         self._room = int(_CACHE_SHARE * free_memory_bytes() / LOCAL_WORLD) if cached and loading else 0
         if cached and ahead:
             self._decode_all()
+
+    def _validated(self) -> list[tuple[Path, Path]]:
+        """In an order of which every beginning is a fair share, where the classes of each mask are known."""
+        val = self._job.val
+        order = range(len(val)) if self._job.val_pixels is None else stratified_order(self._job.val_pixels)
+        return [val[index] for index in order]
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """One dict per image, as mmseg's loading transforms want it."""
@@ -150,28 +160,40 @@ class ForegroundCrop(BaseTransform):  # type: ignore[misc]
 
     ``share`` of the crops are of that kind, with the classes of the image equally likely however small;
     the others lie anywhere.  An image that is smaller than ``crop_size`` (height, width; px) stays as it is
-    in that direction.  Drawn from numpy's global generator, as mmseg's own crops are.
+    in that direction.  ``scale``: what is cut out is enlarged by a factor between these two, all ratios equally
+    likely, so that it fills the crop.  Drawn from numpy's global generator, as mmseg's own crops are.
     """
 
-    def __init__(self, crop_size: tuple[int, int], share: float = 0.3) -> None:
+    def __init__(self, crop_size: tuple[int, int], share: float = 0.3, scale: tuple[float, float] = (1.0, 1.0)) -> None:
         self._crop_size, self._share = crop_size, share
+        self._log_scale = np.log(scale)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Crop ``img`` and every map of ``seg_fields``."""
+        scale = float(np.exp(np.random.uniform(*self._log_scale)))
         label_map = results["gt_seg_map"]
-        window = self._window(label_map, results.get("background_index", 0))
-        results["img"] = results["img"][window]
+        window = self._window(label_map, results.get("background_index", 0), scale)
+        results["img"] = self._enlarged(results["img"][window], scale, "area" if scale < 1 else "bilinear")
         for key in results.get("seg_fields", ()):
-            results[key] = results[key][window]
+            results[key] = self._enlarged(results[key][window], scale, "nearest")
         results["img_shape"] = results["img"].shape[:2]
         return results
 
-    def _window(self, label_map: npt.NDArray[Any], background: int | None) -> tuple[slice, slice]:
+    def _enlarged(self, cut: npt.NDArray[Any], scale: float, interpolation: str) -> npt.NDArray[Any]:
+        if scale == 1:
+            return cut
+        height, width = (
+            min(crop, round(length * scale)) for crop, length in zip(self._crop_size, cut.shape, strict=False)
+        )
+        enlarged: npt.NDArray[Any] = mmcv.imresize(cut, (width, height), interpolation=interpolation)
+        return enlarged
+
+    def _window(self, label_map: npt.NDArray[Any], background: int | None, scale: float) -> tuple[slice, slice]:
         centre = self._foreground_pixel(label_map, background) if np.random.random() < self._share else None
         spans = []
         for axis, crop in enumerate(self._crop_size):
             length = label_map.shape[axis]
-            size = min(crop, length)
+            size = min(round(crop / scale), length)
             # The pixel may lie anywhere in the crop, or else the middle of each crop would give it away.
             low, high = (0, length - size) if centre is None else (centre[axis] - size + 1, centre[axis])
             first = np.random.randint(max(0, low), min(length - size, high) + 1)
@@ -195,23 +217,3 @@ class ForegroundCrop(BaseTransform):  # type: ignore[misc]
 def metainfo(job: Job) -> dict[str, Any]:
     """The classes and colours, as mmseg names them."""
     return {"classes": list(job.class_names), "palette": [list(color) for color in job.palette]}
-
-
-def free_memory_bytes() -> int:
-    """Memory that this process may still take: what the system has free, and the limit of its container."""
-    free = _meminfo_bytes("MemAvailable")
-    group = Path("/sys/fs/cgroup")
-    limit, used = group / "memory.max", group / "memory.current"
-    if limit.is_file() and used.is_file():
-        most = limit.read_text().strip()
-        if most != "max":
-            free = min(free, int(most) - int(used.read_text()))
-    return max(0, free)
-
-
-def _meminfo_bytes(name: str) -> int:
-    file = Path("/proc/meminfo")
-    if not file.is_file():  # not Linux: nothing is kept
-        return 0
-    line = next(line for line in file.read_text().splitlines() if line.startswith(f"{name}:"))
-    return int(line.split()[1]) * 1024

@@ -5,10 +5,12 @@ The fact to know: nothing here changes what is computed beyond rounding; it only
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import mmengine.device.utils
 import torch
 from mmengine.runner import Runner
-from torch import nn
+from torch import Tensor, nn
 
 from annoloop.compute.launch import usable_cores
 from annoloop.errors import TrainingError
@@ -56,7 +58,24 @@ def placed(model: nn.Module, device: str, precision: str) -> nn.Module:
     if precision == "bfloat16":
         # Training, validation and prediction alike, so that what is scored is what was trained.
         model.forward = torch.autocast(device, torch.bfloat16)(model.forward)
+        if device == "cpu":
+            _keep_depthwise_whole(model)
     return model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _keep_depthwise_whole(model: nn.Module) -> None:
+    """Depthwise convolutions stay with float32: on a CPU their gradients in bfloat16 take 3 to 8 times as long."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
+            module.forward = _in_float32(module.forward)  # type: ignore[method-assign, assignment]
+
+
+def _in_float32(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    def whole(features: Tensor) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            return forward(features.float())
+
+    return whole
 
 
 class PlacedRunner(Runner):  # type: ignore[misc]

@@ -80,12 +80,18 @@ class ExactIoUMetric(IoUMetric):  # type: ignore[misc]
         super().__init__(iou_metrics=["mIoU", "mDice"], **options)
 
     def compute_metrics(self, results: list[Any]) -> dict[str, Any]:
-        """mdice, miou and dice_per_class; None for what occurs neither in truth nor prediction."""
+        """mdice, miou and dice_per_class; None for what occurs neither in truth nor prediction.
+
+        ``never_predicted`` names the classes that are there and have not a single pixel of the prediction.
+        """
         super().compute_metrics(results)  # mmseg's table, for train.log
         areas = [sum(area.double() for area in column) for column in zip(*results, strict=True)]
         scores = self.total_area_to_metrics(*areas, metrics=self.metrics)
         dice, iou = ([_number(value) for value in scores[name]] for name in ("Dice", "IoU"))
-        return {"mdice": _mean(dice), "miou": _mean(iou), "dice_per_class": dice}
+        _, _, predicted, labelled = areas
+        lost = ((labelled > 0) & (predicted == 0)).tolist()
+        never = [name for name, is_lost in zip(self.dataset_meta["classes"], lost, strict=True) if is_lost]
+        return {"mdice": _mean(dice), "miou": _mean(iou), "dice_per_class": dice, "never_predicted": never}
 
 
 class ReportHook(Hook):  # type: ignore[misc]

@@ -1,7 +1,8 @@
-"""The loss that shows every class to a network: Lovász-Softmax, without the cost of sorting floats.
+"""The losses that show every class to a network, however small: Lovász-Softmax and a Dice loss class by class.
 
-Named in a recipe as ``LovaszSoftmax``; ``recipe`` imports it.  The fact to know: mmseg's own
-``LovaszLoss`` gives the same value, but sorts each class on one core and asks the device once per class.
+Named in a recipe as ``LovaszSoftmax`` and ``ClassDice``; ``recipe`` imports them.  The fact to know: mmseg's own
+``LovaszLoss`` gives the same value, but sorts each class on one core and asks the device once per class, and its
+``DiceLoss`` takes all classes together, so that the background hides the others.
 """
 
 from __future__ import annotations
@@ -43,6 +44,29 @@ class LovaszSoftmax(nn.Module):
         per_class = (errors * weights).sum(dim=1)
         present = truth.any(dim=1)
         return self._loss_weight * (per_class * present).sum() / present.sum().clamp(min=1)
+
+
+@MODELS.register_module()
+class ClassDice(nn.Module):
+    """1 - soft Dice of each class over all pixels of the batch, the mean over the classes.
+
+    A class that is not in the batch counts, too: there the loss is what is wrongly taken for it.
+
+    Source: Milletari, Navab, Ahmadi, "V-Net", 3DV 2016, with sums over the batch and 1 added above and below.
+    """
+
+    def __init__(self, loss_weight: float = 1.0, loss_name: str = "loss_dice") -> None:
+        super().__init__()
+        self._loss_weight, self.loss_name = loss_weight, loss_name
+
+    def forward(self, logits: Tensor, label: Tensor, ignore_index: int = 255, **_: Any) -> Tensor:
+        """The loss of logits (B, K, H, W) and class indices (B, H, W); pixels of ``ignore_index`` do not count."""
+        counted = (label != ignore_index)[:, None]
+        probabilities = logits.float().softmax(dim=1) * counted
+        truth = torch.zeros_like(probabilities).scatter_(1, label.where(counted[:, 0], 0)[:, None], 1) * counted
+        common = (probabilities * truth).sum(dim=(0, 2, 3))
+        both = (probabilities + truth).sum(dim=(0, 2, 3))
+        return self._loss_weight * (1 - (2 * common + 1) / (both + 1)).mean()
 
 
 def _descending(errors: Tensor) -> Tensor:

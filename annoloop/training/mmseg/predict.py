@@ -1,7 +1,8 @@
 """Predictions as files: decoded ahead, predicted in batches, written beside the critical path.
 
-Not here: which images, and with what weights.  The fact to know: the network's device is to be busy all
-the time, so reading and writing go on in threads, and no more than a few batches are in memory.
+Not here: which images, and with what weights.  The facts to know: the network's device is to be busy all the time,
+so reading and writing go on in threads, and no more than a few batches are in memory; and a large image is predicted
+window by window, so that memory grows with its bytes and not with its pixels times the classes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from annoloop.data.images import IndexImage, encode_index_png
 from annoloop.errors import TrainingError
 from annoloop.training.mmseg.checkpoint import replacing
 from annoloop.training.mmseg.recipe import prediction_pipeline
+from annoloop.training.windows import windows
 
 Target = tuple[Path, Path, Path]
 """An image, the index PNG and the confidence PNG to write."""
@@ -31,6 +33,15 @@ _BATCH = {"cpu": 4, "cuda": 8}
 _THREADS = 4
 _AHEAD = 2
 """So many batches are decoded or waiting to be written, beside the one in work."""
+
+_WHOLE_PX = 1 << 21
+"""Larger images, in px at the recipe's working scale, are predicted in windows."""
+
+_WINDOW, _MARGIN = 1024, 128
+"""Side of a window and what of it is only looked at, in px at the working scale."""
+
+Maps = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
+"""Class indices and confidences, each (H, W)."""
 
 
 def write_predictions(
@@ -43,45 +54,100 @@ def write_predictions(
     """
     model.eval()
     size = _BATCH[next(model.parameters()).device.type]
+    network = _Network(model, config)
     with ThreadPoolExecutor(_THREADS) as pool:
         writing: deque[tuple[Target, Future[None]]] = deque()
-        for batch in _batches(_decoded(pool, config, targets, size * _AHEAD), size):
-            for target, indices, confidences in _predict(model, batch):
-                writing.append((target, pool.submit(_write, target, indices, confidences)))
+        for batch in _batches(_decoded(pool, network, targets, size * _AHEAD), size):
+            for (target, _), maps in zip(batch, network.maps([item for _, item in batch]), strict=True):
+                writing.append((target, pool.submit(_write, target, *maps)))
             while len(writing) > size * _AHEAD:
                 _finish(*writing.popleft(), done)
         while writing:
             _finish(*writing.popleft(), done)
 
 
+class _Network:
+    """A model with the pipeline that its recipe has for images."""
+
+    def __init__(self, model: Any, config: Config) -> None:
+        loading, *others = prediction_pipeline(config)
+        self._model, self._loading, self._others = model, Compose([loading]), Compose(others)
+        scales = [step.get("scale_factor", 1.0) for step in others if step["type"] == "Resize"]
+        self._scale = float(scales[0]) if scales and isinstance(scales[0], float) else 1.0
+        self._flips = bool(config.get("annoloop", {}).get("flip_predictions", False))
+
+    def read(self, image: Path) -> dict[str, Any]:
+        """What the pipeline makes of an image; of a large one only the pixels.
+
+        Raises:
+            TrainingError: it cannot be read.
+        """
+        try:
+            loaded: dict[str, Any] = self._loading({"img_path": str(image)})
+            large = loaded["img"].shape[0] * loaded["img"].shape[1] * self._scale**2 > _WHOLE_PX
+            item: dict[str, Any] = loaded if large else self._others(loaded)
+        except Exception as error:
+            raise TrainingError(f"cannot be read as an image: {error}", where=image) from error
+        return item
+
+    def maps(self, items: Sequence[dict[str, Any]]) -> Iterator[Maps]:
+        """Class indices and round(255 * probability of that class), each of the size of the image file."""
+        if "inputs" in items[0]:
+            yield from self._whole(items)
+        else:
+            yield from map(self._in_windows, items)
+
+    def _whole(self, items: Sequence[dict[str, Any]]) -> Iterator[Maps]:
+        for probabilities in self._probabilities(items):
+            confidence, indices = probabilities.max(dim=0)
+            # Made small on the device: four bytes less in eight have to travel.
+            yield indices.byte().cpu().numpy(), (255 * confidence).round().byte().cpu().numpy()
+
+    def _in_windows(self, loaded: dict[str, Any]) -> Maps:
+        pixels = loaded["img"]
+        size_hw = pixels.shape[0], pixels.shape[1]
+        indices, confidences = np.empty(size_hw, np.uint8), np.empty(size_hw, np.uint8)
+        for window in windows(size_hw, round(_WINDOW / self._scale), round(_MARGIN / self._scale)):
+            part = np.ascontiguousarray(pixels[window.rows, window.columns])
+            item = self._others({**loaded, "img": part, "img_shape": part.shape[:2], "ori_shape": part.shape[:2]})
+            ((found, sure),) = self._whole([item])
+            place = window.used_rows, window.used_columns
+            indices[place], confidences[place] = found[window.used], sure[window.used]
+        return indices, confidences
+
+    def _probabilities(self, items: Sequence[dict[str, Any]]) -> list[torch.Tensor]:
+        """(K, H, W) for each item; where the recipe says so, the mean of the image's and of its mirror image's."""
+        packed = {key: [item[key] for item in items] for key in ("inputs", "data_samples")}
+        with torch.no_grad():
+            found = [sample.seg_logits.data.float().softmax(dim=0) for sample in self._model.test_step(packed)]
+            if self._flips:
+                packed["inputs"] = [item["inputs"].flip(-1) for item in items]
+                mirrored = self._model.test_step(packed)
+                for one, sample in zip(found, mirrored, strict=True):
+                    one += sample.seg_logits.data.float().softmax(dim=0).flip(-1)
+                    one /= 2
+        return found
+
+
 def _decoded(
-    pool: ThreadPoolExecutor, config: Config, targets: Sequence[Target], ahead: int
+    pool: ThreadPoolExecutor, network: _Network, targets: Sequence[Target], ahead: int
 ) -> Iterator[tuple[Target, dict[str, Any]]]:
     """Every target with what the recipe's pipeline makes of its image; the next ones are under way."""
-    pipeline = Compose(prediction_pipeline(config))
-    coming = deque((target, pool.submit(_read, pipeline, target[0])) for target in targets[:ahead])
+    coming = deque((target, pool.submit(network.read, target[0])) for target in targets[:ahead])
     for target in [*targets[ahead:], *([None] * len(coming))]:
         ready, item = coming.popleft()
         if target is not None:
-            coming.append((target, pool.submit(_read, pipeline, target[0])))
+            coming.append((target, pool.submit(network.read, target[0])))
         yield ready, item.result()
-
-
-def _read(pipeline: Any, image: Path) -> dict[str, Any]:
-    try:
-        item: dict[str, Any] = pipeline({"img_path": str(image)})
-    except Exception as error:
-        raise TrainingError(f"cannot be read as an image: {error}", where=image) from error
-    return item
 
 
 def _batches(
     items: Iterator[tuple[Target, dict[str, Any]]], size: int
 ) -> Iterator[list[tuple[Target, dict[str, Any]]]]:
-    """Neighbours of equal size in one batch."""
+    """Neighbours of equal size in one batch; a large image by itself."""
     batch: list[tuple[Target, dict[str, Any]]] = []
     for target, item in items:
-        if batch and (len(batch) == size or item["inputs"].shape != batch[0][1]["inputs"].shape):
+        if batch and (len(batch) == size or _size(item) != _size(batch[0][1])):
             yield batch
             batch = []
         batch.append((target, item))
@@ -89,17 +155,8 @@ def _batches(
         yield batch
 
 
-def _predict(
-    model: Any, batch: list[tuple[Target, dict[str, Any]]]
-) -> Iterator[tuple[Target, npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]:
-    """Class indices (H, W) and round(255 * probability of that class), (H, W), for each image of a batch."""
-    packed = {key: [item[key] for _, item in batch] for key in ("inputs", "data_samples")}
-    with torch.no_grad():
-        samples = model.test_step(packed)
-    for (target, _), sample in zip(batch, samples, strict=True):
-        confidence, indices = sample.seg_logits.data.float().softmax(dim=0).max(dim=0)
-        # Made small on the device: four bytes less in eight have to travel.
-        yield target, indices.byte().cpu().numpy(), (255 * confidence).round().byte().cpu().numpy()
+def _size(item: dict[str, Any]) -> object:
+    return item["inputs"].shape if "inputs" in item else id(item)
 
 
 def _write(target: Target, indices: npt.NDArray[np.uint8], confidences: npt.NDArray[np.uint8]) -> None:

@@ -13,10 +13,12 @@ from typing import Any
 from urllib.error import URLError
 from urllib.parse import urlparse
 
+import mmengine
 import torch
-from mmengine.runner.checkpoint import get_external_models
+from mmengine.runner.checkpoint import get_external_models, get_mmcls_models
 
-from annoloop.errors import ConfigError
+from annoloop.errors import ConfigError, install_command
+from annoloop.training.mmseg.encoders import SCHEME, weights_in_wheel
 
 Warn = Callable[[str], None]
 
@@ -26,22 +28,23 @@ _TIMEOUT_S = 20.0
 def settle_pretrained(config: Any, choice: str, warn: Warn) -> None:
     """Make every source of weights in a config a file of this machine, or remove it.
 
-    ``choice``: "auto" takes what the recipe names, "none" nothing, anything else is the file of weights
-    for the recipe's backbone.
+    ``choice``: "auto" takes what the recipe names, "none" nothing, anything else is a file with the weights of
+    the recipe's backbone.  A file that this side puts into the backbone stands in ``config.backbone_weights``;
+    what a recipe takes from a hub stays where it is, for mmengine to load.
 
     Raises:
-        ConfigError: no such file, or a recipe without a place for it.
+        ConfigError: no such file.
     """
-    slots = list(_slots(config.model))
+    config.backbone_weights = None
     if choice not in ("auto", "none"):
-        _check_file(Path(choice), slots)
-    for part, key in slots:
-        if choice == "none":
-            part[key] = None
-        elif choice == "auto":
-            part[key] = _at_hand(part[key], warn)
-        else:
-            part[key] = choice
+        if not Path(choice).is_file():
+            raise ConfigError("there is no such file of weights", where=choice, hint="auto, none, or a file")
+        config.backbone_weights = choice
+    for part, key in list(_slots(config.model)):
+        source = part[key] if choice == "auto" else None
+        if source is not None and source.startswith(f"{SCHEME}://"):
+            config.backbone_weights, source = _in_wheel(source, warn), None
+        part[key] = None if source is None else _at_hand(source, warn)
     for part in each_dict(config.model):
         init = part.get("init_cfg")
         if isinstance(init, dict) and init.get("type") == "Pretrained" and init["checkpoint"] is None:
@@ -65,15 +68,11 @@ def _slots(model: Any) -> Iterator[tuple[Any, str]]:
             yield part, "pretrained"
 
 
-def _check_file(path: Path, slots: list[tuple[Any, str]]) -> None:
-    if not path.is_file():
-        raise ConfigError("there is no such file of weights", where=path, hint="auto, none, or a file")
-    if not slots:
-        raise ConfigError(
-            "this recipe has no pretrained backbone to put these weights into",
-            where=path,
-            hint="take deeplabv3plus_r50 or segformer_b2, or auto",
-        )
+def _in_wheel(source: str, warn: Warn) -> str | None:
+    file = weights_in_wheel(source)
+    if file is None:
+        warn(f"training starts without the pretrained weights {source}: {install_command('train')} brings them")
+    return None if file is None else str(file)
 
 
 def _at_hand(source: str, warn: Warn) -> str | None:
@@ -96,8 +95,23 @@ def _url(source: str) -> str | None:
     scheme, found, name = source.partition("://")
     if not found:
         return None
-    models: dict[str, str] = get_external_models()
-    return models.get(name, source) if scheme in ("open-mmlab", "openmmlab") else source
+    urls: dict[str, str] = _HUBS.get(scheme, dict)()
+    return urls.get(name.removeprefix("models."), source)
+
+
+def _torchvision_models() -> dict[str, str]:
+    """torchvision's weights by name, as mmengine lists them; its own function wants torchvision for it."""
+    listed: dict[str, str] = mmengine.load(Path(mmengine.__path__[0]) / "hub" / "torchvision_0.12.json")
+    return listed
+
+
+_HUBS: dict[str, Callable[[], dict[str, str]]] = {
+    "open-mmlab": get_external_models,
+    "openmmlab": get_external_models,
+    "mmcls": get_mmcls_models,
+    "torchvision": _torchvision_models,
+    "modelzoo": _torchvision_models,
+}
 
 
 def _fetch(url: str, path: Path) -> str:

@@ -19,14 +19,14 @@ from annoloop.errors import ConfigError, DataError
 from annoloop.metrics.scores import class_weights
 from annoloop.training.mmseg import data as mmseg_data  # noqa: F401 - what recipes name
 from annoloop.training.mmseg import losses as mmseg_losses  # noqa: F401 - what recipes name
+from annoloop.training.mmseg import validation as mmseg_validation  # noqa: F401 - its sampler is named below
+from annoloop.training.mmseg.heads import IGNORE, fit_heads
 from annoloop.training.mmseg.pretrained import Warn, each_dict, forget_pretrained, settle_pretrained
 from annoloop.training.records import Job
+from annoloop.training.validation_plan import BY_ITERATIONS, MEANWHILE
 
 NEVER = 10_000_000
 """An iteration that no run reaches: mmengine wants a number where the clock decides."""
-
-VALIDATIONS = 6
-"""How often a run validates, at equal distances; the last time at its end."""
 
 _STRIDE = 32
 """Images are padded to a multiple of it for prediction: the largest stride of common backbones."""
@@ -34,14 +34,8 @@ _STRIDE = 32
 _CLASS_WEIGHT_POWER = 0.5
 """Where a recipe says nothing: class weights are the square root of inverse frequency."""
 
-_IGNORE = 255
-"""mmseg's ignore index: the one that its losses, padding and metrics agree on."""
-
 _FUSED = ("Adam", "AdamW", "SGD")
 """torch's optimizers that have a fused step on every device."""
-
-_SOFTMAX = {"use_sigmoid": False, "loss_type": "multi_class"}
-"""The options by which mmseg's losses expect one channel per class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +85,8 @@ def _load(recipe: Path) -> Config:
     if missing or "decode_head" not in config.get("model", {}):
         lacks = ", ".join(missing or ["model.decode_head"])
         raise ConfigError(f"the recipe lacks {lacks}", where=recipe, hint="start from one of annoloop's recipes")
+    if "Depth" in str(config.model.get("type")):
+        raise ConfigError("the recipe estimates depth, no classes", where=recipe)
     if not config.get("test_dataloader"):
         config.test_dataloader = config.val_dataloader
     return config
@@ -99,9 +95,7 @@ def _load(recipe: Path) -> Config:
 def _set_model(config: Config, job: Job, warn: Warn) -> None:
     model = config.model
     _replace_sync_bn(model)
-    weights = _weights(config, job)
-    for head in [*_listed(model.decode_head), *_listed(model.get("auxiliary_head"))]:
-        _set_head(head, job, weights, warn)
+    fit_heads(model, len(job.class_names), _weights(config, job), warn)
     _set_padding(model.setdefault("data_preprocessor", {"type": "SegDataPreProcessor"}))
     starts_fresh = job.init_checkpoint is None and not job.resume and job.kind == "train"
     if starts_fresh:
@@ -125,36 +119,12 @@ def _replace_sync_bn(node: Any) -> None:
             part["type"] = "BN"
 
 
-def _set_head(head: Any, job: Job, weights: list[float] | None, warn: Warn) -> None:
-    """As many outputs as classes; a binary head of one channel becomes a softmax over two."""
-    head["num_classes"], head["ignore_index"] = len(job.class_names), _IGNORE
-    single_channel = head.pop("out_channels", None) == 1
-    head.pop("threshold", None)
-    default = {"type": "CrossEntropyLoss", "use_sigmoid": False, "loss_weight": 1.0}
-    for loss in _listed(head.setdefault("loss_decode", default)):
-        if single_channel:
-            loss.update({key: _SOFTMAX[key] for key in _SOFTMAX if key in loss})
-        _set_class_weight(loss, job, weights, warn)
-
-
 def _weights(config: Config, job: Job) -> list[float] | None:
     """Class weights from the counts of the training split, as steep as the recipe says."""
     if job.train_pixels is None:
         return None
     power = config.get("annoloop", {}).get("class_weight_power", _CLASS_WEIGHT_POWER)
     return list(class_weights(np.sum(job.train_pixels, axis=0, dtype=np.int64), power))
-
-
-def _set_class_weight(loss: Any, job: Job, weights: list[float] | None, warn: Warn) -> None:
-    """What the recipe itself gives goes first, as long as it fits."""
-    given = loss.get("class_weight")
-    if isinstance(given, (list, tuple)) and len(given) != len(job.class_names):
-        warn(f"{loss['type']} has {len(given)} class weights for {len(job.class_names)} classes: not used")
-        given = None
-    if given is None and "CrossEntropy" in str(loss["type"]):
-        given = weights
-    if given is not None or "class_weight" in loss:
-        loss["class_weight"] = given
 
 
 def _set_data(config: Config, job: Job, machine: Machine) -> None:
@@ -170,12 +140,13 @@ def _set_data(config: Config, job: Job, machine: Machine) -> None:
     config.test_dataloader = {
         **_loader(config.test_dataloader, job, "val", machine),
         "batch_size": 1,
-        "sampler": {"type": "DefaultSampler", "shuffle": False},
+        "sampler": {"type": "FirstSampler"},
     }
-    config.test_evaluator = {"type": "ExactIoUMetric", "ignore_index": _IGNORE}
+    config.test_evaluator = {"type": "ExactIoUMetric", "ignore_index": IGNORE}
     config.test_cfg = {"type": "TestLoop"}
     validates = bool(job.val) and job.kind == "train"
-    config.val_dataloader = config.test_dataloader if validates else None
+    meanwhile = {"type": "FirstSampler", "images": MEANWHILE}
+    config.val_dataloader = {**config.test_dataloader, "sampler": meanwhile} if validates else None
     config.val_evaluator = config.test_evaluator if validates else None
     config.val_cfg = {"type": "ValLoop"} if validates else None
 
@@ -245,7 +216,7 @@ def _set_schedule(config: Config, job: Job, machine: Machine) -> None:
     config.train_cfg = {
         "type": "IterBasedTrainLoop",
         "max_iters": iterations,
-        "val_interval": math.ceil(iterations / VALIDATIONS),
+        "val_interval": math.ceil(iterations / BY_ITERATIONS),
     }
 
 
@@ -301,9 +272,3 @@ def _set_runtime(config: Config, job: Job, machine: Machine) -> None:
         on_gpu = machine.device == "cuda"
         config.sync_bn = "torch" if on_gpu else None
         config.model_wrapper_cfg = None if on_gpu else {"type": "MMDistributedDataParallel", "device_ids": None}
-
-
-def _listed(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, (list, tuple)) else [value]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from annoloop.errors import TrainingError
+from annoloop.training.mmseg.backbone_weights import load_backbone
 from annoloop.training.mmseg.checkpoint import load, load_weights, random_state, restore_random_state, save
 from annoloop.training.mmseg.data import metainfo
 from annoloop.training.mmseg.hooks import Diverged, Emit, Progress, StopRequested, versions
@@ -33,6 +35,7 @@ class BestHook(Hook):  # type: ignore[misc]
 
     def __init__(self, job: Job, progress: Progress, emit: Emit) -> None:
         self._job, self._progress, self._emit = job, progress, emit
+        self.best, self.latest = job.run_dir / "best.pth", job.run_dir / "latest.pth"
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, Any] | None = None) -> None:
         scores = {"iteration": runner.iter, **(metrics or {})}
@@ -40,7 +43,10 @@ class BestHook(Hook):  # type: ignore[misc]
         better = before is None or (scores["mdice"] or 0.0) > (before["mdice"] or 0.0)
         if better:
             self._progress.best = scores
-            self.keep(runner, scores)
+        # Where not all images were looked at the latest weights are a candidate, too.
+        self.keep(runner, scores, self.best if better else self.latest)
+        if better and RANK == 0:
+            self.latest.unlink(missing_ok=True)
         self._progress.validated_at = runner.iter
         self._emit("validation", **scores, best=better)
 
@@ -49,10 +55,18 @@ class BestHook(Hook):  # type: ignore[misc]
         if not self._job.val:
             unscored = {"iteration": runner.iter, "mdice": None, "miou": None, "dice_per_class": []}
             self._progress.best = unscored
-            self.keep(runner, unscored)
+            self.keep(runner, unscored, self.best)
 
-    def keep(self, runner: Runner, scores: Mapping[str, Any]) -> None:
-        """Write best.pth; ``dataset_meta`` is where mmseg's own tools look for the classes."""
+    def settle(self, runner: Runner, scores: Mapping[str, Any]) -> None:
+        """The model as it is now is the run's, with these scores; there is no other candidate any more."""
+        self._progress.best = dict(scores)
+        self.keep(runner, scores, self.best)
+        if RANK == 0:
+            self.latest.unlink(missing_ok=True)
+        self._emit("validation", **scores, best=True, settled=True)
+
+    def keep(self, runner: Runner, scores: Mapping[str, Any], file: Path) -> None:
+        """Write a checkpoint of weights; ``dataset_meta`` is where mmseg's own tools look for the classes."""
         if RANK != 0:
             return
         weights = {key: value.detach().cpu() for key, value in bare(runner.model).state_dict().items()}
@@ -62,7 +76,7 @@ class BestHook(Hook):  # type: ignore[misc]
             "versions": versions(),
             **scores,
         }
-        save(self._job.run_dir / "best.pth", {"state_dict": weights, "meta": meta})
+        save(file, {"state_dict": weights, "meta": meta})
 
 
 class ResumeHook(Hook):  # type: ignore[misc]
@@ -70,8 +84,8 @@ class ResumeHook(Hook):  # type: ignore[misc]
 
     priority = "VERY_LOW"  # last of all, so that what it saves is complete
 
-    def __init__(self, job: Job, progress: Progress, stopping: Callable[[], bool]) -> None:
-        self._job, self._progress, self._stopping = job, progress, stopping
+    def __init__(self, job: Job, progress: Progress, emit: Emit, stopping: Callable[[], bool]) -> None:
+        self._job, self._progress, self._emit, self._stopping = job, progress, emit, stopping
         self._path = job.run_dir / "last.pth"
         self._saved_at = time.monotonic()
         self._torch_random: torch.Tensor | None = None
@@ -81,7 +95,17 @@ class ResumeHook(Hook):  # type: ignore[misc]
             self._resume(runner)
         elif self._job.init_checkpoint is not None:
             load_weights(bare(runner.model), self._job.init_checkpoint)
-            runner.call_hook("after_load_checkpoint", checkpoint={"state_dict": bare(runner.model).state_dict()})
+            self._tell_loaded(runner)
+        elif runner.cfg.get("backbone_weights"):
+            backbone = bare(runner.model).get_submodule("backbone")
+            lacking = load_backbone(backbone, Path(runner.cfg.backbone_weights))
+            if lacking is not None:
+                self._emit("warning", message=lacking)
+            self._tell_loaded(runner)
+
+    @staticmethod
+    def _tell_loaded(runner: Runner) -> None:
+        runner.call_hook("after_load_checkpoint", checkpoint={"state_dict": bare(runner.model).state_dict()})
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Do the validation that was due when the run was stopped."""

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from annoloop.data.durable import flush_disk
 from annoloop.errors import AnnoloopError, TrainingError
 from annoloop.training.records import EXIT_MISSING_PACKAGE, EXIT_STOPPED, Event, Job, Result
+from annoloop.training.validation_plan import MEANWHILE
 
 if TYPE_CHECKING:
     import torch
@@ -168,19 +169,24 @@ def _train(job: Job, device: str, border: Border) -> Result:
     from annoloop.training.mmseg.hooks import Diverged, Progress
     from annoloop.training.mmseg.ranks import wait_for_all
     from annoloop.training.mmseg.resume import BestHook, ResumeHook, bare, end_with_last_good
+    from annoloop.training.mmseg.validation import judge_candidates
 
     progress = Progress()
     runner = _runner(job, device, border, progress)
-    runner.register_hook(BestHook(job, progress, border.emit))
+    best = BestHook(job, progress, border.emit)
+    runner.register_hook(best)
     if job.budget_s is not None:
         runner.register_hook(BudgetHook(job, progress, border.emit))
-    runner.register_hook(ResumeHook(job, progress, border.stopping))
+    runner.register_hook(ResumeHook(job, progress, border.emit, border.stopping))
     border.stop_orderly()
     try:
         runner.train()
     except Diverged as diverged:
         border.warn(end_with_last_good(runner, job, progress, diverged))
-    best = progress.best or {}
+    wait_for_all()
+    if len(job.val) > MEANWHILE:
+        judge_candidates(runner, job, best)
+    scores = progress.best or {}
     wait_for_all()
     if job.predictions:
         load_weights(bare(runner.model), job.run_dir / "best.pth")
@@ -188,11 +194,11 @@ def _train(job: Job, device: str, border: Border) -> Result:
     wait_for_all()
     return Result(
         best_checkpoint=job.run_dir / "best.pth",
-        best_iteration=best["iteration"],
+        best_iteration=scores["iteration"],
         iterations=runner.iter,
-        mdice=best["mdice"],
-        miou=best["miou"],
-        dice_per_class=tuple(best["dice_per_class"]),
+        mdice=scores["mdice"],
+        miou=scores["miou"],
+        dice_per_class=tuple(scores["dice_per_class"]),
         predicted=len(job.predictions),
         seconds_per_iteration=progress.seconds_per_iteration,
     )

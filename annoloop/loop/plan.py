@@ -1,0 +1,214 @@
+"""``annoloop retrain --plan``: what a training would do, why, and how long each part of it would take.
+
+Not here: the choices themselves (``training/planning.py``).  The fact to know: what a plan knows of the data are the
+facts that ``eda`` keeps, so only files that changed are read for it.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from annoloop.compute.hardware import free_memory_bytes, gpu_memory_bytes
+from annoloop.compute.launch import usable_cores
+from annoloop.data.images import image_size_hw
+from annoloop.data.mmseg_folders import Sample
+from annoloop.eda.facts_cache import facts_of
+from annoloop.eda.mask_facts import BINS, CELLS
+from annoloop.eda.tally import Tally, quantile_px
+from annoloop.errors import DataError
+from annoloop.progress import Track, silent
+from annoloop.project.project import Project
+from annoloop.training.child import run_job
+from annoloop.training.planning import AUTO, BASE, DataFacts, Hardware, Length, Plan, PlanLine, plan
+from annoloop.training.recipes import recipe_path
+from annoloop.training.records import Event, Job, Result
+from annoloop.training.validation_plan import BY_ITERATIONS, MEANWHILE, judging_s, validations
+
+_TRIED_IMAGES = 32
+_BIN_PX = np.exp2((np.arange(BINS) + 0.5) / 2)
+"""By which counts of components become pixels: specks are many and weigh nothing in a Dice."""
+
+_START_S = 8.0
+"""Loading torch and mmseg."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimePart:
+    """One part of a training's time."""
+
+    what: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlanReport:
+    """What a training would do; ``parts`` add up to all of it, validation and final scoring included.
+
+    ``lines`` is empty for a recipe that says everything itself; times were measured on the project's own images.
+    """
+
+    recipe: str
+    device: str
+    lines: tuple[PlanLine, ...]
+    iterations: int
+    train_images: int
+    val_images: int
+    seconds_per_iteration: float
+    seconds_per_image: float
+    parts: tuple[TimePart, ...]
+    budget_s: float | None
+
+    @property
+    def seconds(self) -> float:
+        """All of it."""
+        return sum(part.seconds for part in self.parts)
+
+
+def plan_for(
+    project: Project,
+    train: Sequence[Sample],
+    val_images: int,
+    length: Length,
+    *,
+    device: str,
+    track: Track = silent,
+) -> Plan:
+    """The plan of ``recipe: auto`` for these training images; ``device`` is auto, cpu or cuda.
+
+    Raises:
+        DataError: none of them can be read.
+    """
+    return plan(_data_facts(project, train, val_images, track), _hardware(device), length)
+
+
+def planned_recipe(run_dir: Path) -> Path:
+    """Where the planned recipe of a run lies."""
+    return run_dir / "recipe.py"
+
+
+def write_recipe(chosen: Plan, run_dir: Path) -> Path:
+    """The planned recipe in the folder of a run: a complete mmseg config, with the reasons in it."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    file = planned_recipe(run_dir)
+    file.write_text(chosen.recipe(recipe_path(BASE).read_text(encoding="utf-8")), encoding="utf-8")
+    return file
+
+
+def measured(
+    project: Project,
+    recipe: str,
+    train: Sequence[Sample],
+    val: Sequence[Sample],
+    length: Length,
+    *,
+    device: str | None = None,
+    track: Track = silent,
+) -> PlanReport:
+    """Plan a training and try a few of its iterations, and a few predictions.
+
+    Raises:
+        DataError: there is nothing to train on.
+        TrainingError: the recipe does not train.
+    """
+    device = device or project.config.train.device
+    with tempfile.TemporaryDirectory(prefix="annoloop-") as folder:
+        lines: tuple[PlanLine, ...] = ()
+        file, chosen = Path(folder), None
+        if recipe == AUTO:
+            chosen = plan_for(project, train, len(val), length, device=device, track=track)
+            recipe_file = write_recipe(chosen, file)
+        else:
+            recipe_file = project.recipe(recipe)
+        result = run_job(_trial(project, recipe_file, train, val, length, device, file / "run"), _unheard)
+        each_s = result.seconds_per_iteration or 0.0
+        if chosen is not None:
+            known = Length(length.iterations, length.budget_s, each_s)
+            lines = plan_for(project, train, len(val), known, device=device).lines
+    return _report(recipe, result, lines, len(train), len(val), length.budget_s)
+
+
+def _trial(
+    project: Project,
+    recipe: Path,
+    train: Sequence[Sample],
+    val: Sequence[Sample],
+    length: Length,
+    device: str,
+    run_dir: Path,
+) -> Job:
+    return project.job(
+        "measure",
+        run_dir,
+        recipe=recipe,
+        train=tuple((s.image, s.mask) for s in _usable(project.on_disk(train[:_TRIED_IMAGES]))),
+        val=tuple((s.image, s.mask) for s in _usable(project.on_disk(val[:_TRIED_IMAGES]))),
+        iterations=length.iterations,
+        device=device,
+    )
+
+
+def _usable(samples: Iterable[Sample]) -> Iterator[Sample]:
+    """Those of which both files can be read; ``doctor`` tells the others, and a pipe would hold up the trial."""
+    for sample in samples:
+        with suppress(DataError):
+            for file in (sample.image, sample.mask or sample.image):
+                image_size_hw(file)
+            yield sample
+
+
+def _report(
+    recipe: str, result: Result, lines: tuple[PlanLine, ...], train: int, val: int, budget_s: float | None
+) -> PlanReport:
+    each_s, image_s = result.seconds_per_iteration or 0.0, result.seconds_per_image or 0.0
+    validation_s = min(MEANWHILE, val) * image_s
+    times = BY_ITERATIONS if budget_s is None else validations(budget_s, validation_s)
+    judged_s, scored_s = judging_s(val, image_s, budget_s), val * image_s
+    iterations = result.iterations
+    if budget_s is not None:
+        left_s = budget_s - _START_S - times * validation_s - judged_s - scored_s
+        iterations = max(0, int(left_s / max(each_s, 1e-6)))
+    judged = f", {val} for the last candidates" if judged_s else ""
+    parts = (
+        TimePart("starting", _START_S),
+        TimePart(f"training, {iterations} iterations", iterations * each_s),
+        TimePart(f"validation, {times} times {min(MEANWHILE, val)} images{judged}", times * validation_s + judged_s),
+        TimePart(f"scoring {val} images", scored_s),
+    )
+    return PlanReport(recipe, result.device, lines, iterations, train, val, each_s, image_s, parts, budget_s)
+
+
+def _data_facts(project: Project, train: Sequence[Sample], val_images: int, track: Track) -> DataFacts:
+    tally = Tally(len(project.classes))
+    for facts in facts_of(project, train, track):
+        tally.add(facts)
+    if not tally.labelled or not tally.image_sizes_hw:
+        raise DataError("no training image can be read together with its mask", hint="annoloop doctor says why")
+    upper, whole = tally.heat[:, : CELLS // 2].sum(axis=(1, 2)), tally.heat.sum(axis=(1, 2))
+    return DataFacts(
+        classes=project.classes.names,
+        background=project.classes.background_index,
+        images=len(train),
+        val_images=val_images,
+        image_hw=tally.image_sizes_hw.most_common(1)[0][0],
+        shares=tuple((tally.pixels / max(1, tally.pixels.sum())).tolist()),
+        object_px=tuple(quantile_px(sizes * _BIN_PX, 0.5) for sizes in tally.sizes),
+        upper_share=tuple(float(a / b) if b else math.nan for a, b in zip(upper, whole, strict=True)),
+    )
+
+
+def _hardware(device: str) -> Hardware:
+    gpu_bytes = gpu_memory_bytes() if device != "cpu" else None
+    if gpu_bytes is not None:
+        return Hardware("cuda", usable_cores(), gpu_bytes)
+    return Hardware("cpu", usable_cores(), free_memory_bytes())
+
+
+def _unheard(_: Event) -> None:
+    return None
