@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 from annoloop.compute.workers import spread
 from annoloop.data import coco
@@ -17,7 +18,7 @@ from annoloop.data.coco_reading import CocoImage, load, read_images
 from annoloop.data.config import DataConfig
 from annoloop.data.copies import on_disk_meanwhile
 from annoloop.data.images import image_size_hw, read_bytes, sha256
-from annoloop.data.mmseg_folders import Sample, check_label_map, decode_label_map
+from annoloop.data.mmseg_folders import Sample, check_label_map, decode_label_map, shown_name
 from annoloop.data.panoptic import is_panoptic, read_segments, segment_files, segments_of
 from annoloop.data.remarks import MOST_PLACES, Remarks
 from annoloop.data.storage import Location
@@ -84,8 +85,10 @@ def to_coco(
     labelled = [sample for sample in listed if sample.mask is not None]
     if not labelled:
         raise DataError("no image with a mask to convert", where=data.root)
-    how = {"min_region_px": min_region_px, "reduce_zero_label": data.reduce_zero_label}
-    names = [f"{sample.id}{data.image_suffix}" for sample in labelled]
+    how: dict[str, Any] = {"min_region_px": min_region_px, "reduce_zero_label": data.reduce_zero_label}
+    if data.values:
+        how |= {"values": [list(pair) for pair in data.values.items()], "nearest": data.nearest}
+    names = [shown_name(sample.id, sample.image, data) for sample in labelled]
     kept = 0
     with on_disk_meanwhile(out) as earlier:
         before = written_before(earlier, classes, how)
