@@ -285,8 +285,9 @@ def test_a_path_of_another_machine_means_the_image_with_its_tail(tmp_path: Path,
 
 def test_a_name_that_several_images_have_is_told(tmp_path: Path) -> None:
     images = _images(tmp_path, "x/a.jpg", "y/a.jpg")
-    with pytest.raises(DataError, match=r"whose name several files have, left out: a.jpg may be x/a.jpg or y/a.jpg"):
+    with pytest.raises(DataError, match=r"several files have, left out: a.jpg may be x/a.jpg or y/a.jpg") as caught:
         from_coco(_file(tmp_path), tmp_path / "out", images_dir=images)
+    assert caught.value.hint == f"--images {images}/x, or whichever of x, y it is"
 
 
 def test_two_images_never_share_a_mask(tmp_path: Path) -> None:
