@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from annoloop.api.local import (
         data_report,
         from_coco,
+        from_colors,
         history,
         init,
         open_project,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from annoloop.loop.convert_cvat import FromCvatReport, ToCvatReport
     from annoloop.loop.convert_yolo import FromYoloReport, ToYoloReport
     from annoloop.loop.evaluate import EvaluateReport
+    from annoloop.loop.from_colors import FromColorsReport
     from annoloop.loop.history import LogEntry
     from annoloop.loop.login import LoginReport
     from annoloop.loop.plan import PlanReport
@@ -75,6 +77,7 @@ __all__ = [
     "ExportReport",
     "FileError",
     "FromCocoReport",
+    "FromColorsReport",
     "FromCvatReport",
     "FromYoloReport",
     "GateError",
@@ -106,6 +109,7 @@ __all__ = [
     "evaluate",
     "export_gallery",
     "from_coco",
+    "from_colors",
     "from_cvat",
     "from_yolo",
     "history",
@@ -128,7 +132,7 @@ __all__ = [
 # No function has the name of a package in this folder: to import the package would put that in its place.
 _HOMES = {
     "annoloop.api.formats": "from_cvat from_yolo to_cvat to_yolo",
-    "annoloop.api.local": "data_report from_coco history init open_project status to_coco undo",
+    "annoloop.api.local": "data_report from_coco from_colors history init open_project status to_coco undo",
     "annoloop.api.model": "browse evaluate export_gallery plan_training retrain",
     "annoloop.api.remote": "connect login pull push tasks",
     "annoloop.app.browse": "BrowseReport BrowseSession ExportReport",
@@ -138,6 +142,7 @@ _HOMES = {
     "annoloop.loop.convert": "FromCocoReport ToCocoReport",
     "annoloop.loop.convert_cvat": "FromCvatReport ToCvatReport",
     "annoloop.loop.convert_yolo": "FromYoloReport ToYoloReport",
+    "annoloop.loop.from_colors": "FromColorsReport",
     "annoloop.loop.evaluate": "EvaluateReport",
     "annoloop.loop.history": "LogEntry",
     "annoloop.loop.login": "LoginReport",

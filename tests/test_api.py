@@ -33,6 +33,7 @@ FUNCTIONS = {
     "convert from-yolo": "from_yolo",
     "convert to-cvat": "to_cvat",
     "convert from-cvat": "from_cvat",
+    "convert from-colors": "from_colors",
     "retrain": "retrain",
     "evaluate": "evaluate",
     "push": "push",

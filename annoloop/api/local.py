@@ -5,7 +5,7 @@ Not here: how it is done (``loop/``, ``eda/``).  The fact to know: what changes 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from annoloop.api.arguments import Place, names_of
@@ -15,11 +15,13 @@ from annoloop.eda import eda as _eda
 from annoloop.eda.data_page import save_page
 from annoloop.eda.eda import EdaReport
 from annoloop.loop import convert as _convert
+from annoloop.loop import from_colors as _from_colors
 from annoloop.loop import history as _history
 from annoloop.loop import start as _start
 from annoloop.loop import status as _status
 from annoloop.loop import undo as _undo
 from annoloop.loop.convert import FromCocoReport, ToCocoReport
+from annoloop.loop.from_colors import FromColorsReport
 from annoloop.loop.history import LogEntry
 from annoloop.loop.start import InitReport
 from annoloop.loop.status import StatusReport
@@ -52,23 +54,33 @@ def init(
     classes: Sequence[str] = (),
     palette: Sequence[str] = (),
     background: str | None = None,
+    images: str = "",
+    masks: str = "",
+    values: Mapping[int, int | str] | None = None,
+    val_share: float | None = None,
+    reduce_zero_label: bool | None = None,
     force: bool = False,
     track: Track = silent,
 ) -> InitReport:
-    """Look at an mmseg folder and write ``folder/annoloop.yaml``; as ``annoloop init``.
+    """Look at a folder, whatever its layout, and write ``folder/annoloop.yaml``; as ``annoloop init``.
 
     Args:
-        classes: their names in index order; default: those of the data's meta.json, or made up.
+        classes: their names in index order; default: those that a file beside the data tells, or made up.
         palette: their colours, like "#e6194b", in the same order.
         background: the class of pixels that no shape covers.
+        images: which images, where there are several sets: part of a name, like ".jpg".
+        masks: which masks, where there are several sets: part of a name, like ".ah.png".
+        values: what stored values mean, by index or name, like {255: 1}.
+        val_share: share of train, 0 ... 1, that is drawn for val where there is no val split.
+        reduce_zero_label: a stored 0 is ignored, and 1 is the first class; None: by what is found.
         force: replace an annoloop.yaml that is there.
 
     Returns:
-        the file, images per split, and what looked odd.
+        the file, images per split, what was chosen and why, and what looked odd.
 
     Raises:
-        ConfigError: there is an annoloop.yaml already, or classes and palette do not fit.
-        DataError: no image and mask folders are found.
+        ConfigError: there is an annoloop.yaml already, or what is asked for does not fit.
+        DataError: no image has a mask, or the masks cannot be used as they are.
     """
     return _start.init(
         location(data_root),
@@ -76,6 +88,11 @@ def init(
         classes=names_of(classes),
         palette=names_of(palette),
         background=background,
+        images=images,
+        masks=masks,
+        values=values,
+        val_share=val_share,
+        reduce_zero_label=reduce_zero_label,
         force=force,
         track=track,
     )
@@ -164,6 +181,44 @@ def from_coco(
         segments_dir=None if segments_dir is None else location(segments_dir),
         overlap=overlap,
         strip_folders=strip_folders,
+        track=track,
+    )
+
+
+def from_colors(
+    project: Project | None,
+    masks: Place,
+    out: Place | None = None,
+    *,
+    suffix: str = "",
+    classes: Sequence[str] = (),
+    palette: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    track: Track = silent,
+) -> FromColorsReport:
+    """Make index PNGs of masks whose classes are colours, beside them; as ``annoloop convert from-colors``.
+
+    Args:
+        project: whose classes count; None: those of ``classes``, or of a file by the masks.
+        out: default: the folder's name with ``-index``.
+        suffix: how the names of masks end, where other pictures lie between them.
+        classes: names in index order, and ``palette`` their colours, like "#e6194b".
+        ignore: colours of pixels that are ignored.
+
+    Raises:
+        ConfigError: no palette, or one that does not tell classes apart.
+        DataError: colours that are no class's, with counts; a mask that cannot be read; another file in the way.
+    """
+    place = location(masks)
+    table = None if project is None else project.classes
+    where = "" if project is None else str(project.path)
+    given = _from_colors.palette_given(names_of(classes), names_of(palette))
+    return _from_colors.from_colors(
+        place,
+        given or _from_colors.palette_for(place, table, where),
+        None if out is None else location(out),
+        suffix=suffix,
+        ignored=names_of(ignore),
         track=track,
     )
 

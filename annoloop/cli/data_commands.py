@@ -34,23 +34,32 @@ if TYPE_CHECKING:
 @click.option("--classes", default="", help="Class names in index order, comma separated.")
 @click.option("--palette", default="", help="Colours in the same order: #000000,#e6194b,…")
 @click.option("--background", help="Class of pixels that no shape covers.")
+@click.option("--images", default="", help="Which images, where there are several sets: part of a name, like .jpg.")
+@click.option("--masks", default="", help="Which masks, where there are several sets: part of a name, like .ah.png.")
+@click.option("--values", default="", help="What stored values mean, by index or name: 255=1,128=ignore.")
+@click.option("--val-share", type=float, help="Draw this share of train for val, where there is no val split: 0.2.")
+@click.option(
+    "--reduce-zero-label/--no-reduce-zero-label",
+    default=None,
+    help="A stored 0 is ignored and 1 is the first class; default: by what is found.",
+)
 @click.option("--force", is_flag=True, help="Replace an annoloop.yaml that is there.")
 @common
-def init_command(
-    data_root: Location, classes: str, palette: str, background: str | None, force: bool, **options: Any
-) -> None:
-    """Look at the mmseg folder DATA_ROOT and write annoloop.yaml."""
-    from annoloop.loop.start import init
+def init_command(data_root: Location, classes: str, palette: str, values: str, force: bool, **options: Any) -> None:
+    """Look at the folder DATA_ROOT, whatever its layout, and write annoloop.yaml."""
+    from annoloop.loop.start import init, values_of
 
     screen = open_screen(options)
+    wishes = {key: options.pop(key) for key in ("background", "images", "masks", "val_share", "reduce_zero_label")}
     report = init(
         data_root,
         options["project_dir"] or Path.cwd(),
         classes=listed(classes),
         palette=listed(palette),
-        background=background,
+        values=values_of(listed(values)),
         force=force,
         track=screen.track,
+        **wishes,
     )
     screen.result(report)
 
@@ -112,6 +121,29 @@ def to_coco_command(splits: tuple[str, ...], out: Location, min_region_px: int, 
             track=screen.track,
         )
     screen.result(report)
+
+
+@convert_group.command("from-colors", epilog=example("annoloop convert from-colors data/SegmentationClass"))
+@click.argument("masks", type=FOLDER_OR_URL)
+@click.option("--out", type=FOLDER_OR_URL, help="Folder for the index masks; default: MASKS-index, beside it.")
+@click.option("--suffix", default="", help="How the names of masks end, where other pictures lie between them.")
+@click.option("--classes", default="", help="Class names in index order, comma separated; with --palette.")
+@click.option("--palette", default="", help="Colours in the same order: #000000,#e6194b,…")
+@click.option("--ignore", default="", help="Colours of pixels that are ignored, comma separated.")
+@common
+def from_colors_command(
+    masks: Location, out: Location | None, suffix: str, classes: str, palette: str, ignore: str, **options: Any
+) -> None:
+    """Make index PNGs of masks whose classes are colours, beside them; nothing is written over.
+
+    The colours are those of --palette, of the project's classes, or of labelmap.txt, meta.json or class_dict.csv
+    beside the masks or above them.
+    """
+    from annoloop.loop.from_colors import from_colors, palette_given, palette_near
+
+    screen = open_screen(options)
+    chosen = palette_given(listed(classes), listed(palette)) or palette_near(masks, options["project_dir"])
+    screen.result(from_colors(masks, chosen, out, suffix=suffix, ignored=listed(ignore), track=screen.track))
 
 
 @convert_group.command("from-coco", epilog=example("annoloop convert from-coco val.json --out masks"))

@@ -78,7 +78,9 @@ def _named(
             return Placed(image, found, seen=True)
         if found is not None:
             said = f"{image.file_name} may be {' or '.join(found[:3])}"
-            remarks.add("images whose name several files have, left out", said, loss=True)
+            folders = sorted({str(PurePosixPath(one).parent) for one in found})
+            hint = f"--images {images_dir}/{folders[0]}, or whichever of {', '.join(folders[:5])} it is"
+            remarks.add("images whose name several files have, left out", said, loss=True, hint=hint)
             return None
         remarks.add(f"images that are not in {images_dir}", image.file_name)
     if points_outside(name):

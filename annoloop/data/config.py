@@ -1,31 +1,24 @@
 """annoloop.yaml: reading it into a frozen ``Config``, and writing it with comments.
 
-The only module that knows pydantic and YAML.  All faults are reported at once, each with its key.
+The only module that knows YAML, and, with ``data_section.py``, which has the section ``data``, pydantic.  All faults
+are reported at once, each with its key.
 Credentials never stand here (law 9).
 """
 
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    PlainValidator,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from annoloop.data.data_section import DataConfig as DataConfig
+from annoloop.data.data_section import Section
 from annoloop.data.durations import seconds_of
-from annoloop.data.storage import Location, RemotePath, location
+from annoloop.data.stored_values import IGNORED, UNNAMED
 from annoloop.errors import AnnoloopError, ConfigError, meant
 from annoloop.masks.classes import MAX_CLASSES, ClassTable, class_table
 
@@ -33,45 +26,8 @@ FILE_NAME = "annoloop.yaml"
 
 SECRET_KEYS = ("token", "password", "access_token", "username", "secret")
 
-Suffix = Annotated[str, Field(min_length=2)]
 
-
-def _place(given: object) -> Location:
-    if not isinstance(given, str | Path | RemotePath):
-        raise ValueError("must be a path, or the URL of a folder in a store")
-    try:
-        return location(os.path.expandvars(given) if isinstance(given, str) else given)
-    except ConfigError as error:
-        raise ValueError(f"{error.message}; {error.hint}") from None
-
-
-Root = Annotated[Location, PlainValidator(_place), PlainSerializer(str)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DataConfig(_Section):
-    """Where images and masks lie; a split is a folder below both, or a ``.txt`` list of stems."""
-
-    root: Root
-    """Folder of the data set, relative to this file, or a URL in an object store, as ``s3://bucket/steel``."""
-    image_dir: str = "img_dir"
-    """Folder of the images, below ``root``."""
-    mask_dir: str = "ann_dir"
-    """Folder of the masks, below ``root``."""
-    image_suffix: Suffix = ".jpg"
-    """How the file names of images end."""
-    mask_suffix: Suffix = ".png"
-    """How the file names of masks end, as ``.png`` or ``_gtFine_labelTrainIds.png``."""
-    splits: dict[Literal["train", "val", "test", "pool"], str] = Field(min_length=1)
-    """For each split its folder below ``image_dir`` and ``mask_dir``, or a ``.txt`` list of stems below ``root``."""
-    reduce_zero_label: bool = False
-    """As in mmseg: a stored 0 is ignored, a stored 1 is class 0, and so on."""
-
-
-class ClassConfig(_Section):
+class ClassConfig(Section):
     """One class, in index order."""
 
     name: str = Field(min_length=1)
@@ -80,7 +36,7 @@ class ClassConfig(_Section):
     """``#rrggbb``, on every picture and in CVAT; null: one is chosen."""
 
 
-class CvatConfig(_Section):
+class CvatConfig(Section):
     """The server and how tasks are cut."""
 
     url: str = "http://localhost:8080"
@@ -122,7 +78,7 @@ class CvatConfig(_Section):
         return url.rstrip("/")
 
 
-class TrainConfig(_Section):
+class TrainConfig(Section):
     """How models are trained; None means: as the recipe says."""
 
     recipe: str = "auto"
@@ -161,7 +117,7 @@ class TrainConfig(_Section):
         return self
 
 
-class PushConfig(_Section):
+class PushConfig(Section):
     """What goes into a CVAT task."""
 
     source: Literal["label", "prediction"] = "label"
@@ -185,7 +141,7 @@ class PushConfig(_Section):
         return "label" if source == "ground-truth" else source
 
 
-class Config(_Section):
+class Config(Section):
     """The whole file."""
 
     project: str = Field(min_length=1, max_length=100)
@@ -212,11 +168,26 @@ class Config(_Section):
             raise ValueError("reduce_zero_label needs ignore_index 255, as in mmseg")
         if self.data.reduce_zero_label and len(self.classes) > MAX_CLASSES - 1:
             raise ValueError(f"reduce_zero_label leaves room for {MAX_CLASSES - 1} classes")
+        if self.data.values:
+            self._check_values()
         try:
             self.table()
         except AnnoloopError as error:
             raise ValueError(str(error)) from None
         return self
+
+    def _check_values(self) -> None:
+        count, values = len(self.classes), self.data.values
+        if count > UNNAMED:
+            raise ValueError(f"data.values leaves room for {UNNAMED} classes")
+        unknown = sorted({label for label in values.values() if label >= count and label != self.ignore_index})
+        if unknown:
+            raise ValueError(
+                f"data.values: {', '.join(map(str, unknown[:5]))} is no class; classes are 0 … {count - 1},"
+                f" ignored pixels are {self.ignore_index}"
+            )
+        if self.ignore_index != IGNORED and self.ignore_index in values and self.ignore_index not in values.values():
+            raise ValueError(f"data.values: no stored value is left for ignored pixels, {self.ignore_index}")
 
     @property
     def cvat_project(self) -> str:
@@ -230,7 +201,33 @@ class Config(_Section):
             [c.color for c in self.classes],
             ignore_index=self.ignore_index,
             background=self.background,
+            values=tuple(self.data.values.items()),
+            nearest=self.data.nearest,
         )
+
+
+def checked(section: Mapping[str, Any]) -> DataConfig:
+    """The section ``data`` from its keys.
+
+    Raises:
+        ConfigError: they do not fit: all faults at once.
+    """
+    try:
+        return DataConfig(**section)
+    except ValidationError as error:
+        raise ConfigError(_all_faults(error), where="data") from None
+
+
+def composed(**sections: Any) -> Config:
+    """A configuration from its sections.
+
+    Raises:
+        ConfigError: they do not fit: all faults at once.
+    """
+    try:
+        return Config(**sections)
+    except ValidationError as error:
+        raise ConfigError(_all_faults(error)) from None
 
 
 def find(start: Path) -> Path:
@@ -280,7 +277,6 @@ def load(path: Path) -> Config:
 def render(config: Config) -> str:
     """annoloop.yaml with comments; ``load`` of it gives the same configuration."""
     data, cvat, train, push = config.data, config.cvat, config.train, config.push
-    splits = ", ".join(f"{name}: {_scalar(folder)}" for name, folder in data.splits.items())
     return f"""\
 # annoloop project file. Paths are relative to this file. Unknown keys are errors.
 # Credentials do not belong here: annoloop login, or CVAT_ACCESS_TOKEN (or CVAT_USERNAME and CVAT_PASSWORD).
@@ -288,13 +284,15 @@ project: {_scalar(config.project)}
 
 data:
   root: {_scalar(str(data.root))}  # or a URL in an object store: s3://bucket/steel
+  # folders and suffixes: one for all splits, or one for each, as {{train: train/images, val: val/images}}
   image_dir: {_scalar(data.image_dir)}
   mask_dir: {_scalar(data.mask_dir)}
-  image_suffix: {_scalar(data.image_suffix)}
-  mask_suffix: {_scalar(data.mask_suffix)}
-  # a split is a folder below image_dir and mask_dir, or a .txt list of stems below root;
+{_name_lines(data)}  # a split is a folder below image_dir and mask_dir, or a .txt list of stems below root;
   # train, val, test, and pool for images that have no mask yet
-  splits: {{{splits}}}
+  splits: {_scalar(data.splits)}
+  # what stored values mean, where they are no class indices: {{255: 1}}, a stored 255 is class 1
+  values: {_scalar(data.values)}
+  nearest: {_scalar(data.nearest)}  # a value between those named means the nearest, as in JPEG masks
   reduce_zero_label: {_scalar(data.reduce_zero_label)}  # as in mmseg: stored 0 is ignore, 1 is class 0
 
 # in index order; the list is a contract with CVAT, so rename or reorder between tasks, not during one
@@ -337,6 +335,12 @@ push:
 """
 
 
+def _name_lines(data: DataConfig) -> str:
+    """How files are named; prefixes only where there are some."""
+    keys = [key for key in ("image_prefix", "mask_prefix") if getattr(data, key)]
+    return "".join(f"  {key}: {_scalar(getattr(data, key))}\n" for key in (*keys, "image_suffix", "mask_suffix"))
+
+
 def _class_lines(config: Config) -> str:
     return "\n".join(
         f"  - {{name: {_scalar(c.name)}, color: {_scalar(c.color)}}}  # index {i}" for i, c in enumerate(config.classes)
@@ -347,7 +351,10 @@ def _scalar(value: object) -> str:
     # Dumped inside a list: there a comma or a bracket gets its quotes, as it needs them in our {…}.
     # What is not printable is escaped: PyYAML would fold U+0085 and its like into spaces.
     plain = str(value).isprintable()
-    listed = yaml.safe_dump([value], default_flow_style=True, allow_unicode=plain, width=math.inf)
+    value = list(value) if isinstance(value, tuple) else value
+    if isinstance(value, dict):
+        value = {key: list(one) if isinstance(one, tuple) else one for key, one in value.items()}
+    listed = yaml.safe_dump([value], default_flow_style=True, allow_unicode=plain, width=math.inf, sort_keys=False)
     return listed.removeprefix("[").removesuffix("]\n")
 
 

@@ -1,8 +1,8 @@
 """The files below a folder by their names, on the local disk or in a store.
 
-Names in, locations out; not here: what a name means (``mmseg_folders.py``).  The fact to know: a local folder is
+Names in, locations out; not here: what a name means (``mmseg_folders.py``).  The facts to know: a local folder is
 looked at for every question, and that of a store is listed once, when it is first asked, because every
-request takes its time.
+request takes its time; and hidden files, and what systems drop beside ours (``is_dropping``), are not there for us.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Folder(Protocol):
         ...
 
     def names(self) -> Iterator[str]:
-        """All files below."""
+        """All files below that people put there: nothing hidden, no droppings."""
         ...
 
     def at(self, name: str) -> Location:
@@ -60,6 +60,40 @@ def stems(files: Folder, suffix: str) -> Iterator[str]:
     return (name.removesuffix(suffix) for name in files.names() if name.endswith(suffix))
 
 
+def tree(files: Folder) -> list[str]:
+    """The names of all files below a folder, in order; also of those in folders that are links, each folder once."""
+    if not isinstance(files.path, Path):
+        return sorted(files.names())
+    top, found, seen = str(files.path), [], {os.path.realpath(files.path)}
+    for below, folders, names in os.walk(top, followlinks=True):
+        folders[:] = [one for one in folders if not is_dropping(one) and _is_new(f"{below}/{one}", seen)]
+        prefix = "" if below == top else f"{Path(below).relative_to(top).as_posix()}/"
+        found += [prefix + name for name in names if not is_dropping(name)]
+    return sorted(found)
+
+
+def _is_new(folder: str, seen: set[str]) -> bool:
+    if not Path(folder).is_symlink():
+        return True
+    place = os.path.realpath(folder)
+    known = any(place == one or one.startswith(f"{place}/") for one in seen)
+    seen.add(place)
+    return not known
+
+
+_DROPPINGS = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "__pycache__", "$recycle.bin", "@eadir"})
+"""Files and folders, by their names in lower case, that file managers and others leave."""
+
+
+def is_dropping(name: str) -> bool:
+    """Whether a file or folder is hidden, or one that no person made: ``.DS_Store``, ``._a.jpg``, ``Thumbs.db``.
+
+    >>> is_dropping(".ipynb_checkpoints"), is_dropping("Thumbs.db"), is_dropping("a.jpg")
+    (True, True, False)
+    """
+    return name[:1] == "." or name.lower() in _DROPPINGS
+
+
 class _LocalFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -71,9 +105,10 @@ class _LocalFolder:
         return self.path.is_dir()
 
     def names(self) -> Iterator[str]:
-        for below, _, names in os.walk(self.path):  # many times faster than rglob, which makes a Path of everything
+        for below, folders, names in os.walk(self.path):  # many times faster than rglob, a Path of everything
+            folders[:] = [name for name in folders if not is_dropping(name)]
             prefix = "" if below == str(self.path) else f"{Path(below).relative_to(self.path).as_posix()}/"
-            yield from (f"{prefix}{name}" for name in names)
+            yield from (f"{prefix}{name}" for name in names if not is_dropping(name))
 
     def at(self, name: str) -> Path:
         return Path(f"{self.path}/{name}")  # joined as text: for a million files / would take seconds more
@@ -96,7 +131,7 @@ class _RemoteFolder:
 
     @cached_property
     def _found(self) -> dict[str, RemotePath]:
-        return self.path.found()
+        return {name: at for name, at in self.path.found().items() if not any(map(is_dropping, name.split("/")))}
 
     def below(self, name: str) -> Folder:
         inner = _RemoteFolder(self.path / name)
@@ -125,6 +160,7 @@ def _stems_of_files(path: str, suffix: str, prefix: str = "") -> Iterator[str]:
     with suppress(OSError), os.scandir(path) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                yield from _stems_of_files(entry.path, suffix, f"{prefix}{entry.name}/")
-            elif entry.name.endswith(suffix) and entry.is_file():
+                if not is_dropping(entry.name):
+                    yield from _stems_of_files(entry.path, suffix, f"{prefix}{entry.name}/")
+            elif entry.name.endswith(suffix) and entry.name[0] != "." and entry.is_file():
                 yield prefix + entry.name.removesuffix(suffix)

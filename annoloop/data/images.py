@@ -22,10 +22,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from annoloop.data import jpeg, png
+from annoloop.data import jpeg, mask_formats, png
 from annoloop.data.durable import flush_folder, make_folder, open_regular, real
+from annoloop.data.mask_formats import PLAIN, Form
 from annoloop.data.storage import Location, RemotePath
-from annoloop.errors import ColourMaskError, DataError, StoreError
+from annoloop.errors import DataError, StoreError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 
@@ -38,17 +39,17 @@ _JPEG_SUFFIXES = (".jpg", ".jpeg")
 _HEADER_BYTES = 1 << 14
 _HEADER_BYTES_IN_STORE = 1 << 17
 """More than most JPEGs need, since to ask a second time takes longer."""
-_INDEX_MODES = ("L", "P", "1")
 _UNREADABLE = (OSError, SyntaxError, ValueError, IndexError, Image.DecompressionBombError)
 """What Pillow raises for files that are damaged; a damaged header may claim any size."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IndexImage:
-    """An index PNG as stored: values uint8 (H, W) and, for a palette PNG, its palette bytes."""
+    """A mask as stored: values uint8 (H, W), the bytes of its palette, if it has one, and how else it is stored."""
 
     values: npt.NDArray[np.uint8]
     palette: bytes | None = None
+    form: Form = PLAIN
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,10 +157,12 @@ def glance(data: bytes, where: object, side: int) -> Glance:
 
 
 def read_index_png(path: Location) -> IndexImage:
-    """An index PNG, grey or palette, 8 bit.
+    """A mask: an index PNG, grey or palette, 8 bit; or what holds the same in another way.
+
+    That is a TIFF or BMP, grey saved as RGB or with an opaque alpha, 16 bits that need no more than 8, a grey JPEG.
 
     Raises:
-        ColourMaskError: RGB(A) or 16-bit.
+        ColourMaskError: colours, transparency, or numbers beyond 8 bits.
         DataError: missing or truncated.
     """
     return decode_index_png(read_bytes(path), path)
@@ -172,25 +175,27 @@ def decode_index_png(data: bytes, where: object) -> IndexImage:
         if header is not None and header.bits == 8 and header.colour_type == png.GREY:
             return IndexImage(png.decode(data, header.size_hw))  # as most are; only to open it, Pillow takes as long
         with Image.open(io.BytesIO(data)) as image:
-            if image.mode not in _INDEX_MODES:
-                raise ColourMaskError(
-                    f"a mask has one 8-bit channel of class indices, this one has mode {image.mode}",
-                    where=where,
-                    hint="convert colours to class indices first, or check that this is not an image",
-                )
             palette = None if image.palette is None else bytes(image.palette.getdata()[1])
-            if header is None or header.bits != 8:
-                return IndexImage(np.asarray(image, np.uint8), palette)
-            return IndexImage(png.decode(data, header.size_hw), palette)
-    except ColourMaskError:
+            if header is not None and header.bits == 8 and image.mode == "P":
+                return IndexImage(png.decode(data, header.size_hw), palette)
+            values, form = mask_formats.decoded(image, where)
+            if palette is not None and form.kind != "PNG":  # other formats have their own order of bytes
+                palette = bytes(image.getpalette("RGB") or ())
+            return IndexImage(values, palette, form)
+    except DataError:
         raise
     except _UNREADABLE as error:
         raise unreadable(where, error) from error
 
 
 def encode_index_png(mask: IndexImage) -> bytes:
-    """An index PNG, 8 bit; the inverse of ``decode_index_png``."""
-    return png.encode(mask.values, mask.palette)
+    """The file of a mask in its form, an 8-bit index PNG as a rule; the inverse of ``decode_index_png``.
+
+    What is stored as a JPEG comes back within a few levels.
+    """
+    if mask.form.is_plain:
+        return png.encode(mask.values, mask.palette)
+    return mask_formats.encoded(mask.values, mask.palette, mask.form)
 
 
 def write_atomic(path: Location, data: bytes, *, durable: bool = True) -> None:

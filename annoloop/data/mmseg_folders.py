@@ -1,24 +1,26 @@
 """mmseg folders to samples: pairing images with masks, reading masks as label maps, and checking them.
 
-The dataset folder is the working tree.  Not here: hashes and history (``ledger.py``).  The fact to
-know: with ``reduce_zero_label`` the stored value 0 is ignore and v is class v - 1, as in mmseg.
+The dataset folder is the working tree.  Not here: hashes and history (``ledger.py``), what stored values mean
+(``stored_values.py``).  The fact to know: what is paired is decided by names alone.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import PurePosixPath
 
 import numpy as np
-import numpy.typing as npt
 
-from annoloop.data.config import DataConfig
+from annoloop.data.data_section import DataConfig, Place, prefixed
 from annoloop.data.folders import Folder, folder, stems
 from annoloop.data.images import IndexImage, decode_index_png, image_size_hw, read_index_png
+from annoloop.data.mask_formats import Form, form_of
+from annoloop.data.split_lists import listed_stems
 from annoloop.data.storage import Location, each
+from annoloop.data.stored_values import UNNAMED
 from annoloop.errors import DataError
 from annoloop.masks.classes import ClassTable
 from annoloop.masks.regions import LabelMap
@@ -63,48 +65,56 @@ def list_samples(data: DataConfig, *, strays: bool = True) -> Listing:
         strays: also look for masks without an image and for images that are not used.
 
     Raises:
-        DataError: the image folder or a split's folder or list is missing.
+        DataError: the image folder or a split's folder or list is missing, or two images have one mask.
     """
     samples: list[Sample] = []
     faults: list[Fault] = []
     opened = cache(folder)  # splits that are lists share their folders
-    for split, place in data.splits.items():
-        images, masks = map(opened, _split_folders(data, place))
-        found = _stems(data, split, place, images)
+    for split in data.splits:
+        place = data.place(split)
+        images, masks = opened(data.root / place.images), opened(data.root / place.masks)
+        found = _images(data, split, images)
         if not found:
-            faults.append(Fault("empty split", split, f"no {data.image_suffix} image"))
-        has_mask = _mask_finder(data, place, masks)
-        for stem in found:
-            sample, fault = _pair(data, split, place, images, masks, stem, has_mask(stem))
+            faults.append(Fault("empty split", split, f"no {' or '.join(place.image_suffixes)} image"))
+        has_mask = _mask_finder(place, masks)
+        for stem, name in found.items():
+            sample, fault = _pair(place, split, images, masks, (stem, name), has_mask(stem))
             samples.append(sample)
             faults.extend(fault)
-        if strays and not place.endswith(".txt"):
-            faults.extend(_strays(data, split, images, masks, set(found)))
+        if strays and place.listed is None:
+            faults.extend(_strays(place, split, images, masks, found))
+    _refuse_shared_masks(data, samples)
     return Listing(tuple(samples), tuple(faults))
 
 
-def count_samples(data: DataConfig, split: str, place: str) -> tuple[int, int]:
+def count_samples(data: DataConfig, split: str) -> tuple[int, int]:
     """How many samples a split has, and how many of them a mask, as ``list_samples`` pairs them.
 
     Raises:
         DataError: its folder or list is missing.
     """
-    images, masks = map(folder, _split_folders(data, place))
-    found = _stems(data, split, place, images)
-    return len(found), sum(map(_mask_finder(data, place, masks), found))
+    place = data.place(split)
+    images, masks = folder(data.root / place.images), folder(data.root / place.masks)
+    if place.listed is None and is_plain(place):
+        _require_folder(split, images)
+        names: Iterable[str] = list(stems(images, place.image_suffixes[0]))
+    else:
+        names = _images(data, split, images)
+    found = list(names)
+    return len(found), sum(map(_mask_finder(place, masks), found))
 
 
-def sources(data: DataConfig, place: str) -> tuple[Location, Location]:
+def sources(data: DataConfig, split: str) -> tuple[Location, Location]:
     """Where it is written which samples a split has, its folder or its list, and the folder of their masks."""
-    images, masks = _split_folders(data, place)
-    return (data.root / place if place.endswith(".txt") else images), masks
+    place = data.place(split)
+    return data.root / (place.images if place.listed is None else place.listed), data.root / place.masks
 
 
 def read_label_map(mask: Location, data: DataConfig) -> LabelMap:
     """The label map of a mask file.
 
     Raises:
-        DataError: missing, truncated, RGB or 16-bit.
+        DataError: missing, truncated, colours, or numbers beyond 8 bits.
     """
     return to_label_map(read_index_png(mask), data)
 
@@ -116,7 +126,8 @@ def decode_label_map(stored: bytes, data: DataConfig, where: object) -> LabelMap
 
 def to_label_map(stored: IndexImage, data: DataConfig) -> LabelMap:
     """Stored values to class indices."""
-    return _REDUCE[stored.values] if data.reduce_zero_label else stored.values
+    rule = data.rule()
+    return stored.values if rule is None else rule.labels[stored.values]
 
 
 def to_stored(label_map: LabelMap, data: DataConfig, previous: IndexImage | None) -> IndexImage:
@@ -124,12 +135,41 @@ def to_stored(label_map: LabelMap, data: DataConfig, previous: IndexImage | None
 
     Where the label did not change the previous stored value is kept: with ``reduce_zero_label`` both
     0 and 255 mean ignore, and a pixel that nobody touched must not turn from one into the other.
+    A new mask is in the format that ``data.mask_suffix`` names.
+
+    Raises:
+        DataError: the label map holds something for which no stored value stands.
     """
-    values = _UNREDUCE[label_map] if data.reduce_zero_label else label_map
+    rule = data.rule()
+    values = label_map if rule is None else rule.to_stored(label_map)
     if previous is None:
-        return IndexImage(values)
+        return IndexImage(values, form=new_form(data))
     same = to_label_map(previous, data) == label_map
-    return IndexImage(np.where(same, previous.values, values), previous.palette)
+    if same.all():
+        return previous
+    if previous.form.kind == "JPEG":  # what lies between two values might fall to the other side
+        return IndexImage(values, form=previous.form)
+    return IndexImage(np.where(same, previous.values, values), previous.palette, previous.form)
+
+
+def new_form(data: DataConfig) -> Form:
+    """The format of a mask that is new, by its name's end, which is of one format in all splits."""
+    return form_of(next(iter(data.mask_suffix.values())) if isinstance(data.mask_suffix, dict) else data.mask_suffix)
+
+
+def shown_name(sample_id: str, image: Location, data: DataConfig) -> str:
+    """A sample's name as CVAT and COCO files have it: its id, and how its image's name ends."""
+    suffixes = data.place(sample_id.partition("/")[0]).image_suffixes
+    return sample_id + next((suffix for suffix in suffixes if image.name.endswith(suffix)), suffixes[0])
+
+
+def mask_name_of(shown: str, data: DataConfig) -> str:
+    """The name of the mask of an image by its ``shown_name``, split first; of any other by the first split's rules."""
+    split = shown.partition("/")[0]
+    place = data.place(split if split in data.splits else next(iter(data.splits)))
+    ends = [suffix for suffix in place.image_suffixes if shown.endswith(suffix)]
+    stem = shown[: -len(ends[0])] if ends else PurePosixPath(shown).with_suffix("").as_posix()
+    return place.mask_name(stem)
 
 
 def palette_of(samples: Iterable[Sample]) -> bytes | None:
@@ -164,6 +204,8 @@ def other_size(mask_hw: tuple[int, ...], image_hw: tuple[int, int]) -> str:
 def out_of_range(unknown: Sequence[tuple[int, int]], classes: ClassTable) -> str:
     """What is wrong with a mask that holds (index, px) which are no classes, in words."""
     shown = ", ".join(f"{index} ({count} px)" for index, count in unknown[:5])
+    if classes.values and unknown[0][0] == UNNAMED:
+        return f"{unknown[0][1]} px hold stored values that data.values does not name"
     return f"index out of range: {shown}; classes are 0 … {len(classes) - 1}, ignore {classes.ignore_index}"
 
 
@@ -182,13 +224,6 @@ def check_samples(samples: Iterable[Sample], data: DataConfig, classes: ClassTab
     yield from filter(None, each(data.root, check, samples))
 
 
-_REDUCE: LabelMap = np.roll(np.arange(256, dtype=np.uint8), 1)
-_REDUCE[0] = 255
-_REDUCE[255] = 255
-_UNREDUCE: npt.NDArray[np.uint8] = np.roll(np.arange(256, dtype=np.uint8), -1)
-_UNREDUCE[255] = 0
-
-
 def _unknown_indices(label_map: LabelMap, classes: ClassTable) -> list[tuple[int, int]]:
     if label_map.max(initial=0) < len(classes):  # mostly; it takes a tenth of the time of what follows
         return []
@@ -197,57 +232,124 @@ def _unknown_indices(label_map: LabelMap, classes: ClassTable) -> list[tuple[int
     return list(zip(indices.tolist(), counts.tolist(), strict=True))
 
 
-def _stems(data: DataConfig, split: str, place: str, images: Folder) -> list[str]:
-    """Relative stems of a split's images, sorted."""
-    if place.endswith(".txt"):
-        return _listed_stems(data.root / place, split)
+def is_plain(place: Place) -> bool:
+    """Whether a name that ends in the one suffix is an image, and nothing else needs to be looked at."""
+    return len(place.image_suffixes) == 1 and not place.image_prefix and not _may_hold_masks(place)
+
+
+def _may_hold_masks(place: Place) -> bool:
+    return place.shares_folder or place.images == "." or place.masks.startswith(f"{place.images}/")
+
+
+def _images(data: DataConfig, split: str, images: Folder) -> dict[str, str]:
+    """The names of a split's images by their stems, sorted by stem."""
+    place = data.place(split)
+    if place.listed is not None:
+        return _listed_images(data, split, images)
+    _require_folder(split, images)
+    if is_plain(place):
+        suffix = place.image_suffixes[0]
+        return {stem: stem + suffix for stem in sorted(stems(images, suffix))}
+    found: dict[str, str] = {}
+    for name in sorted(images.names()):
+        stem = place.stem_of_image(name)
+        if stem is None or _is_a_mask(place, name):
+            continue
+        if stem in found:
+            raise _one_mask_for_two(data, images.at(found[stem]), images.at(name), place.mask_name(stem))
+        found[stem] = name
+    return dict(sorted(found.items()))
+
+
+def _is_a_mask(place: Place, name: str) -> bool:
+    """Whether a file among the images is a mask: in the same folder by its longer name, or in the folder of masks."""
+    if place.shares_folder:
+        as_mask = place.stem_of_mask(name)
+        as_image = place.stem_of_image(name)
+        return as_mask is not None and (as_image is None or len(as_mask) < len(as_image))
+    inside = PurePosixPath(place.masks)
+    return _may_hold_masks(place) and PurePosixPath(place.images, name).is_relative_to(inside)
+
+
+def _require_folder(split: str, images: Folder) -> None:
     if not images.exists():
-        where = data.root / data.image_dir / place
-        raise DataError("no such folder", where=where, hint=f"see data.splits.{split} in annoloop.yaml")
-    return sorted(stems(images, data.image_suffix))
+        raise DataError("no such folder", where=images.path, hint=f"see data.splits.{split} in annoloop.yaml")
 
 
-def _listed_stems(path: Location, split: str) -> list[str]:
+def _listed_images(data: DataConfig, split: str, images: Folder) -> dict[str, str]:
+    place = data.place(split)
+    path = data.root / str(place.listed)
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        listed = listed_stems(path.read_text(encoding="utf-8-sig"), place)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"the list of split {split!r} cannot be read ({error})", where=path) from error
-    listed = [line.strip() for line in lines if line.strip()]
     repeated = [stem for stem, count in Counter(listed).items() if count > 1]
     if repeated:
         raise DataError(f"duplicate stems in the list: {', '.join(repeated[:5])}", where=path)
-    return sorted(listed)
+    return {stem: _image_of(data, place, images, stem) for stem in sorted(listed)}
 
 
-def _split_folders(data: DataConfig, place: str) -> tuple[Location, Location]:
-    below = "" if place.endswith(".txt") else place
-    return data.root / data.image_dir / below, data.root / data.mask_dir / below
+def _image_of(data: DataConfig, place: Place, images: Folder, stem: str) -> str:
+    """The name of a listed image: of several suffixes the one that is there, or the first."""
+    names = place.image_names(stem)
+    there = [name for name in names if images.has(name)] if len(names) > 1 else []
+    if len(there) > 1:
+        raise _one_mask_for_two(data, images.at(there[0]), images.at(there[1]), place.mask_name(stem))
+    return there[0] if there else names[0]
 
 
-def _mask_finder(data: DataConfig, place: str, masks: Folder) -> Callable[[str], bool]:
-    return masks.finder(data.mask_suffix, few=place.endswith(".txt"))
+def _mask_finder(place: Place, masks: Folder) -> Callable[[str], bool]:
+    has = masks.finder(place.mask_suffix, few=place.listed is not None)
+    return has if not place.mask_prefix else lambda stem: has(prefixed(stem, place.mask_prefix))
 
 
 def _pair(
-    data: DataConfig, split: str, place: str, images: Folder, masks: Folder, stem: str, has_mask: bool
+    place: Place, split: str, images: Folder, masks: Folder, named: tuple[str, str], has_mask: bool
 ) -> tuple[Sample, list[Fault]]:
-    image, mask = images.at(f"{stem}{data.image_suffix}"), masks.at(f"{stem}{data.mask_suffix}")
+    stem, name = named
+    image, mask = images.at(name), masks.at(place.mask_name(stem))
     faults = []
-    if place.endswith(".txt") and not images.has(f"{stem}{data.image_suffix}"):
-        faults.append(Fault("missing image", str(image), f"listed in {place}, but there is no such file"))
+    if place.listed is not None and not images.has(name):
+        faults.append(Fault("missing image", str(image), f"listed in {place.listed}, but there is no such file"))
     if not has_mask and split != UNLABELLED:
         faults.append(Fault("missing mask", str(image), f"no mask {mask}"))
     return Sample(f"{split}/{stem}", image, mask if has_mask else None, split), faults
 
 
-def _strays(data: DataConfig, split: str, images: Folder, masks: Folder, known: set[str]) -> Iterator[Fault]:
+def _strays(place: Place, split: str, images: Folder, masks: Folder, known: Mapping[str, str]) -> Iterator[Fault]:
     """Masks without an image, and images whose stem appears again under another suffix."""
-    for stem in sorted(set(stems(masks, data.mask_suffix)) - known):
-        yield Fault("mask without image", str(masks.at(f"{stem}{data.mask_suffix}")), f"no image in split {split}")
-    if data.image_dir == data.mask_dir:
+    used = set(known.values())
+    found = (place.stem_of_mask(name) for name in masks.names())
+    for stem in sorted({stem for stem in found if stem is not None} - known.keys()):
+        if not place.shares_folder or place.mask_name(stem) not in used:
+            yield Fault("mask without image", str(masks.at(place.mask_name(stem))), f"no image in split {split}")
+    if _may_hold_masks(place):
         return
-    others = (name for name in images.names() if not name.endswith(data.image_suffix))
-    for name in sorted(map(PurePosixPath, others)):
+    suffixes = " or ".join(place.image_suffixes)
+    for name in sorted(map(PurePosixPath, (name for name in images.names() if name not in used))):
         if images.has(str(name)):
             kind = "duplicate stem" if str(name.with_suffix("")) in known else "other suffix"
-            yield Fault(kind, str(images.at(str(name))), f"does not end in {data.image_suffix}; not used")
+            yield Fault(kind, str(images.at(str(name))), f"does not end in {suffixes}; not used")
+
+
+def _refuse_shared_masks(data: DataConfig, samples: Sequence[Sample]) -> None:
+    """Raise where splits share a folder of masks, but not of images, and a mask would belong to two images."""
+    places = {str(split): data.place(split) for split in data.splits}
+    by_masks = Counter(place.masks for place in places.values())
+    shared = {split for split, place in places.items() if by_masks[place.masks] > 1}
+    if len({places[split].images for split in shared}) < 2:
+        return
+    image_of: dict[Location, Location] = {}
+    for sample in samples:
+        if sample.split in shared and sample.mask is not None:
+            first = image_of.setdefault(sample.mask, sample.image)
+            if first != sample.image:
+                raise _one_mask_for_two(data, first, sample.image, str(sample.mask))
+
+
+def _one_mask_for_two(data: DataConfig, one: Location, other: Location, mask: str) -> DataError:
+    return DataError(
+        f"two images have one mask: {one} and {other} would both have {mask}",
+        where=data.root,
+        hint="rename or remove one of the two, or name the suffix and folders of one kind in annoloop.yaml",
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +29,9 @@ from annoloop.masks.regions import Ints
 from annoloop.metrics.scores import class_weights
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
+from annoloop.training.planning import AUTO, BASE, CLASS_WEIGHT_POWER
 from annoloop.training.recipe_traits import RecipeTraits, recipe_traits
+from annoloop.training.recipes import recipe_path
 
 MOST_OF_A_KIND = 200
 """So many findings of one kind are listed; all are counted."""
@@ -294,9 +296,12 @@ def _up(px: float) -> int:
 
 
 def _traits(project: Project) -> RecipeTraits:
-    """Of the recipe in use; of one that says nothing where there is none, or it is planned anew for each training."""
+    """Of the recipe in use, also one that is planned anew for each training; of one that says nothing for none."""
+    recipe = project.config.train.recipe
+    if recipe == AUTO:
+        return replace(recipe_traits(recipe_path(BASE)), class_weight_power=CLASS_WEIGHT_POWER)
     try:
-        return recipe_traits(project.recipe(project.config.train.recipe))
+        return recipe_traits(project.recipe(recipe))
     except ConfigError:
         return RecipeTraits()
 

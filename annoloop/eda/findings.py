@@ -29,7 +29,7 @@ KINDS: Mapping[str, Kind] = {
     "unreadable mask": Kind("fault", "fetch the file again, or have it labelled again"),
     "colour mask": Kind("fault", "convert its colours to class indices"),
     "palette confusion": Kind("fault", "map these values back to class indices"),
-    "black and white mask": Kind("fault", "write the object's class index instead of 255, which means ignore"),
+    "black and white mask": Kind("fault", "init --values 255=1 says what 255 means; without, it means ignore"),
     "unknown index": Kind("fault", "add the class to annoloop.yaml, or mend the mask"),
     "size mismatch": Kind("fault", "export the mask at the image's size; look for an EXIF rotation"),
     "all ignored": Kind("fault", "label it, or move the image to the pool"),

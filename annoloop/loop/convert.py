@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 from annoloop.compute.workers import spread
 from annoloop.data import coco
@@ -17,7 +18,7 @@ from annoloop.data.coco_reading import CocoImage, load, read_images
 from annoloop.data.config import DataConfig
 from annoloop.data.copies import on_disk_meanwhile
 from annoloop.data.images import image_size_hw, read_bytes, sha256
-from annoloop.data.mmseg_folders import Sample, check_label_map, decode_label_map
+from annoloop.data.mmseg_folders import Sample, check_label_map, decode_label_map, shown_name
 from annoloop.data.panoptic import is_panoptic, read_segments, segment_files, segments_of
 from annoloop.data.remarks import MOST_PLACES, Remarks
 from annoloop.data.storage import Location
@@ -84,8 +85,10 @@ def to_coco(
     labelled = [sample for sample in listed if sample.mask is not None]
     if not labelled:
         raise DataError("no image with a mask to convert", where=data.root)
-    how = {"min_region_px": min_region_px, "reduce_zero_label": data.reduce_zero_label}
-    names = [f"{sample.id}{data.image_suffix}" for sample in labelled]
+    how: dict[str, Any] = {"min_region_px": min_region_px, "reduce_zero_label": data.reduce_zero_label}
+    if data.values:
+        how |= {"values": [list(pair) for pair in data.values.items()], "nearest": data.nearest}
+    names = [shown_name(sample.id, sample.image, data) for sample in labelled]
     kept = 0
     with on_disk_meanwhile(out) as earlier:
         before = written_before(earlier, classes, how)
@@ -137,36 +140,35 @@ def from_coco(
     matched = match_categories(document, used, file, remarks, classes, all_covered=is_segments)
     files = segment_files(images, file, segments_dir) if is_segments else {}
     placed = place_images(images, images_dir, remarks, strip_folders=strip_folders, most_unseen_px=MOST_UNSEEN_PX)
-    if remarks.losses and not any(one.image.annotations for one in placed):
-        raise remarks.error(file)
     targets = [mask_place(out, one.name, data) for one in placed]
     refuse_shared_masks(zip((one.image.file_name for one in placed), targets, strict=True), file)
     clear_away(out, set(targets))
     in_shares = not is_segments and all_in_shares([one.image for one in placed])
     paint = partial(_paint, data=data, matched=matched, overlap=overlap, in_shares=in_shares)
     items = [(one.image, target, files.get(one.image.id)) for one, target in zip(placed, targets, strict=True)]
-    painted = list(track(spread(paint, items), "painting masks", len(items)))
+    drawn, bare = [one for one in items if one[0].annotations], [one for one in items if not one[0].annotations]
+    painted = list(track(spread(paint, drawn), "painting masks", len(drawn)))
+    _tell(painted, remarks)
+    nothing = not items or (document["annotations"] and all(one.written is None for one in painted))
+    if remarks.losses and nothing:
+        raise remarks.error(file)  # before masks are written that say background everywhere
+    painted += track(spread(paint, bare), "writing masks without objects", len(bare))
     flush(out)
-    return _from_coco_report(file, out, matched.classes, painted, overlap, remarks)
+    return _from_coco_report(out, matched.classes, painted, overlap, remarks)
 
 
-def _from_coco_report(
-    file: Location,
-    out: Location,
-    classes: ClassTable,
-    painted: Sequence[_Painted],
-    overlap: OverlapRule,
-    remarks: Remarks,
-) -> FromCocoReport:
-    """What was read; an error where that is nothing."""
+def _tell(painted: Sequence[_Painted], remarks: Remarks) -> None:
     for one in painted:
         remarks.merge(one.read.remarks)
-    masks = [one for one in painted if one.written is not None]
     for one in painted:
         if one.written is None:
             remarks.add("images of which nothing can be read, left out", one.file_name)
-    if remarks.losses and not masks:
-        raise remarks.error(file)
+
+
+def _from_coco_report(
+    out: Location, classes: ClassTable, painted: Sequence[_Painted], overlap: OverlapRule, remarks: Remarks
+) -> FromCocoReport:
+    masks = [one for one in painted if one.written is not None]
     written = sum(one.written is True for one in masks)
     return FromCocoReport(
         out,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -35,7 +35,7 @@ from annoloop.data.cvat_mask_zip import (
     write_label_map,
 )
 from annoloop.data.images import image_size_hw, open_atomic, read_bytes, unreadable
-from annoloop.data.mmseg_folders import Sample, check_label_map, decode_label_map
+from annoloop.data.mmseg_folders import Sample, check_label_map, decode_label_map, shown_name
 from annoloop.data.remarks import Remarks
 from annoloop.data.storage import Location
 from annoloop.errors import DataError
@@ -73,7 +73,7 @@ class FromCvatReport:
 def to_cvat(
     samples: Iterable[Sample], data: DataConfig, classes: ClassTable, out: Location, *, track: Track = silent
 ) -> ToCvatReport:
-    """Write the masks of ``samples`` as one zip, each named as its sample.
+    """Write the masks of ``samples`` as one zip, each named as its frame in CVAT.
 
     Raises:
         DataError: a mask cannot be used, a class name that the format cannot hold, or the file cannot be written.
@@ -87,9 +87,10 @@ def to_cvat(
     encoded = track(spread(encode, labelled), "converting masks", len(labelled))
     with open_atomic(out) as stream, zipfile.ZipFile(stream, "w") as file:
         file.writestr(LABEL_MAP, write_label_map(labels.values()))
-        file.writestr(f"{LISTS}/default.txt", "".join(f"{sample.id}\n" for sample in labelled))
-        for sample, png in zip(labelled, encoded, strict=True):
-            file.writestr(f"{MASKS}/{sample.id}.png", png)
+        names = [PurePosixPath(shown_name(one.id, one.image, data)).with_suffix("").as_posix() for one in labelled]
+        file.writestr(f"{LISTS}/default.txt", "".join(f"{name}\n" for name in names))
+        for name, png in zip(names, encoded, strict=True):
+            file.writestr(f"{MASKS}/{name}.png", png)
     recolored = [one.name for one in classes.classes if labels[one.index].rgb != one.rgb]
     return ToCvatReport(
         out,
@@ -117,7 +118,7 @@ def from_cvat(
         root, masks, labels = _contents(zipped, file)
         table, index_of = _classes(labels, classes, file, remarks)
         names = [name for name in masks if _can_be(name, remarks)]
-        targets = [mask_place(out, f"{name}{'.png' if data is None else data.image_suffix}", data) for name in names]
+        targets = [mask_place(out, f"{name}.png", data) for name in names]
         refuse_shared_masks(zip(names, targets, strict=True), file)
         clear_away(out, set(targets))
         items = [(masks[name], target) for name, target in zip(names, targets, strict=True)]

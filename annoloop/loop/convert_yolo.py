@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import PurePosixPath
 
 from annoloop.compute.workers import spread
 from annoloop.data.coco_categories import Matched, match_categories
@@ -67,7 +68,7 @@ def to_yolo(
     tolerance_px: float = 1.0,
     track: Track = silent,
 ) -> ToYoloReport:
-    """Write ``labels/`` with a text file for each mask, named as its sample, and ``data.yaml`` below ``out``.
+    """Write ``labels/`` with a text file for each mask, named as its image, and ``data.yaml`` below ``out``.
 
     Args:
         tolerance_px: how far outlines are simplified; at 0 all corners stay.
@@ -167,7 +168,10 @@ def _write_labels(
     label_map = decode_label_map(read_bytes(sample.mask), data, sample.mask)
     check_label_map(label_map, image_size_hw(sample.image), classes, sample.mask)
     encoded = encode(label_map, classes, tolerance_px=tolerance_px)
-    _write_text(out / f"labels/{sample.id}.txt", "".join(f"{line}\n" for line in encoded.lines))
+    stem = PurePosixPath(sample.image.name).stem  # which is what YOLO looks for
+    _write_text(
+        out / f"labels/{PurePosixPath(sample.id).with_name(stem)}.txt", "".join(f"{line}\n" for line in encoded.lines)
+    )
     return _Written(len(encoded.lines), encoded.loss_px, encoded.ignored_px, label_map.size)
 
 

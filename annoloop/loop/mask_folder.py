@@ -25,7 +25,7 @@ from annoloop.data.images import (
     unwritable,
     write_atomic,
 )
-from annoloop.data.mmseg_folders import to_stored
+from annoloop.data.mmseg_folders import mask_name_of, to_stored
 from annoloop.data.storage import Location
 from annoloop.errors import ColourMaskError, DataError
 from annoloop.masks.regions import LabelMap
@@ -33,11 +33,9 @@ from annoloop.masks.regions import LabelMap
 
 def mask_place(out: Location, image_name: str, data: DataConfig | None) -> Location:
     """Where the mask of an image goes, whose name is relative and does not leave the folder."""
-    suffix = ".png" if data is None else data.mask_suffix
-    stem = PurePosixPath(image_name).with_suffix("").as_posix()
-    if data is not None and image_name.endswith(data.image_suffix):
-        stem = image_name.removesuffix(data.image_suffix)
-    return out / f"{stem}{suffix}"
+    if data is None:
+        return out / PurePosixPath(image_name).with_suffix(".png").as_posix()
+    return out / mask_name_of(image_name, data)
 
 
 def write_mask(target: Location, label_map: LabelMap, data: DataConfig | None) -> bool:

@@ -1,55 +1,70 @@
-"""``annoloop init``: looks at an mmseg folder and writes annoloop.yaml from what it finds."""
+"""``annoloop init``: looks at a folder of images and masks and writes annoloop.yaml from what it finds.
+
+Not here: how a layout is recognised (``data/layouts.py`` and its neighbours), where names come from
+(``class_list.py``).  The fact to know: nothing is written before everything is settled, and every choice is a line.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from annoloop.data.config import FILE_NAME, ClassConfig, Config, DataConfig, render
-from annoloop.data.folders import Folder, folder, stems
-from annoloop.data.images import IMAGE_SUFFIXES, read_index_png, write_atomic
-from annoloop.data.mmseg_folders import Fault, Sample, list_samples
-from annoloop.data.storage import Location, each
-from annoloop.errors import ConfigError, DataError
-from annoloop.masks.classes import default_color
+from annoloop.data.coco_categories import BACKGROUND_NAMES
+from annoloop.data.config import FILE_NAME, ClassConfig, Config, DataConfig, checked, composed, render
+from annoloop.data.file_kinds import look_at
+from annoloop.data.folders import Folder, folder, tree
+from annoloop.data.images import IMAGE_SUFFIXES, read_bytes, write_atomic
+from annoloop.data.layout_splits import may_be_list, splits_of
+from annoloop.data.layouts import Choice, choose, mask_sets
+from annoloop.data.mmseg_folders import Fault, Listing, list_samples, palette_of
+from annoloop.data.pairings import Pictures
+from annoloop.data.seen_files import nothing_found, scattered
+from annoloop.data.storage import Location
+from annoloop.data.stored_values import UNNAMED
+from annoloop.eda.findings import KINDS
+from annoloop.errors import ConfigError, DataError, check_argument, meant
+from annoloop.loop.class_list import (
+    ClassList,
+    chosen_colors,
+    completed,
+    told_classes,
+    zero_is_no_class,
+)
+from annoloop.loop.mask_values import IGNORED, MaskValues, look_at_values, odd_values, of_another_kind, on_label_ids
+from annoloop.loop.unusable_masks import conversion, index_section, refuse_colours, refuse_unusable
+from annoloop.loop.val_share import LISTS, with_val
 from annoloop.progress import Track, silent
 
-_LAYOUTS = (
-    ("img_dir", "ann_dir"),
-    ("images", "annotations"),
-    ("images", "masks"),
-    ("images", "labels"),
-    ("JPEGImages", "SegmentationClass"),
-    ("leftImg8bit", "gtFine"),
-    ("image", "mask"),
-)
-_SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
-    "pool": ("pool", "unlabelled", "unlabeled"),
-}
-_LIST_FOLDERS = ("splits", "ImageSets/Segmentation", "")
-_BACKGROUND_NAMES = ("background", "bg", "_background_", "unlabeled", "void")
-_MAX_MASKS_READ = 500
+_PICTURE_SUFFIXES = (*IMAGE_SUFFIXES, ".gif", ".jpe", ".jfif")
+_MOST_LIST_BYTES = 1 << 26
 
 
 @dataclass(frozen=True, slots=True)
 class InitReport:
-    """The file that was written, what was found, and what looked odd."""
+    """The file that was written, what was found, what was chosen and why, and what looked odd."""
 
     file: Path
     config: Config
     images: dict[str, int]
     odd: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Wishes:
+    """What a person says beforehand of a data set; as the arguments of ``init``."""
+
+    classes: tuple[str, ...]
+    palette: tuple[str, ...]
+    images: str
+    masks: str
+    values: Mapping[int, int | str] | None
+    reduce_zero_label: bool | None
 
 
 def init(
@@ -59,99 +74,233 @@ def init(
     classes: Sequence[str] = (),
     palette: Sequence[str] = (),
     background: str | None = None,
+    images: str = "",
+    masks: str = "",
+    values: Mapping[int, int | str] | None = None,
+    val_share: float | None = None,
+    reduce_zero_label: bool | None = None,
     force: bool = False,
     track: Track = silent,
 ) -> InitReport:
     """Write annoloop.yaml for a dataset folder.
 
+    Args:
+        images: part of the name of the image set to take, where there are several; ``masks`` the same.
+        values: what stored values mean, by index or by name.
+        val_share: share of train, 0 ... 1, drawn for val where there is no val split.
+        reduce_zero_label: None: by what is found.
+
     Raises:
-        ConfigError: there is one already (``force`` replaces it), or classes and palette do not fit.
-        DataError: no image and mask folders are found.
+        ConfigError: there is one already (``force`` replaces it), or what is wished does not fit.
+        DataError: no image has a mask, or the masks cannot be used as they are; says what is there, and what helps.
     """
+    wishes = _Wishes(tuple(classes), tuple(palette), images, masks, values, reduce_zero_label)
+    share = val_share
+    check_argument("--val-share", share, share is None or 0 < share < 1, "a share between 0 and 1")
     file = project_dir / FILE_NAME
     if file.exists() and not force:
         raise ConfigError("is there already", where=file, hint="--force replaces it; your edits would be lost")
     files = folder(data_root)
     if not files.exists():
         raise DataError("no such folder", where=data_root)
-    data = _find_layout(files)
-    listing = list_samples(data)
-    odd = [str(f) for f in _brief(listing.faults)]
-    values, unreadable = _values(data_root, listing.samples, track)
-    odd += unreadable
-    meta = _read_meta(files)
-    names = list(classes) or [str(n) for n in meta.get("classes", ())] or _invented_names(values)
-    odd += _odd_values(values, names, given=bool(classes or meta.get("classes")))
-    relative = data.model_copy(update={"root": _relative(data_root, project_dir)})
-    config = Config(
+    found = _found(files, wishes, track)
+    if share is not None and "val" not in found.data.splits and "train" in found.data.splits:
+        split, lists = with_val(found.data, found.listing.samples, share, track)
+        note = f"val was drawn from train: the lists are {' and '.join(lists)}"
+        found = replace(found, data=split, lists={**found.lists, **lists}, notes=(*found.notes, note))
+    data = found.data
+    config = composed(
         project=_name(data_root) or "project",
-        data=relative,
+        data=data.model_copy(update={"root": _relative(data_root, project_dir)}),
         classes=tuple(
             ClassConfig(name=name, color=color)
-            for name, color in zip(names, _colors(names, palette, meta), strict=True)
+            for name, color in zip(found.classes.names, chosen_colors(found.classes, wishes.palette), strict=True)
         ),
-        ignore_index=255,
-        background=background if background is not None else _background(names),
+        background=background if background is not None else _background(found.classes.names),
     )
+    for name, text in found.lists.items():
+        write_atomic(files.at(name), text.encode())
+    listing = list_samples(data) if found.lists else found.listing
     write_atomic(file, render(config).encode())
     counts = Counter(sample.split for sample in listing.samples)
-    return InitReport(file, config, {split: counts[split] for split in data.splits}, tuple(odd))
+    found_in = {str(split): counts[split] for split in data.splits}
+    return InitReport(file, config, found_in, tuple(found.odd), (*found.notes, *_on_splits(data, share)))
 
 
-def _find_layout(root: Folder) -> DataConfig:
-    for images, masks in _LAYOUTS:
-        if root.below(images).exists() and root.below(masks).exists():
-            splits = _find_splits(root, images)
-            image_suffix = _common_suffix(root.below(images), IMAGE_SUFFIXES)
-            mask_suffix = _mask_suffix(root.below(images), root.below(masks), image_suffix)
-            return DataConfig(
-                root=root.path,
-                image_dir=images,
-                mask_dir=masks,
-                image_suffix=image_suffix,
-                mask_suffix=mask_suffix,
-                splits=splits,
-            )
-    pairs = "; ".join(f"{a} + {b}" for a, b in _LAYOUTS)
-    raise DataError(
-        "no image and mask folders",
-        where=root.path,
-        hint=f"expected one of: {pairs}; or write annoloop.yaml yourself",
-    )
+def values_of(parts: Sequence[str]) -> dict[int, int | str]:
+    """What stored values mean, from parts like ``255=1`` and ``128=ignore``.
+
+    Raises:
+        ConfigError: a part is no such thing.
+    """
+    found: dict[int, int | str] = {}
+    for part in parts:
+        value, equals, label = (piece.strip() for piece in part.partition("="))
+        if not equals or not label or not value.isdecimal() or int(value) > 255:
+            raise ConfigError(f"{part!r} is not like 255=1 or 128=ignore", where="--values")
+        found[int(value)] = int(label) if label.isdecimal() else label
+    return found
 
 
-def _find_splits(root: Folder, images: str) -> Any:
-    found: dict[str, str] = {}
-    for split, names in _SPLIT_NAMES.items():
-        folders = [name for name in names if root.below(f"{images}/{name}").exists()]
-        places = ((Path(below) / f"{name}.txt").as_posix() for below in _LIST_FOLDERS for name in names)
-        lists = [place for place in places if root.has(place)]
-        if folders or lists:
-            found[split] = (folders or lists)[0]
-    return found or {"train": "."}
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Everything that will stand in the file, and what is told of it."""
+
+    data: DataConfig
+    listing: Listing
+    classes: ClassList
+    notes: tuple[str, ...]
+    odd: tuple[str, ...]
+    lists: Mapping[str, str] = field(default_factory=dict)
+    """Text of lists of splits that are not there yet, by their names."""
 
 
-def _common_suffix(files: Folder, allowed: Iterable[str]) -> str:
-    suffixes = (PurePosixPath(name).suffix for name in files.names())
-    counts = Counter(suffix for suffix in suffixes if suffix.lower() in allowed)
-    if not counts:
-        raise DataError("no images", where=files.path, hint=f"looked for {', '.join(allowed)}")
-    return counts.most_common(1)[0][0]
+def _found(files: Folder, wishes: _Wishes, track: Track) -> _Found:
+    names = tree(files)
+    pictures = Pictures(names, _PICTURE_SUFFIXES)
+    look = cache(lambda name: look_at(files.at(name)))
+    choice = choose(pictures, look, images=wishes.images, masks=wishes.masks)
+    if choice is None:
+        wanted = " ".join(f"--{k} {v}" for k, v in (("images", wishes.images), ("masks", wishes.masks)) if v)
+        raise nothing_found(files, names, sets=mask_sets(pictures, look) if wanted else (), wanted=wanted)
+    if choice.scattered:
+        raise scattered(files, choice.paired.pairing.image_set, choice.paired.pairing.mask_set, choice.scattered)
+    splits = splits_of(choice, _lists(files, names))
+    told = told_classes(files, names, wishes.classes, choice.paired.pairing.mask_set)
+    notes = (_on_choice(choice), *choice.notes, *splits.notes)
+    section = {"root": files.path, **splits.section}
+    if choice.kind == "colour":
+        found = _of_colours(files, choice, section, told)
+    else:
+        values = _resolved(wishes.values, told.names)
+        refuse_unusable(files, choice, values, section)
+        found = _of_indices(choice, section | splits.every, values, told, wishes, track)
+        kept = {key: getattr(found.data, key) for key in ("values", "nearest", "reduce_zero_label")}
+        found = replace(found, data=checked(section | kept))
+    return replace(found, notes=(*notes, *found.notes), lists=splits.rest)
 
 
-def _mask_suffix(images: Folder, masks: Folder, image_suffix: str) -> str:
-    """What follows the image's stem in its mask's name: .png, _gtFine_labelTrainIds.png, …"""
-    names = {name for name in masks.names() if name.endswith(".png")}
-    if not names:
-        raise DataError("no .png masks", where=masks.path)
-    endings: Counter[str] = Counter()
-    for stem in sorted(stems(images, image_suffix), key=len)[:50]:
-        endings.update(name.removeprefix(stem) for name in names if name.startswith(stem))
-    if not endings:
-        raise DataError(
-            "no mask has the name of an image", where=masks.path, hint="masks are found by the image's stem"
+def _of_indices(
+    choice: Choice,
+    section: dict[str, Any],
+    values: Mapping[int, int],
+    told: ClassList,
+    wishes: _Wishes,
+    track: Track,
+) -> _Found:
+    """Masks that hold numbers: what they are read as, and what is odd about them."""
+    data = checked(section | {"values": values, "nearest": bool(values) and choice.kind == "lossy"})
+    listing = list_samples(data)
+    seen = look_at_values(data.root, listing.samples, track)
+    notes = []
+    if values and (data.nearest or seen.rim):
+        data = checked(section | {"values": {0: 0, **values}, "nearest": True})
+        why = "masks are JPEGs, which are lossy" if choice.kind == "lossy" else "outlines are smoothed"
+        notes.append(
+            f"{why}: each value means the nearest of {', '.join(map(str, sorted(data.values)))} (data.nearest)"
         )
-    return endings.most_common(1)[0][0]
+    data, reason = _reduced(data, told, seen, wishes)
+    told = replace(told, first=int(data.reduce_zero_label))
+    labels, unnamed = _labels(data, seen)
+    another_kind = [] if values else list(of_another_kind(seen))
+    highest = 1 if another_kind else max(labels, default=0) + told.first
+    classes = completed(told, highest, palette_of(listing.samples))
+    odd = [
+        *(f"{fault} ({KINDS[fault.kind].severity})" for fault in _brief(listing.faults)),
+        *seen.unreadable,
+        *unnamed,
+        *another_kind,
+    ]
+    odd += odd_values(seen, labels, classes.names, given=bool(told.names))
+    odd += [] if values else on_label_ids(choice.paired.pairing.mask_set)
+    return _Found(data, listing, classes, (*notes, *classes.notes, *reason), tuple(odd))
+
+
+# masks
+
+
+def _of_colours(files: Folder, choice: Choice, section: dict[str, Any], told: ClassList) -> _Found:
+    """Masks in colours: the file names the folder of index masks that are to be made of them."""
+    if not any(told.colors):
+        refuse_colours(files, choice, section)
+    data = checked(index_section(section))
+    listing = list_samples(data, strays=False)
+    without = sum(sample.mask is None and sample.split != "pool" for sample in listing.samples)
+    command = conversion(files, section)
+    odd = (f"masks are colours: {command} makes the index masks that annoloop.yaml names",) if without else ()
+    classes = completed(told, len(told.names) - 1, None)
+    return _Found(data, listing, replace(classes, first=0), classes.notes, odd)
+
+
+def _resolved(values: Mapping[int, int | str] | None, names: Sequence[str]) -> dict[int, int]:
+    """Values with class indices for names."""
+    found = {}
+    for value, label in (values or {}).items():
+        if isinstance(label, str) and label not in (*names, "ignore"):
+            raise ConfigError(
+                f"no class is named {label!r}{meant(label, names)}",
+                where="--values",
+                hint="a class's index or its name",
+            )
+        found[value] = label if isinstance(label, int) else IGNORED if label == "ignore" else list(names).index(label)
+    return found
+
+
+def _reduced(data: DataConfig, told: ClassList, seen: MaskValues, wishes: _Wishes) -> tuple[DataConfig, list[str]]:
+    """With ``reduce_zero_label`` where that is wished, or where 0 is no class of the list; and why."""
+    if data.values or wishes.reduce_zero_label is False:
+        return data, []
+    reason = "as wished" if wishes.reduce_zero_label else zero_is_no_class(told, seen.counts)
+    if reason is None:
+        return data, []
+    note = f"reduce_zero_label: true, so a stored 0 is ignored and 1 is the first class: {reason}"
+    hint = "" if wishes.reduce_zero_label else "; --no-reduce-zero-label if 0 is a class"
+    return data.model_copy(update={"reduce_zero_label": True}), [note + hint]
+
+
+def _labels(data: DataConfig, seen: MaskValues) -> tuple[dict[int, int], list[str]]:
+    """Pixels per class index, ignored ones left out, and a line on stored values that mean nothing."""
+    rule = data.rule()
+    labels: Counter[int] = Counter()
+    unnamed = []
+    for value, count in seen.counts.items():
+        label = value if rule is None else int(rule.labels[value])
+        if data.values and label == UNNAMED:
+            unnamed.append(f"{value} ({count} px)")
+        elif label != IGNORED:
+            labels[label] += count
+    lines = [f"masks hold stored values that data.values does not name: {', '.join(unnamed[:10])}"] if unnamed else []
+    return dict(labels), lines
+
+
+# splits
+
+
+def _lists(files: Folder, names: Sequence[str]) -> dict[str, str]:
+    texts = {}
+    for name in names:
+        if may_be_list(name):
+            data = read_bytes(files.at(name))
+            if len(data) <= _MOST_LIST_BYTES:
+                texts[name] = data.decode("utf-8-sig", errors="replace")
+    return texts
+
+
+def _on_splits(data: DataConfig, share: float | None) -> list[str]:
+    if "val" not in data.splits:
+        return ["there is no val split; --val-share 0.2 draws one from train"]
+    drawn = data.splits["val"] == f"{LISTS}/val.txt"
+    return ["there is a val split: --val-share draws none"] if share is not None and not drawn else []
+
+
+# words
+
+
+def _on_choice(choice: Choice) -> str:
+    pairing = choice.paired.pairing
+    images = [one.pairing.image_set for one in (choice.paired, *choice.more)]
+    count = f"{len(choice.pairs)} of {len(choice.images)} images have one"
+    return f"images {' and '.join(images)}, masks {pairing.mask_set}: {count}"
 
 
 def _brief(faults: Sequence[Fault]) -> list[Fault]:
@@ -165,74 +314,8 @@ def _brief(faults: Sequence[Fault]) -> list[Fault]:
     return shown
 
 
-def _values(root: Location, samples: Sequence[Sample], track: Track) -> tuple[Counter[int], list[str]]:
-    """Pixels per stored value over the masks (a sample of them if there are many), and unreadable files."""
-    masks = [s.mask for s in samples if s.mask is not None]
-    step = max(1, len(masks) // _MAX_MASKS_READ)
-    counts = np.zeros(256, np.int64)
-    odd = []
-    chosen = masks[::step]
-    for found in track(each(root, _values_of, chosen), "looking at masks", len(chosen)):
-        if isinstance(found, str):
-            odd.append(found)
-        else:
-            counts += found
-    return Counter({int(v): int(counts[v]) for v in np.flatnonzero(counts)}), odd
-
-
-def _values_of(mask: Location) -> npt.NDArray[np.int64] | str:
-    """Pixels per stored value (256,), or why there are none."""
-    try:
-        return np.bincount(read_index_png(mask).values.ravel(), minlength=256).astype(np.int64)
-    except DataError as error:
-        return f"{error.where}: {error.message}"
-
-
-def _invented_names(values: Counter[int]) -> list[str]:
-    highest = max((v for v in values if v != 255), default=0)
-    return ["background", *(f"class_{i}" for i in range(1, highest + 1))]
-
-
-def _odd_values(values: Counter[int], names: Sequence[str], *, given: bool) -> list[str]:
-    odd = []
-    real = sorted(v for v in values if v != 255)
-    beyond = [v for v in real if v >= len(names)]
-    if beyond:
-        odd.append(f"masks hold indices beyond the classes: {beyond[:10]}")
-    if not given:
-        odd.append("class names were not given: background, class_1, … were made up; edit annoloop.yaml")
-    unused = [name for i, name in enumerate(names) if i not in values]
-    if unused and values:
-        odd.append(f"no pixel of {', '.join(unused[:10])}")
-    if real == [0] and values:
-        odd.append("every mask is all 0")
-    total = sum(values.values())
-    if total and values.get(0, 0) / total > 0.8:
-        odd.append(f"index 0 covers {values[0] / total:.0%} of the pixels: the recipes' losses are made for that")
-    return odd
-
-
-def _read_meta(root: Folder) -> dict[str, Any]:
-    """classes and palette from meta.json beside the data, if there is one."""
-    file = root.at("meta.json")
-    if not root.has("meta.json"):
-        return {}
-    try:
-        meta = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot be read ({error})", where=file) from error
-    return meta if isinstance(meta, dict) else {}
-
-
-def _colors(names: Sequence[str], palette: Sequence[str], meta: dict[str, Any]) -> list[str]:
-    given = list(palette) or ["#{:02x}{:02x}{:02x}".format(*rgb) for rgb in meta.get("palette", ())]
-    if given and len(given) != len(names):
-        raise ConfigError(f"{len(given)} colours for {len(names)} classes", where="--palette")
-    return given or ["#000000" if i == 0 else default_color(i - 1) for i in range(len(names))]
-
-
 def _background(names: Sequence[str]) -> str | None:
-    return names[0] if names[0].lower() in _BACKGROUND_NAMES else None
+    return names[0] if names[0].lower() in BACKGROUND_NAMES else None
 
 
 def _name(data_root: Location) -> str:

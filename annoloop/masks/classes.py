@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from annoloop.errors import ConfigError
 
@@ -53,6 +54,10 @@ class ClassTable:
     classes: tuple[LabelClass, ...]
     ignore_index: int = 255
     background: str | None = None
+    values: tuple[tuple[int, int], ...] = ()
+    """Stored values of mask files and the indices that they mean; empty: they are the indices."""
+    nearest: bool = False
+    """A stored value that ``values`` does not name means what the nearest one does that it names."""
     digest: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -123,6 +128,8 @@ def class_table(
     *,
     ignore_index: int = 255,
     background: str | None = None,
+    values: tuple[tuple[int, int], ...] = (),
+    nearest: bool = False,
 ) -> ClassTable:
     """Build a table from names in index order; missing colours are chosen."""
     given = list(colors)
@@ -130,15 +137,17 @@ def class_table(
     classes = tuple(
         LabelClass(i, name, (given[i] if i < len(given) else None) or default_color(i)) for i, name in enumerate(names)
     )
-    return ClassTable(classes, ignore_index, background)
+    return ClassTable(classes, ignore_index, background, values, nearest)
 
 
 def _digest(table: ClassTable) -> str:
-    contract = {
+    contract: dict[str, Any] = {
         "classes": [[c.index, c.name, c.color.lower()] for c in table.classes],
         "ignore_index": table.ignore_index,
         "background": table.background,
     }
+    if table.values:  # else the digests of before, with which tasks and runs are on record, would no longer be theirs
+        contract |= {"values": table.values, "nearest": table.nearest}
     return hashlib.sha256(json.dumps(contract, sort_keys=True).encode()).hexdigest()
 
 

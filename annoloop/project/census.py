@@ -11,6 +11,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import astuple
 from pathlib import Path
 
 from annoloop.data.config import DataConfig
@@ -29,26 +30,25 @@ def census(project: Project) -> dict[str, Census]:
     Raises:
         DataError: a split's folder or list is missing.
     """
-    return {str(split): _of_split(project, split, place) for split, place in project.config.data.splits.items()}
+    return {str(split): _of_split(project, split) for split in project.config.data.splits}
 
 
-def _of_split(project: Project, split: str, place: str) -> Census:
+def _of_split(project: Project, split: str) -> Census:
     data = project.config.data
-    key = _key(data, place)
+    key = _key(data, split)
     known = project.ledger.census(key)
     if known is not None and all(_stamp(path) == stamp for path, stamp in known.stamps.items()):
         return known
-    stamps = _stamps(sources(data, place))  # before the listing: what changes during it is seen the next time
-    found = Census(stamps or {}, *count_samples(data, split, place))
+    stamps = _stamps(sources(data, split))  # before the listing: what changes during it is seen the next time
+    found = Census(stamps or {}, *count_samples(data, split))
     if stamps is not None:
         project.ledger.put_census(key, found)
     return found
 
 
-def _key(data: DataConfig, place: str) -> str:
+def _key(data: DataConfig, split: str) -> str:
     """Names the folders, and what is looked for in them."""
-    names = (data.image_dir, data.mask_dir, data.image_suffix, data.mask_suffix, place)
-    return json.dumps([str(data.root), *names])
+    return json.dumps([str(data.root), *astuple(data.place(split))])
 
 
 def _stamps(paths: Sequence[Location]) -> dict[str, str] | None:

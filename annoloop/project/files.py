@@ -15,10 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from annoloop.data.config import Config
+from annoloop.data.data_section import Place
 from annoloop.data.durable import flush_folder
 from annoloop.data.images import file_sha256, read_bytes, read_index_png, sha256, write_atomic
 from annoloop.data.mmseg_folders import decode_label_map
 from annoloop.data.storage import Location
+from annoloop.data.stored_values import changed
 from annoloop.errors import ConfigError, DataError, LedgerError
 from annoloop.masks.classes import ClassTable
 from annoloop.masks.regions import LabelMap
@@ -181,13 +183,15 @@ class ProjectFiles:
 
     def image_path(self, sample_id: str) -> Location:
         """Where a sample's image lies."""
-        data = self.config.data
-        return self._place(sample_id, data.image_dir, data.image_suffix)
+        place, stem = self._place(sample_id)
+        folder = self.config.data.root / place.images
+        first, *others = place.image_names(stem)
+        return next((path for name in others if (path := folder / name).exists()), folder / first)
 
     def mask_path(self, sample_id: str) -> Location:
         """Where a sample's mask lies, or will lie."""
-        data = self.config.data
-        return self._place(sample_id, data.mask_dir, data.mask_suffix)
+        place, stem = self._place(sample_id)
+        return self.config.data.root / place.masks / place.mask_name(stem)
 
     def mask_sha256(self, sample_id: str) -> str | None:
         """The version of a sample's mask that is on disk now; None where there is no file."""
@@ -204,6 +208,7 @@ class ProjectFiles:
             "palette": tuple(c.rgb for c in self.classes.classes),
             "ignore_index": self.classes.ignore_index,
             "reduce_zero_label": data.reduce_zero_label,
+            "values": changed(rule) if data.values and (rule := data.rule()) else (),
             "device": train.device,
             "seed": train.seed,
             "batch_size": train.batch_size,
@@ -236,13 +241,12 @@ class ProjectFiles:
         beside = self.path.parent / name
         return recipe_path(str(beside) if beside.is_file() else name)
 
-    def _place(self, sample_id: str, folder: str, suffix: str) -> Location:
+    def _place(self, sample_id: str) -> tuple[Place, str]:
+        """Where the files of a sample's split lie, and its stem."""
         split, _, stem = sample_id.partition("/")
-        places = {str(name): place for name, place in self.config.data.splits.items()}
-        if split not in places:
+        if split not in map(str, self.config.data.splits):
             raise ConfigError(f"no split {split!r}", where=self.path, hint=f"needed for sample {sample_id}")
-        below = "" if places[split].endswith(".txt") else places[split]
-        return self.config.data.root / folder / below / f"{stem}{suffix}"
+        return self.config.data.place(split), stem
 
     def _prediction_dir(self, run_id: int) -> str:
         return f"{self.state_dir}/predictions/{run_id:04d}"

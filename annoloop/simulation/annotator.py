@@ -13,7 +13,7 @@ from pathlib import Path
 from annoloop.cvat.server import CvatServer
 from annoloop.cvat.shapes import Drawing, draw
 from annoloop.cvat.wire import Frame, JobInfo, Shape, shape_digest
-from annoloop.data.mmseg_folders import check_label_map, read_label_map
+from annoloop.data.mmseg_folders import check_label_map, mask_name_of, read_label_map
 from annoloop.errors import DataError
 from annoloop.masks.regions import LabelMap
 from annoloop.progress import Track, silent
@@ -60,8 +60,7 @@ def annotate(
 
 
 def _truth(project: Project, truth_dir: Path, frame: Frame) -> LabelMap:
-    stem = frame.name.removesuffix(project.config.data.image_suffix)
-    path = truth_dir / f"{stem}{project.config.data.mask_suffix}"
+    path = truth_dir / mask_name_of(frame.name, project.config.data)
     if not path.is_file():
         raise DataError("no true mask for this frame", where=path, hint="the folder is laid out as ann_dir is")
     label_map = read_label_map(path, project.config.data)

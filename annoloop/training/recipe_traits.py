@@ -34,15 +34,17 @@ def recipe_traits(recipe: Path) -> RecipeTraits:
         tree = ast.parse(recipe.read_text(encoding="utf-8"))
     except (OSError, ValueError, SyntaxError):
         return RecipeTraits()
-    power, crops, weights, based = _POWER, False, False, False
+    named = {one.targets[0].id: one.value for one in tree.body
+             if isinstance(one, ast.Assign) and isinstance(one.targets[0], ast.Name)}  # fmt: skip
+    power, crops, weights = _POWER, False, False
     for node in ast.walk(tree):
         if isinstance(node, ast.keyword) and node.arg == "class_weight_power":
-            power = _number(node.value, power)
+            value = node.value
+            power = _number(named.get(value.id, value) if isinstance(value, ast.Name) else value, power)
         if isinstance(node, ast.keyword) and node.arg == "class_weight":
             weights |= not (isinstance(node.value, ast.Constant) and node.value.value is None)
         crops |= isinstance(node, ast.Constant) and node.value == _CROP
-        based |= isinstance(node, ast.Name) and node.id == "_base_"
-    return RecipeTraits(power, weights, crops or (None if based else False))
+    return RecipeTraits(power, weights, crops or (None if "_base_" in named else False))
 
 
 def _number(node: ast.expr, otherwise: float) -> float:

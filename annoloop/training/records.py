@@ -31,7 +31,8 @@ class Job:
     ``train`` and ``val`` hold (image, mask) files; ``predictions`` holds (image, index PNG to write,
     confidence PNG to write), made after training with the best model, or with ``init_checkpoint``
     when ``kind`` is "predict". ``ignore_index`` is the value in the mask files of pixels that do not
-    count; ``reduce_zero_label`` is mmseg's: 0 in a file is ignored and n means class n - 1.
+    count; ``reduce_zero_label`` is mmseg's: 0 in a file is ignored and n means class n - 1.  ``values`` are the
+    (value in a file, what it means) where these differ, in place of the two, ignored pixels being ``ignore_index``.
     ``iterations`` and ``batch_size`` of None mean the recipe's own.  ``train_pixels`` counts the pixels
     of every class in every mask of ``train`` (N, K): class weights and the choice of images come from it;
     None leaves both as the recipe has them.  ``val_pixels`` are those of ``val``, for a fair share of it to validate on
@@ -49,6 +50,7 @@ class Job:
     palette: tuple[tuple[int, int, int], ...]
     ignore_index: int = 255
     reduce_zero_label: bool = False
+    values: tuple[tuple[int, int], ...] = ()
     device: Device = "auto"
     seed: int = 0
     train: tuple[tuple[Path, Path], ...] = ()
@@ -84,6 +86,7 @@ class Job:
             "recipe": Path(raw["recipe"]),
             "class_names": tuple(raw["class_names"]),
             "palette": tuple(tuple(color) for color in raw["palette"]),
+            "values": tuple((stored, label) for stored, label in raw.get("values", ())),
             "init_checkpoint": None if checkpoint is None else Path(checkpoint),
         }
         counts = {key: raw[key] and tuple(map(tuple, raw[key])) for key in ("train_pixels", "val_pixels")}

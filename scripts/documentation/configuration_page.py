@@ -1,7 +1,7 @@
 """The page on annoloop.yaml: every key with type, default and meaning, from the configuration's types.
 
-The fact to know: what a key means stands below it in ``annoloop/data/config.py``, as a string, and is read from the
-source; asking pydantic to read it would cost every command time.
+The fact to know: what a key means stands below it in ``annoloop/data/config.py`` or ``data_section.py``, as a string,
+and is read from the source; asking pydantic to read it would cost every command time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union
+from typing import Annotated, Any, Literal, Union
 
 from markdown_text import cell, fenced, table
 from pydantic import BaseModel
@@ -114,6 +114,8 @@ def type_of(kind: Any) -> str:
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if _is_section(kind):
         return "section"
+    if origin is Annotated:
+        return type_of(inner[0])
     if origin is Literal:
         return _either([f"`{one}`" for one in inner])
     if origin in (Union, UnionType):

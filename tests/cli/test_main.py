@@ -173,7 +173,7 @@ def test_doctor_names_every_faulty_file_and_ends_with_9(
     monkeypatch.setenv("CVAT_ACCESS_TOKEN", "s3cret-token")
     masks = sorted((folder / "data" / "ann_dir" / "train").glob("*.png"))
     masks[0].write_bytes(masks[0].read_bytes()[:60])
-    Image.new("RGB", (64, 48)).save(masks[1])
+    Image.new("RGB", (64, 48), "red").save(masks[1])
     Image.new("L", (60, 48)).save(masks[2])
     Image.new("L", (64, 48), 9).save(masks[3])
     masks[4].unlink()

@@ -459,18 +459,41 @@ def test_one_split_can_be_looked_at(folder: Path) -> None:
     assert report.findings == ()
 
 
+def with_recipe(folder: Path, recipe: str) -> Path:
+    """The same project, with another recipe in use."""
+    file = folder / FILE_NAME
+    config = load(file)
+    train = config.train.model_copy(update={"recipe": recipe})
+    file.write_text(render(config.model_copy(update={"train": train})), encoding="utf-8")
+    return folder
+
+
 def test_what_is_said_of_weights_and_crops_is_true_of_the_recipe_in_use(folder: Path) -> None:
-    shipped = looked_at(folder)
+    planned, shipped = looked_at(folder), looked_at(with_recipe(folder, "unet_small"))
+    assert any("auto is given class weights, and crops around foreground" in text for text in planned.warnings)
     assert any("unet_small is given class weights, and crops around foreground" in text for text in shipped.warnings)
     assert "to the power of 0.33" in shipped.weights_said
     own = folder / "own.py"
     own.write_text("head = dict(class_weight=[1.0, 2.0, 2.0, 2.0])\nannoloop = dict(class_weight_power=1.0)\n")
-    file = folder / FILE_NAME
-    config = load(file)
-    train = config.train.model_copy(update={"recipe": "own.py"})
-    file.write_text(render(config.model_copy(update={"train": train})), encoding="utf-8")
-    report = looked_at(folder)
+    report = looked_at(with_recipe(folder, "own.py"))
     assert any("own.py has class weights of its own, but does not crop" in text for text in report.warnings)
     assert report.weights_said.startswith("own.py has class weights of its own, which are kept")
     steeper = [one.weight / report.classes[0].weight for one in report.classes]
     assert steeper[3] > shipped.classes[3].weight / shipped.classes[0].weight
+
+
+def test_values_that_annoloop_yaml_names_are_not_guessed_at(folder: Path) -> None:
+    """Black and white masks are a fault until ``data.values`` says what 255 means."""
+    for path in (folder / "data" / "ann_dir").rglob("*.png"):
+        values = read_index_png(path).values
+        write_atomic(path, encode_index_png(IndexImage(np.where(values > 0, 255, 0).astype(np.uint8))))
+    file = folder / FILE_NAME
+    config = load(file)
+    config = config.model_copy(update={"classes": config.classes[:2]})
+    file.write_text(render(config), encoding="utf-8")
+    assert looked_at(folder).counts["black and white mask"] == sum(COUNTS.values())
+    data = config.data.model_copy(update={"values": {0: 0, 255: 1}})
+    file.write_text(render(config.model_copy(update={"data": data})), encoding="utf-8")
+    report = looked_at(folder)
+    assert report.faults == 0
+    assert report.classes[1].images > 0

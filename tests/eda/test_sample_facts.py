@@ -89,8 +89,9 @@ def test_a_damaged_mask_is_a_finding_and_its_image_is_looked_at_all_the_same(sam
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "I;16"])
 def test_colours_are_no_indices(sample: Sample, mode: str) -> None:
     assert sample.mask is not None
-    stored = Image.fromarray(values())
-    (Image.fromarray(values().astype(np.uint16)) if mode == "I;16" else stored.convert(mode)).save(sample.mask)
+    size_wh = values().shape[::-1]
+    color = {"RGB": (1, 2, 3), "RGBA": (1, 1, 1, 9), "LA": (1, 9), "I;16": 900}[mode]
+    Image.new(mode, size_wh, color).save(sample.mask)
     assert [kind for kind, _ in said(sample)] == ["colour mask"]
 
 

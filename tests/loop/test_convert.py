@@ -285,8 +285,9 @@ def test_a_path_of_another_machine_means_the_image_with_its_tail(tmp_path: Path,
 
 def test_a_name_that_several_images_have_is_told(tmp_path: Path) -> None:
     images = _images(tmp_path, "x/a.jpg", "y/a.jpg")
-    with pytest.raises(DataError, match=r"whose name several files have, left out: a.jpg may be x/a.jpg or y/a.jpg"):
+    with pytest.raises(DataError, match=r"several files have, left out: a.jpg may be x/a.jpg or y/a.jpg") as caught:
         from_coco(_file(tmp_path), tmp_path / "out", images_dir=images)
+    assert caught.value.hint == f"--images {images}/x, or whichever of x, y it is"
 
 
 def test_two_images_never_share_a_mask(tmp_path: Path) -> None:
@@ -304,10 +305,21 @@ def test_a_file_of_shares_is_refused_with_one_sentence(tmp_path: Path) -> None:
         from_coco(_file(tmp_path, annotations=shares), tmp_path / "out")
 
 
-def test_a_file_of_boxes_alone_makes_no_masks(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="a box alone says nothing about pixels"):
-        from_coco(_file(tmp_path, annotations=[_annotation(1, segmentation=[])]), tmp_path / "out")
+@pytest.mark.parametrize("segmentation", [[], "zz"])
+def test_a_file_of_which_nothing_can_be_painted_makes_no_masks(tmp_path: Path, segmentation: object) -> None:
+    """Not of its images without annotations either: they would say background everywhere."""
+    images = [{"id": i, "file_name": f"{i}.jpg", "height": 4, "width": 6} for i in (1, 2)]
+    file = _file(tmp_path, images=images, annotations=[_annotation(1, segmentation=segmentation)])
+    with pytest.raises(DataError, match="nothing in it can be used"):
+        from_coco(file, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_image_without_annotations_is_background(tmp_path: Path) -> None:
+    images = [{"id": i, "file_name": f"{i}.jpg", "height": 4, "width": 6} for i in (1, 2)]
+    assert from_coco(_file(tmp_path, images=images), tmp_path / "out").written == 2
+    assert not read_index_png(tmp_path / "out" / "2.png").values.any()
+    assert from_coco(_file(tmp_path, images=images, annotations=[]), tmp_path / "none").written == 2
 
 
 @pytest.mark.parametrize("name", ["../a.jpg", "x/../../a.jpg", "/etc/a.jpg"])

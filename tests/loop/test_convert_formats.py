@@ -8,12 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from annoloop.cli.main import run
+from annoloop.data.config import DataConfig
 from annoloop.data.images import read_index_png
-from annoloop.data.mmseg_folders import read_label_map
+from annoloop.data.mmseg_folders import list_samples, read_label_map
 from annoloop.errors import DataError
+from annoloop.loop.convert import from_coco, to_coco
 from annoloop.loop.convert_cvat import from_cvat, to_cvat
 from annoloop.loop.convert_yolo import from_yolo, to_yolo
 from annoloop.masks.classes import class_table
@@ -174,3 +179,38 @@ def test_the_commands_go_there_and_back(project: Project, tmp_path: Path, capsys
     assert run(["convert", "to-cvat", "--out", str(tmp_path / "c.zip"), *at]) == 0
     assert run(["convert", "from-cvat", str(tmp_path / "c.zip"), "--out", str(tmp_path / "mc"), "--own-classes"]) == 0
     assert "masks written to" in capsys.readouterr().out
+
+
+# identity of what is stored, whatever the values mean and whatever kind of file holds them
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    hnp.arrays(np.uint8, st.tuples(st.integers(1, 6), st.integers(1, 7)), elements=st.sampled_from([0, 128, 255])),
+    st.sampled_from([".png", ".tif", ".bmp"]),
+    st.sampled_from(["coco", "cvat", "yolo"]),
+)
+def test_stored_values_come_back_in_their_own_kind_of_file(
+    tmp_path_factory: pytest.TempPathFactory, stored: np.ndarray, suffix: str, way: str
+) -> None:
+    root = tmp_path_factory.mktemp("values")
+    data = DataConfig(root=root, image_suffix=".png", mask_suffix=suffix, splits={"train": "train"},
+                      values={0: 0, 128: 2, 255: 1})  # fmt: skip
+    classes = class_table(["background", "car", "tree"], background="background")
+    (root / "img_dir/train").mkdir(parents=True)
+    (root / "ann_dir/train").mkdir(parents=True)
+    Image.new("RGB", stored.shape[::-1]).save(root / "img_dir/train/a.png")
+    Image.fromarray(stored).save(root / f"ann_dir/train/a{suffix}")
+    samples = list_samples(data).samples
+    if way == "coco":
+        to_coco(samples, data, classes, root / "c.json")
+        from_coco(root / "c.json", root / "out", data, classes)
+    elif way == "cvat":
+        to_cvat(samples, data, classes, root / "c.zip")
+        from_cvat(root / "c.zip", root / "out", data, classes)
+    else:
+        to_yolo(samples, data, classes, root / "y", tolerance_px=0)
+        from_yolo(root / "y", root / "out", data, classes, images_dir=root / "img_dir")
+    with Image.open(root / f"out/train/a{suffix}") as image:
+        assert image.format == {".png": "PNG", ".tif": "TIFF", ".bmp": "BMP"}[suffix]
+        assert np.array_equal(np.asarray(image.convert("L")), stored)

@@ -108,7 +108,7 @@ def test_what_looks_odd_is_said(
 def test_files_that_cannot_be_paired_or_read_are_said(tmp_path: Path) -> None:
     _pair(tmp_path, "img_dir/train/a.png", "ann_dir/train/a.png")
     _pair(tmp_path, "img_dir/train/b.png", "ann_dir/train/b.png")
-    Image.new("RGB", (3, 2)).save(tmp_path / "ann_dir/train/b.png")
+    Image.new("RGB", (3, 2), "red").save(tmp_path / "ann_dir/train/b.png")
     Image.new("RGB", (3, 2)).save(tmp_path / "img_dir/train/c.png")
     odd = "\n".join(init(tmp_path, tmp_path).odd)
     assert f"{tmp_path}/ann_dir/train/b.png: a mask has one 8-bit channel" in odd
@@ -121,7 +121,7 @@ def test_many_faults_of_a_kind_are_told_in_short(tmp_path: Path) -> None:
         Image.new("RGB", (3, 2)).save(tmp_path / f"img_dir/train/b{i}.png")
     odd = init(tmp_path, tmp_path).odd
     assert sum("no mask" in line for line in odd) == 3
-    assert "6 more: missing mask" in odd
+    assert "6 more: missing mask (fault)" in odd
 
 
 def test_an_existing_file_is_not_replaced_unless_forced(tmp_path: Path) -> None:
@@ -140,30 +140,26 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     assert caught.value.where == str(tmp_path / "no")
 
 
-def test_a_folder_without_a_known_layout_says_which_are_known(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no image and mask folders") as caught:
-        init(tmp_path, tmp_path)
-    assert "img_dir + ann_dir" in (caught.value.hint or "")
-
-
 @pytest.mark.parametrize(
-    ("image", "mask", "where", "message"),
+    ("files", "message"),
     [
-        (None, "ann_dir/train/a.png", "img_dir", "no images"),
-        ("img_dir/train/a.png", None, "ann_dir", "no .png masks"),
-        ("img_dir/train/a.png", "ann_dir/train/z.png", "ann_dir", "no mask has the name of an image"),
+        ((), "the folder is empty"),
+        (("notes.md",), "no images; seen: *.md 1"),
+        (("img_dir/a.png", "img_dir/b.png"), "no image has a mask; seen: img_dir/*.png 2"),
+        (("img_dir/a.jpg", "ann_dir/z.png"), "no image has a mask; seen: ann_dir/*.png 1, img_dir/*.jpg 1"),
     ],
 )
-def test_folders_without_pairs_are_named(
-    tmp_path: Path, image: str | None, mask: str | None, where: str, message: str
-) -> None:
-    for folder in ("img_dir/train", "ann_dir/train"):
-        (tmp_path / folder).mkdir(parents=True)
-    for name in filter(None, (image, mask)):
-        Image.new("L", (3, 2)).save(tmp_path / name)
-    with pytest.raises(DataError, match=message) as caught:
-        init(tmp_path, tmp_path)
-    assert caught.value.where == str(tmp_path / where)
+def test_a_refusal_says_what_was_seen(tmp_path: Path, files: tuple[str, ...], message: str) -> None:
+    (tmp_path / "data").mkdir()
+    for name in files:
+        path = tmp_path / "data" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("#") if path.suffix == ".md" else Image.new("L", (3, 2)).save(path)
+    with pytest.raises(DataError) as caught:
+        init(tmp_path / "data", tmp_path)
+    assert message in caught.value.message
+    assert caught.value.where == str(tmp_path / "data")
+    assert caught.value.hint
     assert not (tmp_path / FILE_NAME).exists()
 
 

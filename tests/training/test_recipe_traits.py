@@ -24,6 +24,7 @@ def test_the_shipped_recipes_have_both(name: str) -> None:
         ("_base_ = './x.py'", RecipeTraits(0.5, False, None)),
         ("annoloop = dict(class_weight_power=1 / 4)", RecipeTraits(0.25, False, False)),
         ("a = dict(class_weight=[1.0, 2.0])\np = [dict(type='ForegroundCrop')]", RecipeTraits(0.5, True, True)),
+        ("power = 0.3\nannoloop = dict(class_weight_power=power)", RecipeTraits(0.3, False, False)),
         ("a = dict(class_weight=None)", RecipeTraits(0.5, False, False)),
         ("a = dict(", RecipeTraits()),
         ("raise SystemExit('never run')", RecipeTraits(0.5, False, False)),

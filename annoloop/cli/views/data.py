@@ -15,6 +15,7 @@ from annoloop.cli.views.sheet import Sheet
 if TYPE_CHECKING:
     from annoloop.eda.eda import EdaReport
     from annoloop.loop.convert import FromCocoReport, ToCocoReport
+    from annoloop.loop.from_colors import FromColorsReport
     from annoloop.loop.start import InitReport
 
 _MOST_FINDINGS = 20
@@ -24,6 +25,8 @@ _MARKS = {"fault": "[red]fault[/]", "remark": "[yellow]look[/]"}
 def init_report(report: InitReport, sheet: Sheet) -> None:
     images = ", ".join(f"{split} {count}" for split, count in report.images.items())
     sheet.print(f"wrote [bold]{escape(str(report.file))}[/]: {images} images, {len(report.config.classes)} classes")
+    for note in report.notes:
+        sheet.print(f"[dim]{escape(note)}[/]")
     for odd in report.odd:
         sheet.print(f"[yellow]odd:[/] {escape(odd)}")
     sheet.next("annoloop doctor", "looks at machine, server and data")
@@ -58,6 +61,14 @@ def notes(texts: Sequence[str], sheet: Sheet) -> None:
         sheet.print(f"[yellow]note:[/] {escape(text)}")
     if len(texts) > 20:
         sheet.print(f"… and {len(texts) - 20} more notes (--json has all)")
+
+
+def from_colors_report(report: FromColorsReport, sheet: Sheet) -> None:
+    sheet.print(
+        f"{report.written} index masks written to [bold]{escape(str(report.folder))}[/], {report.unchanged} were there;"
+        f" classes of {escape(report.source)}: {escape(', '.join(report.classes))}"
+    )
+    sheet.next("annoloop init", "finds the index masks; or name their folder in data.mask_dir")
 
 
 def _eda_parts(report: EdaReport) -> Iterator[RenderableType]:

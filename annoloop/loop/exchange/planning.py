@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 import numpy as np
 
 from annoloop.cvat.shapes import Drawing, draw, polygon_loss_px
-from annoloop.data.images import IndexImage, decode_index_png, encode_index_png, image_size_hw, read_bytes
-from annoloop.data.mmseg_folders import Sample, check_label_map, decode_label_map, to_stored
+from annoloop.data.images import decode_index_png, encode_index_png, image_size_hw, read_bytes
+from annoloop.data.mmseg_folders import Sample, check_label_map, decode_label_map, shown_name, to_stored
 from annoloop.errors import DataError
 from annoloop.masks.regions import LabelMap
 from annoloop.masks.run_lengths import to_cvat_runs
@@ -87,7 +87,7 @@ class Planner:
         assert self.run_id is not None
         prediction = files.prediction(self.run_id, row.image_sha256)
         check_label_map(prediction, image_size_hw(sample.image), files.classes, sample.image)
-        stored = IndexImage(to_stored(prediction, files.config.data, None).values, self.palette)
+        stored = replace(to_stored(prediction, files.config.data, None), palette=self.palette)
         sent = files.keep_object(encode_index_png(stored))
         return self._planned(sample, score, None, sent, prediction, (), None)
 
@@ -145,4 +145,4 @@ def check_names(files: ProjectFiles, sample_ids: Iterable[str]) -> None:
 
 
 def _frame_name(files: ProjectFiles, sample_id: str) -> str:
-    return f"{sample_id}{files.config.data.image_suffix}"
+    return shown_name(sample_id, files.image_path(sample_id), files.config.data)

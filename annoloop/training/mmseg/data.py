@@ -18,9 +18,11 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmengine.dataset import Compose
 from mmseg.datasets import BaseSegDataset
+from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import DATASETS, TRANSFORMS
 
 from annoloop.compute.hardware import free_memory_bytes
+from annoloop.data.images import read_index_png
 from annoloop.errors import TrainingError
 from annoloop.training.mmseg.ranks import LOCAL_WORLD
 from annoloop.training.records import Job
@@ -48,6 +50,9 @@ class JobDataset(BaseSegDataset):  # type: ignore[misc]
         steps = self.pipeline.transforms
         loading = next((i for i, step in enumerate(steps) if type(step).__name__ not in _LOADING), len(steps))
         self._loading, self._rest = Compose(steps[:loading]), Compose(steps[loading:])
+        for step in (*self._loading.transforms, *self._rest.transforms):
+            if isinstance(step, LoadAnnotations):
+                step.__class__ = _LoadMask
         self._cache: dict[int, dict[str, Any]] = {}
         self._room = int(_CACHE_SHARE * free_memory_bytes() / LOCAL_WORLD) if cached and loading else 0
         if cached and ahead:
@@ -124,9 +129,29 @@ class JobDataset(BaseSegDataset):  # type: ignore[misc]
                 return
 
     def _ignored(self) -> dict[int, int] | None:
+        if self._job.values:
+            mapped = dict(self._job.values)
+            ignored = [v for v in range(256) if mapped.get(v, v) == self._job.ignore_index]
+            return mapped | dict.fromkeys(ignored, 255)
         # mmseg applies the map after it has reduced the labels.
         value = self._job.ignore_index - int(self.reduce_zero_label)
         return None if self._job.ignore_index == 255 or value < 0 else {value: 255}
+
+
+class _LoadMask(LoadAnnotations):  # type: ignore[misc]
+    """mmseg's own step, but that masks are read as the rest of annoloop reads them, TIFF and grey RGB among them."""
+
+    def _load_seg_map(self, results: dict[str, Any]) -> None:
+        stored = read_index_png(Path(results["seg_map_path"])).values
+        table = np.arange(256, dtype=np.uint8)
+        if results["reduce_zero_label"]:
+            table = np.roll(table, 1)
+            table[[0, 255]] = 255
+        mapped = table.copy()
+        for value, label in (results.get("label_map") or {}).items():
+            mapped[table == value] = label
+        results["gt_seg_map"] = mapped[stored]
+        results["seg_fields"].append("gt_seg_map")
 
 
 @TRANSFORMS.register_module()
