@@ -133,6 +133,11 @@ class Pictures:
                     groups[where.template(count)].append(folder)
         return self._by_template[count].get(template, [])
 
+    def endings(self, template: Parts) -> list[str]:
+        """The endings, as ``.jpg``, of the files in folders of a template and below."""
+        names = (name for folder in self.below(template) for name in self.folders[folder])
+        return sorted({f".{name.rpartition('.')[2]}" for name in names})
+
     def found(self, template: Parts, prefix: str, suffix: str) -> dict[Key, str]:
         """Files below folders of a template, whose names fit, by their keys."""
         asked = template, prefix, suffix
@@ -186,12 +191,7 @@ class _Text:
         self.joined = "\n".join(["", *names, ""])
         self.words = {token for name in names for token in tokens(name)}
 
-    def is_series(self, prefix: str, suffix: str) -> bool:
-        """Whether more than one name is made like this; or one, where it is the only one of its kind."""
-        count = self._made_like(prefix, suffix)
-        return count > 1 or (count == 1 and self._made_like("", f".{suffix.rpartition('.')[2]}") == 1)
-
-    def _made_like(self, prefix: str, suffix: str) -> int:
+    def made_like(self, prefix: str, suffix: str) -> int:
         """How many names are made like this: 0, 1, or 2 for more."""
         if (prefix, suffix) not in self._counts:
             count, tried, at = 0, 0, self.joined.find(f"{suffix}\n")
@@ -317,11 +317,10 @@ def _patterns(name: str, own: _Text, text: _Text) -> Iterator[Pattern]:
             rest = other[at + end - start :]
             if "." in rest and (own is not text or other != name):
                 pattern = settled(Pattern(name[:start], f"{stem[end:]}{dot}{ending}", other[:at], rest))
-                if own.is_series(pattern.image_prefix, pattern.image_suffix) and not (
-                    own is text and pattern.is_numbering
-                ):
+                alike = own.made_like(pattern.image_prefix, pattern.image_suffix)
+                if alike and not (own is text and pattern.is_numbering):
                     yield pattern
-                    found = True
+                    found = found or alike > 1
         if found:
             return  # shorter ones are parts of this, or of names that only begin alike
 
