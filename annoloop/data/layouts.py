@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 from annoloop.data.file_kinds import Kind, Seen
 from annoloop.data.mask_formats import JPEG_SUFFIXES, MASK_SUFFIXES
 from annoloop.data.name_patterns import is_second_choice, natural, says_mask
-from annoloop.data.pairings import Key, Paired, Pictures, evaluated, pairings
+from annoloop.data.pairings import JOINT, Key, Paired, Pictures, evaluated, pairings
 from annoloop.data.seen_files import seen
 
 Look = Callable[[str], Seen]
@@ -55,12 +55,16 @@ class Choice:
     @property
     def images(self) -> dict[Key, str]:
         """All images, those without a mask among them; of two with one key both suffixes are in the layout."""
-        return {key: name for one in (*reversed(self.more), self.paired) for key, name in one.images.items()}
+        return {
+            key: name.replace(JOINT, "/")
+            for one in (*reversed(self.more), self.paired)
+            for key, name in one.images.items()
+        }
 
     @property
     def pairs(self) -> dict[Key, str]:
         """The masks of images that have one."""
-        return {key: one.mask_of(key) for one in (*self.more, self.paired) for key in one.pairs}
+        return {key: one.mask_of(key).replace(JOINT, "/") for one in (*self.more, self.paired) for key in one.pairs}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,14 @@ def choose(pictures: Pictures, look: Look, *, images: str = "", masks: str = "")
         images: a part of the name of the image set that is wanted, as ``.jpg`` or ``images/``; empty: any.
         masks: the same for masks.
     """
+    taken = _chosen(pictures, look, images=images, masks=masks)
+    if taken is None:  # perhaps each sample has a folder of its own, with the same names in all of them
+        by_sample = Pictures(pictures.names, pictures.suffixes, by_sample=True)
+        taken = _chosen(by_sample, lambda name: look(name.replace(JOINT, "/")), images=images, masks=masks)
+    return taken
+
+
+def _chosen(pictures: Pictures, look: Look, *, images: str, masks: str) -> Choice | None:
     found = pairings(pictures)
     candidates = [one for paired in found if (one := _candidate(paired, look)) is not None]
     wanted = [one for one in candidates if fits(one.image_set, images) and fits(one.mask_set, masks)]
@@ -250,7 +262,7 @@ def _left(pictures: Pictures, candidates: Iterable[_Candidate]) -> list[str]:
     """Pictures that are neither images nor masks of any set."""
     known = {name for one in candidates for names in (one.paired.images, one.paired.masks) for name in names.values()}
     left = [f"{folder}/{name}" if folder else name for folder, names in pictures.folders.items() for name in names]
-    return [name for name in left if name not in known]
+    return [name.replace(JOINT, "/") for name in left if name not in known]
 
 
 def _scattered(best: _Candidate, candidates: Iterable[_Candidate]) -> list[str]:

@@ -15,6 +15,9 @@ from functools import cached_property
 
 from annoloop.data.name_patterns import Pattern, SplitName, cores, natural, settled, split_at, split_in, tokens
 
+JOINT = "\x1f"
+"""Stands for the last ``/`` of a name where each sample has a folder of its own, whose name is then the stem."""
+
 Parts = tuple[str, ...]
 Key = tuple[SplitName | None, str, str]
 """Split by the folders of one side, folders below, stem."""
@@ -74,12 +77,16 @@ class Pairing:
     @property
     def image_set(self) -> str:
         """The images in words: ``images/*.jpg``."""
-        return "/".join((*self.images, f"{self.pattern.image_prefix}*{self.pattern.image_suffix}")).replace("{}", "*")
+        return _in_words(self.images, self.pattern.image_prefix, self.pattern.image_suffix)
 
     @property
     def mask_set(self) -> str:
         """The masks in words: ``masks/*_mask.png``."""
-        return "/".join((*self.masks, f"{self.pattern.mask_prefix}*{self.pattern.mask_suffix}")).replace("{}", "*")
+        return _in_words(self.masks, self.pattern.mask_prefix, self.pattern.mask_suffix)
+
+
+def _in_words(folder: Parts, prefix: str, suffix: str) -> str:
+    return "/".join((*folder, f"{prefix}*{suffix}")).replace("{}", "*").replace(JOINT, "/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +106,17 @@ class Paired:
 class Pictures:
     """The picture files of a tree by their folders."""
 
-    def __init__(self, names: Iterable[str], suffixes: tuple[str, ...]) -> None:
-        """Of names relative to the top, with ``/``."""
+    def __init__(self, names: Iterable[str], suffixes: tuple[str, ...], *, by_sample: bool = False) -> None:
+        """Of names relative to the top, with ``/``; ``by_sample``: the last folder of each is part of its name."""
         folders: dict[str, list[str]] = defaultdict(list)
-        for name in names:
-            if name.lower().endswith(suffixes):
-                folder, _, file = name.rpartition("/")
-                folders[folder].append(file)
+        self.names = [name for name in names if name.lower().endswith(suffixes)]
+        self.suffixes = suffixes
+        for name in self.names:
+            folder, slash, file = name.rpartition("/")
+            if by_sample and slash:
+                folder, _, sample = folder.rpartition("/")
+                file = f"{sample}{JOINT}{file}"
+            folders[folder].append(file)
         self.folders = {folder: sorted(files) for folder, files in sorted(folders.items())}
         self.where = {folder: Where.of(folder) for folder in self.folders}
         self._texts: dict[str, _Text] = {}

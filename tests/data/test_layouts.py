@@ -148,3 +148,14 @@ def test_a_layout_made_at_random_is_found_again(made: Made) -> None:
     with tempfile.TemporaryDirectory() as place:
         made.write(Path(place))
         assert _found(Path(place), made) == made.expected
+
+
+def test_a_folder_for_each_sample_is_found(tmp_path: Path) -> None:
+    made = Made()
+    for split in ("train", "val"):
+        for number in range(3):
+            folder = f"{split}/case {number}_json"
+            made.images[folder], made.masks[folder] = f"{folder}/img.png", f"{folder}/label.png"
+            made.expected.setdefault(split, set()).add((made.images[folder], made.masks[folder]))
+    made.write(tmp_path)
+    assert _found(tmp_path, made) == made.expected
