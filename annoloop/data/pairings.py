@@ -15,6 +15,9 @@ from functools import cached_property
 
 from annoloop.data.name_patterns import Pattern, SplitName, cores, natural, settled, split_at, split_in, tokens
 
+JOINT = "\x1f"
+"""Stands for the last ``/`` of a name where each sample has a folder of its own, whose name is then the stem."""
+
 Parts = tuple[str, ...]
 Key = tuple[SplitName | None, str, str]
 """Split by the folders of one side, folders below, stem."""
@@ -74,12 +77,16 @@ class Pairing:
     @property
     def image_set(self) -> str:
         """The images in words: ``images/*.jpg``."""
-        return "/".join((*self.images, f"{self.pattern.image_prefix}*{self.pattern.image_suffix}")).replace("{}", "*")
+        return _in_words(self.images, self.pattern.image_prefix, self.pattern.image_suffix)
 
     @property
     def mask_set(self) -> str:
         """The masks in words: ``masks/*_mask.png``."""
-        return "/".join((*self.masks, f"{self.pattern.mask_prefix}*{self.pattern.mask_suffix}")).replace("{}", "*")
+        return _in_words(self.masks, self.pattern.mask_prefix, self.pattern.mask_suffix)
+
+
+def _in_words(folder: Parts, prefix: str, suffix: str) -> str:
+    return "/".join((*folder, f"{prefix}*{suffix}")).replace("{}", "*").replace(JOINT, "/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +106,17 @@ class Paired:
 class Pictures:
     """The picture files of a tree by their folders."""
 
-    def __init__(self, names: Iterable[str], suffixes: tuple[str, ...]) -> None:
-        """Of names relative to the top, with ``/``."""
+    def __init__(self, names: Iterable[str], suffixes: tuple[str, ...], *, by_sample: bool = False) -> None:
+        """Of names relative to the top, with ``/``; ``by_sample``: the last folder of each is part of its name."""
         folders: dict[str, list[str]] = defaultdict(list)
-        for name in names:
-            if name.lower().endswith(suffixes):
-                folder, _, file = name.rpartition("/")
-                folders[folder].append(file)
+        self.names = [name for name in names if name.lower().endswith(suffixes)]
+        self.suffixes = suffixes
+        for name in self.names:
+            folder, slash, file = name.rpartition("/")
+            if by_sample and slash:
+                folder, _, sample = folder.rpartition("/")
+                file = f"{sample}{JOINT}{file}"
+            folders[folder].append(file)
         self.folders = {folder: sorted(files) for folder, files in sorted(folders.items())}
         self.where = {folder: Where.of(folder) for folder in self.folders}
         self._texts: dict[str, _Text] = {}
@@ -132,6 +143,11 @@ class Pictures:
                 if len(where.parts) >= count:
                     groups[where.template(count)].append(folder)
         return self._by_template[count].get(template, [])
+
+    def endings(self, template: Parts) -> list[str]:
+        """The endings, as ``.jpg``, of the files in folders of a template and below."""
+        names = (name for folder in self.below(template) for name in self.folders[folder])
+        return sorted({f".{name.rpartition('.')[2]}" for name in names})
 
     def found(self, template: Parts, prefix: str, suffix: str) -> dict[Key, str]:
         """Files below folders of a template, whose names fit, by their keys."""
@@ -186,12 +202,7 @@ class _Text:
         self.joined = "\n".join(["", *names, ""])
         self.words = {token for name in names for token in tokens(name)}
 
-    def is_series(self, prefix: str, suffix: str) -> bool:
-        """Whether more than one name is made like this; or one, where it is the only one of its kind."""
-        count = self._made_like(prefix, suffix)
-        return count > 1 or (count == 1 and self._made_like("", f".{suffix.rpartition('.')[2]}") == 1)
-
-    def _made_like(self, prefix: str, suffix: str) -> int:
+    def made_like(self, prefix: str, suffix: str) -> int:
         """How many names are made like this: 0, 1, or 2 for more."""
         if (prefix, suffix) not in self._counts:
             count, tried, at = 0, 0, self.joined.find(f"{suffix}\n")
@@ -317,11 +328,10 @@ def _patterns(name: str, own: _Text, text: _Text) -> Iterator[Pattern]:
             rest = other[at + end - start :]
             if "." in rest and (own is not text or other != name):
                 pattern = settled(Pattern(name[:start], f"{stem[end:]}{dot}{ending}", other[:at], rest))
-                if own.is_series(pattern.image_prefix, pattern.image_suffix) and not (
-                    own is text and pattern.is_numbering
-                ):
+                alike = own.made_like(pattern.image_prefix, pattern.image_suffix)
+                if alike and not (own is text and pattern.is_numbering):
                     yield pattern
-                    found = True
+                    found = found or alike > 1
         if found:
             return  # shorter ones are parts of this, or of names that only begin alike
 
