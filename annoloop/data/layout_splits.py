@@ -16,7 +16,7 @@ from typing import Any
 from annoloop.data.data_section import Place
 from annoloop.data.layouts import Choice
 from annoloop.data.name_patterns import SPLIT_WORDS, Pattern, SplitName, split_at, split_in
-from annoloop.data.pairings import JOINT
+from annoloop.data.pairings import JOINT, WORD
 from annoloop.data.split_lists import listed_stems
 
 _AUG = re.compile(r"(?i)^(train|training)[-_]?(aug|extra)$")
@@ -107,7 +107,7 @@ def _by_folders(choice: Choice) -> tuple[dict[SplitName, _Spot], list[str]]:
         split, below, stem = key
         images = _folder_of(name, below, by_sample=JOINT in pairing.pattern.image_suffix)
         if split is not None:
-            masks = "/".join(pairing.masks).replace("{}", _word(pairing.images, images))
+            masks = "/".join(pairing.masks).replace(WORD, _word(pairing.images, images))
             member = _Member(f"{below}/{stem}" if below else stem, name, pairs.get(key))
             groups[split, images, masks, "."][member.stem] = member
             continue
@@ -142,10 +142,10 @@ def _folder_of(name: str, below: str, *, by_sample: bool) -> str:
 
 
 def _word(template: Sequence[str], folder: str) -> str:
-    """What stands in a folder where its template has ``{}``."""
+    """What stands in a folder where its template has ``WORD``."""
     for part, name in zip(template, folder.split("/"), strict=False):
-        if "{}" in part:
-            start, _, end = part.partition("{}")
+        if WORD in part:
+            start, _, end = part.partition(WORD)
             return name[len(start) : len(name) - len(end)]
     return ""
 
@@ -153,7 +153,7 @@ def _word(template: Sequence[str], folder: str) -> str:
 def _whole(choice: Choice) -> _Spot | None:
     """All images as one split; None where the folders are those of splits."""
     pairing = choice.paired.pairing
-    if any("{}" in part for part in (*pairing.images, *pairing.masks)):
+    if any(WORD in part for part in (*pairing.images, *pairing.masks)):
         return None
     return _top(choice)
 
@@ -339,9 +339,9 @@ def _section(choice: Choice, chosen: Mapping[SplitName, tuple[_Spot, str | None]
     suffixes = _image_suffixes(choice)
 
     def named(text: str) -> dict[SplitName, str]:
-        return {split: text.replace("{}", word) for split, word in words.items()}
+        return {split: text.replace(WORD, word) for split, word in words.items()}
 
-    image_suffix = {split: tuple(suffix.replace("{}", word) for suffix in suffixes) for split, word in words.items()}
+    image_suffix = {split: tuple(suffix.replace(WORD, word) for suffix in suffixes) for split, word in words.items()}
     return {
         "image_dir": _one_or_each({split: spot.images or "." for split, spot in spots.items()}),
         "mask_dir": _one_or_each({split: spot.masks or "." for split, spot in spots.items()}),

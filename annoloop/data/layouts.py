@@ -25,6 +25,7 @@ Look = Callable[[str], Seen]
 _LOOKED_AT = 3
 _FEW = 0.1
 _PAIRED = 0.5
+_FEWEST_SAMPLES = 2
 _MOSTLY = 0.9
 _WORDS = 0.6
 """What the words of a name weigh against how flat the pixels are, which is 0 … 1."""
@@ -143,6 +144,8 @@ def _chosen(pictures: Pictures, look: Look, *, images: str, masks: str) -> Choic
     most = max(len(one.paired.pairs) for one in wanted)
     wanted.sort(key=lambda one: (len(one.paired.pairs) <= _FEW * most, one.rank, one.image_rank))
     best = wanted[0]
+    if pictures.by_sample and len(best.paired.pairs) < _FEWEST_SAMPLES:
+        return None
     more = _other_suffixes(pictures, best, look, images)
     candidates = [one for one in candidates if one.image_set not in {other.image_set for other in more}] + more
     left = _left(pictures, candidates)
