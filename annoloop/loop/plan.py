@@ -9,10 +9,10 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from annoloop.data.images import image_size_hw
+from annoloop.data.images import image_bands, image_size_hw
 from annoloop.data.mmseg_folders import Sample
 from annoloop.eda.facts_cache import facts_of
 from annoloop.eda.planning_facts import data_facts
@@ -183,6 +183,8 @@ def _facts_of(project: Project, train: Sequence[Sample], val_images: int, track:
     found = data_facts(tally, project.classes, val_images)
     if found is None:
         raise DataError("no training image can be read together with its mask", hint="annoloop doctor says why")
+    with suppress(DataError):  # one that cannot be read is no reason to plan otherwise
+        return replace(found, bands=image_bands(train[0].image))
     return found
 
 

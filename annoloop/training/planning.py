@@ -57,7 +57,7 @@ class DataFacts:
 
     ``object_px``: half of a class's pixels lie in connected components of at least so many px, NaN for none;
     ``upper_share``: of a class's pixels those in the upper half of their picture, NaN for none; ``image_hw``: the most
-    frequent size in px.
+    frequent size in px; ``bands``: the names of their channels.
     """
 
     classes: tuple[str, ...]
@@ -68,6 +68,7 @@ class DataFacts:
     shares: tuple[float, ...]
     object_px: tuple[float, ...]
     upper_share: tuple[float, ...]
+    bands: tuple[str, ...] = ("R", "G", "B")
 
     @property
     def foreground(self) -> list[int]:
@@ -135,7 +136,7 @@ def plan(data: DataFacts, hardware: Hardware, length: Length) -> Plan:
     batch, accumulate, batch_line = _batch(crop, hardware)
     flips, flips_line = _flips(data)
     iterations, length_line = _length(data, length, batch * accumulate)
-    lines = (_network(), scale_line, crop_line, batch_line, *_balance(data), flips_line, length_line)
+    lines = (_network(), _input(data), scale_line, crop_line, batch_line, *_balance(data), flips_line, length_line)
     values = {
         "scale": scale,
         "crop_size": crop,
@@ -156,6 +157,18 @@ def _network() -> PlanLine:
         f"{BASE}: a U-Net on EfficientNet-Lite0, answers at stride 4",
         "a pretrained start finds classes in minutes that a random one has not found in an hour",
     )
+
+
+def _input(data: DataFacts) -> PlanLine:
+    names = ", ".join(data.bands)
+    if len(data.bands) == 1:
+        return PlanLine(
+            "input", "the grey channel three times", "the pretrained weights answer it as they answer colours"
+        )
+    if len(data.bands) > len("RGB"):
+        own = "a recipe of one's own with in_channels takes all of them"
+        return PlanLine("input", "RGB", f"mmseg reads colours; the pictures have {names}: {own}")
+    return PlanLine("input", "RGB", f"the pictures have {names}")
 
 
 def _scale(data: DataFacts, device: str) -> tuple[float, PlanLine]:
