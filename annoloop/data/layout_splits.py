@@ -15,7 +15,8 @@ from typing import Any
 
 from annoloop.data.data_section import Place
 from annoloop.data.layouts import Choice
-from annoloop.data.name_patterns import SPLIT_WORDS, SplitName, split_at, split_in
+from annoloop.data.name_patterns import SPLIT_WORDS, Pattern, SplitName, split_at, split_in
+from annoloop.data.pairings import JOINT, WORD
 from annoloop.data.split_lists import listed_stems
 
 _AUG = re.compile(r"(?i)^(train|training)[-_]?(aug|extra)$")
@@ -104,9 +105,9 @@ def _by_folders(choice: Choice) -> tuple[dict[SplitName, _Spot], list[str]]:
     pairs = choice.pairs
     for key, name in choice.images.items():
         split, below, stem = key
-        images = _folder_of(name, below)
+        images = _folder_of(name, below, by_sample=JOINT in pairing.pattern.image_suffix)
         if split is not None:
-            masks = "/".join(pairing.masks).replace("{}", _word(pairing.images, images))
+            masks = "/".join(pairing.masks).replace(WORD, _word(pairing.images, images))
             member = _Member(f"{below}/{stem}" if below else stem, name, pairs.get(key))
             groups[split, images, masks, "."][member.stem] = member
             continue
@@ -133,17 +134,18 @@ def _largest(groups: Mapping[tuple[SplitName, str, str, str], dict[str, _Member]
     return spots
 
 
-def _folder_of(name: str, below: str) -> str:
+def _folder_of(name: str, below: str, *, by_sample: bool) -> str:
     """The folder of a pairing's images, of one image in it."""
     folder = name.rpartition("/")[0]
+    folder = folder.rpartition("/")[0] if by_sample else folder
     return folder[: len(folder) - len(below)].rstrip("/") if below else folder
 
 
 def _word(template: Sequence[str], folder: str) -> str:
-    """What stands in a folder where its template has ``{}``."""
+    """What stands in a folder where its template has ``WORD``."""
     for part, name in zip(template, folder.split("/"), strict=False):
-        if "{}" in part:
-            start, _, end = part.partition("{}")
+        if WORD in part:
+            start, _, end = part.partition(WORD)
             return name[len(start) : len(name) - len(end)]
     return ""
 
@@ -151,7 +153,7 @@ def _word(template: Sequence[str], folder: str) -> str:
 def _whole(choice: Choice) -> _Spot | None:
     """All images as one split; None where the folders are those of splits."""
     pairing = choice.paired.pairing
-    if any("{}" in part for part in (*pairing.images, *pairing.masks)):
+    if any(WORD in part for part in (*pairing.images, *pairing.masks)):
         return None
     return _top(choice)
 
@@ -274,13 +276,13 @@ def _best_spot(
 
 
 def _place(choice: Choice, spot: _Spot) -> Place:
-    pattern = choice.paired.pairing.pattern
+    pattern = _pattern(choice)
     return Place(
         (PurePosixPath(spot.images) / spot.below).as_posix(),
         (PurePosixPath(spot.masks) / spot.below).as_posix(),
         pattern.image_prefix,
         pattern.mask_prefix,
-        tuple(one.pairing.pattern.image_suffix for one in (choice.paired, *choice.more)),
+        tuple(_image_suffixes(choice)),
         pattern.mask_suffix,
         "list.txt",
     )
@@ -330,16 +332,16 @@ def _without_masks_is_pool(
 
 def _section(choice: Choice, chosen: Mapping[SplitName, tuple[_Spot, str | None]]) -> dict[str, Any]:
     """The keys of ``data``: one value where all splits have the same."""
-    pattern = choice.paired.pairing.pattern
+    pattern = _pattern(choice)
     template = choice.paired.pairing.images
     spots = {split: _plain(spot, listed) for split, (spot, listed) in chosen.items()}
     words = {split: _word(template, spot.images) for split, (spot, _) in chosen.items()}
-    suffixes = [one.pairing.pattern.image_suffix for one in (choice.paired, *choice.more)]
+    suffixes = _image_suffixes(choice)
 
     def named(text: str) -> dict[SplitName, str]:
-        return {split: text.replace("{}", word) for split, word in words.items()}
+        return {split: text.replace(WORD, word) for split, word in words.items()}
 
-    image_suffix = {split: tuple(suffix.replace("{}", word) for suffix in suffixes) for split, word in words.items()}
+    image_suffix = {split: tuple(suffix.replace(WORD, word) for suffix in suffixes) for split, word in words.items()}
     return {
         "image_dir": _one_or_each({split: spot.images or "." for split, spot in spots.items()}),
         "mask_dir": _one_or_each({split: spot.masks or "." for split, spot in spots.items()}),
@@ -349,6 +351,16 @@ def _section(choice: Choice, chosen: Mapping[SplitName, tuple[_Spot, str | None]
         "mask_suffix": _one_or_each(named(pattern.mask_suffix)),
         "splits": {split: listed or spots[split].below for split, (_, listed) in chosen.items()},
     }
+
+
+def _pattern(choice: Choice) -> Pattern:
+    """Prefixes and suffixes as annoloop.yaml has them."""
+    pattern = choice.paired.pairing.pattern
+    return replace(pattern, mask_suffix=pattern.mask_suffix.replace(JOINT, "/"))
+
+
+def _image_suffixes(choice: Choice) -> list[str]:
+    return [one.pairing.pattern.image_suffix.replace(JOINT, "/") for one in (choice.paired, *choice.more)]
 
 
 def _plain(spot: _Spot, listed: str | None) -> _Spot:

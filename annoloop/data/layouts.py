@@ -10,20 +10,22 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import PurePosixPath
 
 from annoloop.data.file_kinds import Kind, Seen
 from annoloop.data.mask_formats import JPEG_SUFFIXES, MASK_SUFFIXES
 from annoloop.data.name_patterns import is_second_choice, natural, says_mask
-from annoloop.data.pairings import Key, Paired, Pictures, pairings
+from annoloop.data.pairings import JOINT, Key, Paired, Pictures, evaluated, pairings
 from annoloop.data.seen_files import seen
 
 Look = Callable[[str], Seen]
 
 _LOOKED_AT = 3
 _FEW = 0.1
+_PAIRED = 0.5
+_FEWEST_SAMPLES = 2
 _MOSTLY = 0.9
 _WORDS = 0.6
 """What the words of a name weigh against how flat the pixels are, which is 0 … 1."""
@@ -54,12 +56,16 @@ class Choice:
     @property
     def images(self) -> dict[Key, str]:
         """All images, those without a mask among them; of two with one key both suffixes are in the layout."""
-        return {key: name for one in (*reversed(self.more), self.paired) for key, name in one.images.items()}
+        return {
+            key: name.replace(JOINT, "/")
+            for one in (*reversed(self.more), self.paired)
+            for key, name in one.images.items()
+        }
 
     @property
     def pairs(self) -> dict[Key, str]:
         """The masks of images that have one."""
-        return {key: one.mask_of(key) for one in (*self.more, self.paired) for key in one.pairs}
+        return {key: one.mask_of(key).replace(JOINT, "/") for one in (*self.more, self.paired) for key in one.pairs}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +128,14 @@ def choose(pictures: Pictures, look: Look, *, images: str = "", masks: str = "")
         images: a part of the name of the image set that is wanted, as ``.jpg`` or ``images/``; empty: any.
         masks: the same for masks.
     """
+    taken = _chosen(pictures, look, images=images, masks=masks)
+    if taken is None:  # perhaps each sample has a folder of its own, with the same names in all of them
+        by_sample = Pictures(pictures.names, pictures.suffixes, by_sample=True)
+        taken = _chosen(by_sample, lambda name: look(name.replace(JOINT, "/")), images=images, masks=masks)
+    return taken
+
+
+def _chosen(pictures: Pictures, look: Look, *, images: str, masks: str) -> Choice | None:
     found = pairings(pictures)
     candidates = [one for paired in found if (one := _candidate(paired, look)) is not None]
     wanted = [one for one in candidates if fits(one.image_set, images) and fits(one.mask_set, masks)]
@@ -130,7 +144,10 @@ def choose(pictures: Pictures, look: Look, *, images: str = "", masks: str = "")
     most = max(len(one.paired.pairs) for one in wanted)
     wanted.sort(key=lambda one: (len(one.paired.pairs) <= _FEW * most, one.rank, one.image_rank))
     best = wanted[0]
-    more = _other_suffixes(best, wanted)
+    if pictures.by_sample and len(best.paired.pairs) < _FEWEST_SAMPLES:
+        return None
+    more = _other_suffixes(pictures, best, look, images)
+    candidates = [one for one in candidates if one.image_set not in {other.image_set for other in more}] + more
     left = _left(pictures, candidates)
     if len(left) > _MOSTLY * pictures.count and not (images or masks):
         return None  # what was found is chance
@@ -157,10 +174,9 @@ def fits(name: str, wanted: str) -> bool:
 
 def _candidate(paired: Paired, look: Look) -> _Candidate | None:
     """A pairing whose one side looks like masks of the other; None for two sets of photographs, or the other way."""
-    keys = sorted(paired.pairs, key=repr)
-    if not keys:
+    tried = _some(paired)
+    if not tried:
         return None
-    tried = [keys[len(keys) * i // _LOOKED_AT] for i in range(min(_LOOKED_AT, len(keys)))]
     of_masks = [look(paired.mask_of(key)) for key in tried]
     of_images = [look(paired.images[key]) for key in tried]
     kind = Counter(sorted(one.kind for one in of_masks)).most_common(1)[0][0]
@@ -178,24 +194,28 @@ def _candidate(paired: Paired, look: Look) -> _Candidate | None:
     return _Candidate(paired, kind, of_photographs)
 
 
-def _other_suffixes(best: _Candidate, wanted: Iterable[_Candidate]) -> list[_Candidate]:
+def _other_suffixes(pictures: Pictures, best: _Candidate, look: Look, wanted: str) -> list[_Candidate]:
     """Images beside the best ones that differ from them in nothing but the format that their suffix names."""
     own = best.paired.pairing
-    bare = _bare(own.pattern.image_suffix)
     found = []
-    for one in wanted:
-        pairing = one.paired.pairing
-        pattern = pairing.pattern
-        if one is best or (pairing.images, pairing.masks) != (own.images, own.masks):
+    for ending in pictures.endings(own.images):
+        suffix = _bare(own.pattern.image_suffix) + ending
+        pairing = replace(own, pattern=replace(own.pattern, image_suffix=suffix))
+        same_name = own.images == own.masks and pairing.pattern.is_numbering
+        if suffix == own.pattern.image_suffix or same_name or not fits(pairing.image_set, wanted):
             continue
-        same_names = (pattern.image_prefix, pattern.mask_prefix, pattern.mask_suffix) == (
-            own.pattern.image_prefix,
-            own.pattern.mask_prefix,
-            own.pattern.mask_suffix,
-        )
-        if same_names and _bare(pattern.image_suffix) == bare:
-            found.append(one)
+        paired = evaluated(pictures, pairing)
+        if len(paired.pairs) > _PAIRED * len(paired.images):
+            photographs = sum(look(paired.images[key]).kind == "photo" for key in _some(paired)) > 0
+            if photographs == best.of_photographs:
+                found.append(_Candidate(paired, best.kind, photographs))
     return sorted(found, key=lambda one: one.image_rank)
+
+
+def _some(paired: Paired) -> list[Key]:
+    """A few keys of pairs, spread over all of them."""
+    keys = sorted(paired.pairs, key=repr)
+    return [keys[len(keys) * i // _LOOKED_AT] for i in range(min(_LOOKED_AT, len(keys)))]
 
 
 def _bare(suffix: str) -> str:
@@ -245,7 +265,7 @@ def _left(pictures: Pictures, candidates: Iterable[_Candidate]) -> list[str]:
     """Pictures that are neither images nor masks of any set."""
     known = {name for one in candidates for names in (one.paired.images, one.paired.masks) for name in names.values()}
     left = [f"{folder}/{name}" if folder else name for folder, names in pictures.folders.items() for name in names]
-    return [name for name in left if name not in known]
+    return [name.replace(JOINT, "/") for name in left if name not in known]
 
 
 def _scattered(best: _Candidate, candidates: Iterable[_Candidate]) -> list[str]:

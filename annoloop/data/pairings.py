@@ -2,7 +2,7 @@
 
 Names in, pairings out; not here: which of several is taken (``layouts.py``), and a look at pixels (``file_kinds.py``).
 The fact to know: a pairing is two folders with what stands around a shared stem in both names; the word for a split,
-in a folder or a name, is ``{}``, and what both sides have in common below their folders belongs to the stem.
+in a folder or a name, is ``WORD``, and what both sides have in common below their folders belongs to the stem.
 """
 
 from __future__ import annotations
@@ -15,9 +15,18 @@ from functools import cached_property
 
 from annoloop.data.name_patterns import Pattern, SplitName, cores, natural, settled, split_at, split_in, tokens
 
+WORD = "\x1e"
+"""Stands for the word of a split: no folder has it in its name."""
+
+JOINT = "\x1f"
+"""Stands for the last ``/`` of a name where each sample has a folder of its own, whose name is then the stem."""
+
 Parts = tuple[str, ...]
 Key = tuple[SplitName | None, str, str]
 """Split by the folders of one side, folders below, stem."""
+
+_UNWRITABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+"""What no name in annoloop.yaml has: control characters, and bytes that are no text."""
 
 _TRIED_IMAGES = 24
 _TRIED_SPANS = 60
@@ -52,7 +61,7 @@ class Where:
         return cls(parts, split, parts[at][start:end], at)
 
     def template(self, count: int) -> Parts:
-        """The first ``count`` parts with ``{}`` for the word of the split."""
+        """The first ``count`` parts with ``WORD`` for the word of the split."""
         parts = self.parts[:count]
         if not 0 <= self.at < count:
             return parts
@@ -60,12 +69,12 @@ class Where:
         assert found is not None
         _, start, end = found
         name = parts[self.at]
-        return (*parts[: self.at], f"{name[:start]}{{}}{name[end:]}", *parts[self.at + 1 :])
+        return (*parts[: self.at], f"{name[:start]}{WORD}{name[end:]}", *parts[self.at + 1 :])
 
 
 @dataclass(frozen=True, slots=True)
 class Pairing:
-    """Folders of images and of masks, and how their names are made; ``{}`` stands for the word of a split."""
+    """Folders of images and of masks, and how their names are made; ``WORD`` stands for that of a split."""
 
     images: Parts
     masks: Parts
@@ -74,12 +83,16 @@ class Pairing:
     @property
     def image_set(self) -> str:
         """The images in words: ``images/*.jpg``."""
-        return "/".join((*self.images, f"{self.pattern.image_prefix}*{self.pattern.image_suffix}")).replace("{}", "*")
+        return _in_words(self.images, self.pattern.image_prefix, self.pattern.image_suffix)
 
     @property
     def mask_set(self) -> str:
         """The masks in words: ``masks/*_mask.png``."""
-        return "/".join((*self.masks, f"{self.pattern.mask_prefix}*{self.pattern.mask_suffix}")).replace("{}", "*")
+        return _in_words(self.masks, self.pattern.mask_prefix, self.pattern.mask_suffix)
+
+
+def _in_words(folder: Parts, prefix: str, suffix: str) -> str:
+    return "/".join((*folder, f"{prefix}*{suffix}")).replace(WORD, "*").replace(JOINT, "/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +112,18 @@ class Paired:
 class Pictures:
     """The picture files of a tree by their folders."""
 
-    def __init__(self, names: Iterable[str], suffixes: tuple[str, ...]) -> None:
-        """Of names relative to the top, with ``/``."""
+    def __init__(self, names: Iterable[str], suffixes: tuple[str, ...], *, by_sample: bool = False) -> None:
+        """Of names relative to the top, with ``/``; ``by_sample``: the last folder of each is part of its name."""
         folders: dict[str, list[str]] = defaultdict(list)
-        for name in names:
-            if name.lower().endswith(suffixes):
-                folder, _, file = name.rpartition("/")
-                folders[folder].append(file)
+        fitting = (name for name in names if name.lower().endswith(suffixes))
+        self.names = [name for name in fitting if not _UNWRITABLE.search(name)]
+        self.suffixes, self.by_sample = suffixes, by_sample
+        for name in self.names:
+            folder, slash, file = name.rpartition("/")
+            if by_sample and slash:
+                folder, _, sample = folder.rpartition("/")
+                file = f"{sample}{JOINT}{file}"
+            folders[folder].append(file)
         self.folders = {folder: sorted(files) for folder, files in sorted(folders.items())}
         self.where = {folder: Where.of(folder) for folder in self.folders}
         self._texts: dict[str, _Text] = {}
@@ -132,6 +150,11 @@ class Pictures:
                 if len(where.parts) >= count:
                     groups[where.template(count)].append(folder)
         return self._by_template[count].get(template, [])
+
+    def endings(self, template: Parts) -> list[str]:
+        """The endings, as ``.jpg``, of the files in folders of a template and below."""
+        names = (name for folder in self.below(template) for name in self.folders[folder])
+        return sorted({f".{name.rpartition('.')[2]}" for name in names})
 
     def found(self, template: Parts, prefix: str, suffix: str) -> dict[Key, str]:
         """Files below folders of a template, whose names fit, by their keys."""
@@ -186,12 +209,7 @@ class _Text:
         self.joined = "\n".join(["", *names, ""])
         self.words = {token for name in names for token in tokens(name)}
 
-    def is_series(self, prefix: str, suffix: str) -> bool:
-        """Whether more than one name is made like this; or one, where it is the only one of its kind."""
-        count = self._made_like(prefix, suffix)
-        return count > 1 or (count == 1 and self._made_like("", f".{suffix.rpartition('.')[2]}") == 1)
-
-    def _made_like(self, prefix: str, suffix: str) -> int:
+    def made_like(self, prefix: str, suffix: str) -> int:
         """How many names are made like this: 0, 1, or 2 for more."""
         if (prefix, suffix) not in self._counts:
             count, tried, at = 0, 0, self.joined.find(f"{suffix}\n")
@@ -259,7 +277,7 @@ def _mask_key(pairing: Pairing, key: Key) -> Key:
 
 
 def _tells_split(parts: Parts) -> bool:
-    return any("{}" in part for part in parts)
+    return any(WORD in part for part in parts)
 
 
 def _found(pictures: Pictures, template: Parts, prefix: str, suffix: str) -> dict[Key, str]:
@@ -271,7 +289,7 @@ def _found(pictures: Pictures, template: Parts, prefix: str, suffix: str) -> dic
         where = pictures.where[folder]
         split = where.split if tells else None
         below = "/".join(where.parts[count:])
-        start, end = prefix.replace("{}", where.word), suffix.replace("{}", where.word)
+        start, end = prefix.replace(WORD, where.word), suffix.replace(WORD, where.word)
         at, cut, above = len(start), -len(end), f"{folder}/" if folder else ""
         for file in pictures.folders[folder]:
             if file.endswith(end) and file.startswith(start) and len(file) > at - cut:
@@ -299,13 +317,13 @@ def _tried(pictures: Pictures, folder: str, other: str) -> Counter[Pairing]:
     step = max(1, len(files) // _TRIED_IMAGES)
     found: Counter[Pairing] = Counter()
     for name in files[::step][: _TRIED_IMAGES + 1]:
-        for pattern in set(_patterns(name, pictures.text(folder), pictures.text(other))):
+        for pattern in set(_patterns(name, pictures.text(folder), pictures.text(other), by_sample=pictures.by_sample)):
             found[Pairing(images, masks, _without_word(pattern, here.word))] += 1
     most = max(found.values(), default=0)
     return Counter({pairing: count for pairing, count in found.items() if count > 0.1 * most})
 
 
-def _patterns(name: str, own: _Text, text: _Text) -> Iterator[Pattern]:
+def _patterns(name: str, own: _Text, text: _Text, *, by_sample: bool) -> Iterator[Pattern]:
     """What stands around a stem that an image's name shares with names of a text, and the image's own with others."""
     stem, dot, ending = name.rpartition(".")
     known = [token in text.words for token in tokens(stem)]
@@ -317,13 +335,18 @@ def _patterns(name: str, own: _Text, text: _Text) -> Iterator[Pattern]:
             rest = other[at + end - start :]
             if "." in rest and (own is not text or other != name):
                 pattern = settled(Pattern(name[:start], f"{stem[end:]}{dot}{ending}", other[:at], rest))
-                if own.is_series(pattern.image_prefix, pattern.image_suffix) and not (
-                    own is text and pattern.is_numbering
-                ):
+                alike = own.made_like(pattern.image_prefix, pattern.image_suffix)
+                if alike and _is_whole(pattern, by_sample=by_sample) and not (own is text and pattern.is_numbering):
                     yield pattern
-                    found = True
+                    found = found or alike > 1
         if found:
             return  # shorter ones are parts of this, or of names that only begin alike
+
+
+def _is_whole(pattern: Pattern, *, by_sample: bool) -> bool:
+    """Whether the folder of a sample is what both names begin with, where it is part of them."""
+    whole = JOINT in pattern.image_suffix and JOINT in pattern.mask_suffix
+    return not by_sample or (whole and not pattern.image_prefix and not pattern.mask_prefix)
 
 
 def _spans(stem: str, known: list[bool]) -> Iterator[tuple[int, int]]:
@@ -339,12 +362,12 @@ def _spans(stem: str, known: list[bool]) -> Iterator[tuple[int, int]]:
 
 
 def _without_word(pattern: Pattern, word: str) -> Pattern:
-    """The same with ``{}`` for the word of the split, where it is a token of its own."""
+    """The same with ``WORD`` for the word of the split, where it is a token of its own."""
     if not word:
         return pattern
     token = re.compile(rf"(?<![^\W\d_]){re.escape(word)}(?![^\W\d_])")
     parts = (pattern.image_prefix, pattern.image_suffix, pattern.mask_prefix, pattern.mask_suffix)
-    return Pattern(*(token.sub("{}", part) for part in parts))
+    return Pattern(*(token.sub(WORD, part) for part in parts))
 
 
 def in_order(names: Iterable[str]) -> list[str]:

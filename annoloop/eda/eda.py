@@ -21,6 +21,7 @@ from annoloop.eda.facts_cache import facts_of
 from annoloop.eda.findings import KINDS, Finding, finding, ranked
 from annoloop.eda.mask_facts import SAMPLES_PER_CELL
 from annoloop.eda.outliers import Copy, Slips, copies, copy_of, missing_classes, odd_slips, said_once, slips_of
+from annoloop.eda.planning_facts import planned_sizes
 from annoloop.eda.sample_facts import SampleFacts
 from annoloop.eda.tally import Tally, quantile_px, total
 from annoloop.errors import ConfigError
@@ -29,7 +30,7 @@ from annoloop.masks.regions import Ints
 from annoloop.metrics.scores import class_weights
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
-from annoloop.training.planning import AUTO, BASE, CLASS_WEIGHT_POWER
+from annoloop.training.planning import AUTO, BASE, CLASS_WEIGHT_POWER, PlanLine
 from annoloop.training.recipe_traits import RecipeTraits, recipe_traits
 from annoloop.training.recipes import recipe_path
 
@@ -40,8 +41,6 @@ MUCH_BACKGROUND = 0.8
 FEW_IMAGES = 10
 """A class in fewer training images is learnt by heart rather than in general."""
 
-_CROP_STEP = 32
-_LARGEST_CROP = 1024
 _SIZES_SHOWN = 5
 
 
@@ -99,20 +98,12 @@ class ClassFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Crop:
-    """A suggested side of square training crops in px, and how it was found."""
-
-    side_px: int
-    because: str
-
-
-@dataclass(frozen=True, slots=True)
 class EdaReport:
     """What the data are like and what is wrong with them.
 
     ``together[i][j]``: of the images that hold class i the share that holds class j.  ``findings`` come most serious
     first, at most ``MOST_OF_A_KIND`` of each kind; ``counts`` has all of them by kind.  ``page`` is the HTML page,
-    ``weights_said`` tells how the classes' weights come about.
+    ``weights_said`` tells how the classes' weights come about, ``planned`` the scale and crop of ``recipe: auto`` here.
     """
 
     project: str
@@ -123,7 +114,7 @@ class EdaReport:
     background_share: float
     ignored_share: float
     together: tuple[tuple[float, ...], ...]
-    crop: Crop | None
+    planned: tuple[PlanLine, ...]
     warnings: tuple[str, ...]
     findings: tuple[Finding, ...]
     counts: Mapping[str, int]
@@ -203,7 +194,7 @@ def _report(project: Project, tallies: Mapping[str, Tally], whole: Tally, findin
         background_share=float("nan") if background is None else _share(whole.pixels[background], labelled_px),
         ignored_share=_share(whole.ignored_px, labelled_px + whole.ignored_px),
         together=tuple(tuple(row) for row in whole.together_shares().tolist()),
-        crop=_crop(whole),
+        planned=planned_sizes(_trained_on(tallies, whole), classes, project.config.train.device),
         warnings=tuple(_warnings(classes, tallies, whole, project.config.train.recipe, traits)),
         findings=tuple(_few_of_a_kind(ranked(findings))),
         counts=dict(Counter(one.kind for one in ranked(findings))),
@@ -270,29 +261,6 @@ def _trained_on(tallies: Mapping[str, Tally], whole: Tally) -> Tally:
     """The sums over what a model would be trained on; over everything where no such split was looked at."""
     some = total((tally for split, tally in tallies.items() if split in ("train", UNLABELLED)), len(whole.pixels))
     return some if some.labelled else whole
-
-
-def _crop(whole: Tally) -> Crop | None:
-    """Twice the longer side of nine objects of ten, so that their surroundings are in it, within the image."""
-    if not whole.sides.any() or not whole.image_sizes_hw:
-        return None
-    object_px = quantile_px(whole.sides, 0.9)
-    image_px = min(whole.image_sizes_hw.most_common(1)[0][0])
-    limit = min(_up(image_px), _LARGEST_CROP)
-    wanted = _up(2 * object_px)
-    said = (
-        f"nine objects of ten are at most about {object_px:.0f} px long; twice that, so that their surroundings are"
-        f" seen too, up to a multiple of {_CROP_STEP}"
-    )
-    if wanted <= limit:
-        return Crop(wanted, said)
-    small = limit < _LARGEST_CROP
-    why = f"most images are {image_px} px on their shorter side" if small else "larger ones take much memory"
-    return Crop(limit, f"{said}, would be {wanted} px, but {why}")
-
-
-def _up(px: float) -> int:
-    return int(np.ceil(px / _CROP_STEP)) * _CROP_STEP
 
 
 def _traits(project: Project) -> RecipeTraits:

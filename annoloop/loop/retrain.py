@@ -291,10 +291,11 @@ def _judge(
     allow_missing: bool,
 ) -> RetrainReport:
     background = project.classes.background_index
-    reached = scores(total(candidate), background)
-    before = None if current is None else scores(total(current), background)
+    found, found_before = total(candidate), None if current is None else total(current)
+    reached = scores(found, background)
+    before = None if found_before is None else scores(found_before, background)
     comparison = None if current is None else compare(stacked(candidate), stacked(current))
-    promoted, said = verdict(project.classes, candidate, current, comparison, allow_missing=allow_missing)
+    promoted, said = verdict(project.classes, found, found_before, comparison, allow_missing=allow_missing)
     project.ledger.judge_run(run.id, val_dice=reached.mean_dice, promoted=promoted, verdict=said)
     return RetrainReport(
         run=run.id,
@@ -315,5 +316,5 @@ def _judge(
         verdict=said,
         checkpoint=str(project.best_checkpoint(run.id)),
         out_of_fold=out_of_fold,
-        never_predicted=never_predicted(total(candidate), project.classes),
+        never_predicted=never_predicted(found, project.classes),
     )

@@ -175,6 +175,8 @@ def _found(files: Folder, wishes: _Wishes, track: Track) -> _Found:
         values = _resolved(wishes.values, told.names)
         refuse_unusable(files, choice, values, section)
         found = _of_indices(choice, section | splits.every, values, told, wishes, track)
+        if not any(sample.mask for sample in found.listing.samples):
+            raise nothing_found(files, names)
         kept = {key: getattr(found.data, key) for key in ("values", "nearest", "reduce_zero_label")}
         found = replace(found, data=checked(section | kept))
     return replace(found, notes=(*notes, *found.notes), lists=splits.rest)

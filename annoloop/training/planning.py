@@ -1,7 +1,7 @@
 """``recipe: auto``: from the data, the machine and the length of a training to a complete mmseg config with reasons.
 
-Plain numbers in, a recipe's text out; nothing is read or run here.  The fact to know: the plan is the shipped recipe
-``unet_lite0`` with the values between its two marks replaced, so whoever wants to plan otherwise edits that text.
+Plain numbers in, a recipe's text out; nothing but the machine is looked at here.  The fact to know: the plan is the
+shipped recipe ``unet_lite0`` with the values between its two marks replaced: whoever wants another plan edits that.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from annoloop.compute.hardware import free_memory_bytes, gpu_memory_bytes
+from annoloop.compute.launch import usable_cores
 from annoloop.data.durations import in_words
 
 AUTO = "auto"
@@ -116,6 +118,14 @@ class Plan:
         reasons = [f"# {line.what}: {line.chosen}; {line.because}" for line in self.lines]
         values = [f"{name} = {value!r}" for name, value in self.values.items()]
         return "\n".join([f"{before}# planned for the data and the machine of this run", *reasons, *values]) + after
+
+
+def hardware_here(device: str) -> Hardware:
+    """This machine, for a training on "auto", "cpu" or "cuda"."""
+    gpu_bytes = gpu_memory_bytes() if device != "cpu" else None
+    if gpu_bytes is not None:
+        return Hardware("cuda", usable_cores(), gpu_bytes)
+    return Hardware("cpu", usable_cores(), free_memory_bytes())
 
 
 def plan(data: DataFacts, hardware: Hardware, length: Length) -> Plan:

@@ -16,7 +16,6 @@ from annoloop.data.images import IMAGE_SUFFIXES
 from annoloop.data.layout_splits import may_be_list, splits_of
 from annoloop.data.layouts import choose
 from annoloop.data.mmseg_folders import list_samples
-from annoloop.data.name_patterns import Pattern, settled
 from annoloop.data.pairings import Pictures
 
 IMAGE_WORDS = ("img_dir", "images", "JPEGImages", "Image", "photos", "x")
@@ -36,6 +35,7 @@ class Made:
 
     images: dict[str, str] = field(default_factory=dict)
     masks: dict[str, str] = field(default_factory=dict)
+    rivals: set[str] = field(default_factory=set)
     others: set[str] = field(default_factory=set)
     texts: dict[str, str] = field(default_factory=dict)
     expected: dict[str, set[tuple[str, str | None]]] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Made:
 
     def write(self, root: Path) -> None:
         """Empty files: only names count."""
-        for name in (*self.images.values(), *self.masks.values(), *self.others, *self.texts):
+        for name in (*self.images.values(), *self.masks.values(), *self.rivals, *self.others, *self.texts):
             path = root / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(self.texts.get(name, ""), encoding="utf-8")
@@ -70,16 +70,25 @@ def layouts(draw: st.DrawFn) -> Made:
     names = {split: draw(st.sampled_from(words)) for split, words in SPLITS.items()}
     wanted = ["train"] if position == "none" else draw(st.sampled_from([["train", "val"], ["train", "val", "test"]]))
     stems = draw(st.lists(STEMS, min_size=2 * len(wanted), max_size=5 * len(wanted), unique_by=str.lower))
+    other_end = draw(st.sampled_from([image_end, image_end, ".webp"]))
+    rival = draw(st.sampled_from(["", "", "_instanceIds.png", "_color.png"]))
+    unlabelled = draw(st.sampled_from([0, 0, 7]))
     for number, stem in enumerate(stems):
         split = wanted[number % len(wanted)]
         places = _places(above, folders, names[split], position, one_folder=one_folder)
+        suffix = image_suffix.replace(image_end, other_end) if number % 3 == 2 else image_suffix
         town = city[number % len(city)] if city else ""
         image, mask = (
             "/".join(filter(None, (place, town, f"{prefix}{stem}{suffix}")))
-            for place, prefix, suffix in zip(places, prefixes, (image_suffix, mask_suffix), strict=True)
+            for place, prefix, suffix in zip(places, prefixes, (suffix, mask_suffix), strict=True)
         )
         made.images[stem], made.masks[stem] = image, mask
         made.expected.setdefault(split, set()).add((image, mask))
+        if rival:
+            made.rivals.add("/".join(filter(None, (places[1], town, f"{prefixes[1]}{stem}{rival}"))))
+        if unlabelled and number == unlabelled and position != "lists":
+            del made.masks[stem]
+            made.expected[split] = made.expected[split] - {(image, mask)} | {(image, None)}
     if position == "lists":
         _lists(draw, made, above, stems, wanted)
     made.others = {draw(st.sampled_from(DROPPINGS)), "README.md"}
@@ -108,10 +117,9 @@ def _lists(draw: st.DrawFn, made: Made, above: list[str], stems: list[str], want
         for stem in (one for number, one in enumerate(stems) if wanted[number % len(wanted)] == split):
             image, mask = made.images[stem], made.masks[stem]
             last = image.rpartition("/")[2]
-            bare = settled(Pattern("", last, "", mask.rpartition("/")[2])).image_suffix
             lines.append(
                 {
-                    "stem": last.removesuffix(bare) if last.endswith(bare) and "img_" not in last else last,
+                    "stem": stem if last.startswith(stem) else last,
                     "file": last,
                     "path": image,
                     "pair": f"/home/me/{image} /home/me/{mask}",
@@ -140,3 +148,14 @@ def test_a_layout_made_at_random_is_found_again(made: Made) -> None:
     with tempfile.TemporaryDirectory() as place:
         made.write(Path(place))
         assert _found(Path(place), made) == made.expected
+
+
+def test_a_folder_for_each_sample_is_found(tmp_path: Path) -> None:
+    made = Made()
+    for split in ("train", "val"):
+        for number in range(3):
+            folder = f"{split}/case {number}_json"
+            made.images[folder], made.masks[folder] = f"{folder}/img.png", f"{folder}/label.png"
+            made.expected.setdefault(split, set()).add((made.images[folder], made.masks[folder]))
+    made.write(tmp_path)
+    assert _found(tmp_path, made) == made.expected

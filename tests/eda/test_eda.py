@@ -260,8 +260,7 @@ def test_a_report_says_what_the_data_are_like(folder: Path) -> None:
     assert report.background_share == pytest.approx((every == 0).mean())
     assert any("91 % of the pixels are background" in text for text in report.warnings)
     assert report.classes[3].weight > report.classes[0].weight
-    assert report.crop is not None
-    assert report.crop.side_px == 64
+    assert [(line.what, line.chosen) for line in report.planned] == [("scale", "1"), ("crop", "96 x 96 px")]
 
 
 def test_a_class_that_only_val_holds_is_named(folder: Path) -> None:

@@ -78,9 +78,8 @@ def _eda_parts(report: EdaReport) -> Iterator[RenderableType]:
     yield _class_table(report)
     for text in report.warnings:
         yield f"[yellow]note:[/] {escape(text)}"
-    if report.crop is not None:
-        side = report.crop.side_px
-        yield f"suggested crop: {side} x {side} px ({escape(report.crop.because)})"
+    for line in report.planned:
+        yield f"recipe auto would train at {line.what} {escape(line.chosen)}: {escape(line.because)}"
     yield from _findings(report)
     if report.page is not None:
         yield f"report: [bold]{escape(str(report.page))}[/]"

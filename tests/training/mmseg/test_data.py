@@ -6,8 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from small_job import in_child, make_job
+
+from annoloop.training.records import Job, write_job
 
 CROPS = """
 import json
@@ -82,6 +86,27 @@ print(json.dumps({
 """
 
 
+STORED = """
+import json, sys
+import numpy as np
+from pathlib import Path
+from mmengine.registry import init_default_scope
+init_default_scope("mmseg")
+import mmseg.datasets
+from mmseg.datasets.transforms import LoadAnnotations
+from annoloop.training.mmseg.data import JobDataset
+
+steps = [dict(type=t) for t in ("LoadImageFromFile", "LoadAnnotations", "PackSegInputs")]
+found = []
+for file in sys.argv[1:]:
+    dataset = JobDataset(file, "train", pipeline=steps)
+    ours = dataset[0]["data_samples"].gt_sem_seg.data.numpy()[0]
+    theirs = LoadAnnotations()(dict(dataset.get_data_info(0)))["gt_seg_map"]
+    found.append([np.unique(ours).tolist(), ours.shape == theirs.shape and bool((ours == theirs).all())])
+print(json.dumps(found))
+"""
+
+
 @pytest.fixture(scope="module")
 def crops() -> dict[str, Any]:
     found: dict[str, Any] = in_child(CROPS)
@@ -113,3 +138,25 @@ def test_images_are_decoded_once_and_what_was_kept_cannot_be_written_to(tmp_path
     # The one image of twelve with the rare class: sqrt(0.5 / (1/12)) = 2.4 times.
     times = [1] * 11 + [3]
     assert found == {"equal": True, "from memory": True, "kept of twelve": 3, "ids": [0], "times": times}
+
+
+@pytest.mark.slow
+def test_masks_are_read_as_mmseg_reads_them_and_as_annoloop_does_where_that_cannot(tmp_path: Path) -> None:
+    rng, files = np.random.default_rng(0), []
+    Image.fromarray(rng.integers(0, 255, (20, 30, 3), dtype=np.uint8)).save(tmp_path / "image.png")
+    values = ((1, 254), (254, 255), (255, 1))
+    for name, stored, mode, details in (
+        ("plain.png", (0, 1, 2, 255), "L", {}),
+        ("reduced.png", (0, 1, 2, 3, 255), "L", {"reduce_zero_label": True}),
+        ("ignored.png", (0, 1, 9), "L", {"ignore_index": 9}),
+        ("values.tif", (0, 254, 255), "L", {"values": values}),
+        ("grey.png", (0, 254, 255), "RGB", {"values": values}),
+    ):
+        mask = Image.fromarray(rng.choice(np.array(stored, np.uint8), (20, 30)))
+        mask.convert(mode).save(tmp_path / name)
+        run_dir = tmp_path / f"run-{name}"
+        job = Job("train", run_dir, tmp_path, ("a", "b", "c"), ((0, 0, 0),) * 3, **details)
+        files.append(str(write_job(replace(job, train=((tmp_path / "image.png", tmp_path / name),)))))
+    assert in_child(STORED, *files) == [
+        [[0, 1, 2, 255], True], [[0, 1, 2, 255], True], [[0, 1, 255], True], [[0, 1, 255], True], [[0, 1, 255], False],
+    ]  # fmt: skip
