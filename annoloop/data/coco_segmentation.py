@@ -18,7 +18,7 @@ import numpy.typing as npt
 from annoloop.data.coco_values import whole
 from annoloop.errors import DataError
 from annoloop.masks.coco_counts import Ints
-from annoloop.masks.regions import polygon_counts
+from annoloop.masks.regions import FAR_PX, outline_counts
 
 _LONGEST_OUTLINE_PX = 1 << 23
 """Of a polygon; the most winding of a real image are a hundred times shorter."""
@@ -87,26 +87,27 @@ def _read(value: Any, size_hw: tuple[int, int], drawn: Drawn) -> None:
     if value is None or value in ([], {}, ""):
         drawn.is_empty = True
         return
-    outlines = []
+    outlines: list[Points] = []
+    boxes: list[Box] = []
     for part in _parts(value):
-        if isinstance(part, dict):
-            drawn.counts.append(_rle(part, size_hw))
-            continue
         try:
+            if isinstance(part, dict):
+                drawn.counts.append(_rle(part, size_hw))
+                continue
             outline = _outline(part)
+            if outline.size < _FEWEST_NUMBERS:
+                drawn.short += 1
+                continue
+            boxes.append(_checked_box(outline))
+            outlines.append(outline)
+        except DataError as error:
+            drawn.wrong.append(error.message)
         except (TypeError, ValueError, OverflowError) as error:
             drawn.wrong.append(_cannot(part, error))
-            continue
-        if outline.size < _FEWEST_NUMBERS:
-            drawn.short += 1
-        elif outline.size % 2:
-            drawn.wrong.append(f"a polygon is x, y pairs, one has {outline.size} numbers")
-        else:
-            outlines.append(outline)
     if outlines:
-        _check_length(outlines)
-        drawn.counts.append(polygon_counts([one.tolist() for one in outlines], size_hw))
-        drawn.box_ltrb = _box(outlines)
+        drawn.counts.append(outline_counts(outlines, size_hw))
+        lefts, tops, rights, bottoms = zip(*boxes, strict=True)
+        drawn.box_ltrb = min(lefts), min(tops), max(rights), max(bottoms)
 
 
 def _parts(value: Any) -> Iterator[Any]:
@@ -179,17 +180,21 @@ def _cannot(value: Any, error: Exception) -> str:
     return f"{text[:40]}{'…' if len(text) > 40 else ''} cannot be read ({why[:80]})"
 
 
-def _check_length(outlines: list[Points]) -> None:
-    """What draws an outline takes memory for each px of its length, and a few points may be far from one another."""
-    for points in outlines:
-        widest = float(np.ptp(points))
-        if not _LONGEST_OUTLINE_PX < points.size * widest < np.inf:
-            continue  # which all but the largest are, at once
-        if np.sum(np.abs(points - np.roll(points, 2))) > _LONGEST_OUTLINE_PX and widest < _LONGEST_OUTLINE_PX:
-            raise DataError(f"a polygon's outline is longer than {_LONGEST_OUTLINE_PX} px")
+def _checked_box(outline: Points) -> Box:
+    """The box of an outline that can be drawn.
 
+    What draws it takes memory for each px of its length, and a few points may be far from one another.
 
-def _box(outlines: list[Points]) -> Box:
-    xy = np.concatenate([one.reshape(-1, 2) for one in outlines])
+    Raises:
+        DataError: an odd count of numbers, or it is longer than any outline in an image.
+    """
+    if outline.size % 2:
+        raise DataError(f"a polygon is x, y pairs, one has {outline.size} numbers")
+    xy = outline.reshape(-1, 2)
     (left, top), (right, bottom) = xy.min(axis=0).tolist(), xy.max(axis=0).tolist()
+    if not all(-FAR_PX <= side <= FAR_PX for side in (left, top, right, bottom)):  # NaN is not, either
+        raise DataError("a polygon has a point that is no position in an image")
+    may_be_long = outline.size * max(right - left, bottom - top) > _LONGEST_OUTLINE_PX  # which few are
+    if may_be_long and np.sum(np.abs(outline - np.roll(outline, 2))) > _LONGEST_OUTLINE_PX:
+        raise DataError(f"a polygon's outline is longer than {_LONGEST_OUTLINE_PX} px")
     return left, top, right, bottom

@@ -122,12 +122,10 @@ def paint_coco_counts(
     if unfit >= 0:
         raise DataError(said_unfit(np.split(counts, stops)[unfit], shape_hw), where=where[unfit])
     canvas = np.zeros((width, height), np.uint16 if stops.size < np.iinfo(np.uint16).max else np.uint32)
-    overlaps = codes.paint_owners(counts, stops, class_of, canvas)
+    overlaps, seen_px = codes.paint_owners(counts, stops, class_of, canvas)
     label_map = codes.transposed_values(canvas, np.concatenate([np.array([fill], class_of.dtype), class_of]))
     sizes_px = codes.covered_px(counts, stops)
-    is_hidden = np.zeros(stops.size, np.bool_)
-    if len(overlaps):  # else all are seen, and the map need not be gone through once more
-        is_hidden = (np.bincount(canvas.ravel(), minlength=stops.size + 1)[1:] == 0) & (sizes_px > 0)
+    is_hidden = (seen_px == 0) & (sizes_px > 0)
     return PaintedMasks(label_map, sizes_px, codes.boxes(counts, stops, height), overlaps, is_hidden)
 
 

@@ -27,9 +27,10 @@ Ints: TypeAlias = npt.NDArray[np.int64]
 
 Along: TypeAlias = Literal["rows", "columns"]
 
+Floats: TypeAlias = npt.NDArray[np.float64]
 Owners: TypeAlias = npt.NDArray[np.int32]
 
-_FAR_PX = 1 << 20
+FAR_PX = 1 << 20
 """pycocotools walks along every polygon edge in memory: beyond this it would take gigabytes."""
 
 
@@ -205,17 +206,22 @@ def polygon_counts(polygons: Sequence[Sequence[float]], shape_hw: tuple[int, int
     Raises:
         DataError: fewer than three points, an odd count of numbers, or a point far outside any image.
     """
-    from pycocotools import mask as coco_mask
-
     short = [p for p in polygons if len(p) < 6 or len(p) % 2]
     if short or not polygons:
         count = len(short[0]) if short else 0
         raise DataError(f"a polygon needs three points or more as x, y pairs, one has {count} numbers")
-    outlines = [list(map(float, p)) for p in polygons]
-    if not all(-_FAR_PX <= number <= _FAR_PX for outline in outlines for number in outline):
+    outlines = [np.asarray(p, np.float64) for p in polygons]
+    if not all(np.abs(outline).max() <= FAR_PX for outline in outlines):  # NaN is not, either
         raise DataError("a polygon has a point that is no position in an image")
-    merged = coco_mask.merge(coco_mask.frPyObjects(outlines, *shape_hw))
-    return str(merged["counts"], "ascii")
+    return outline_counts(outlines, shape_hw)
+
+
+def outline_counts(outlines: Sequence[Floats], shape_hw: tuple[int, int]) -> str:
+    """The same of outlines x, y, x, y, ... that were checked already."""
+    from pycocotools import mask as coco_mask
+
+    drawn = coco_mask.frPyObjects([outline.tolist() for outline in outlines], *shape_hw)
+    return str((drawn[0] if len(drawn) == 1 else coco_mask.merge(drawn))["counts"], "ascii")
 
 
 def from_cvat_outline(

@@ -15,6 +15,8 @@ from memory import most_bytes, tells_memory
 from PIL import Image
 
 from annoloop.data import coco
+from annoloop.data.coco_painting import read_label_map
+from annoloop.data.coco_reading import CocoImage
 from annoloop.data.images import IndexImage, decode_index_png, encode_index_png
 from annoloop.masks.classes import class_table
 from annoloop.masks.run_lengths import CvatMask, cvat_masks, paint_cvat_masks
@@ -23,15 +25,17 @@ CLASSES = class_table(["background", *"abcdefg"], background="background")
 SIDE, SMALL_SIDE = 6144, 192
 
 
-def to_coco(png: bytes) -> coco.CocoImage:
+def to_coco(png: bytes) -> CocoImage:
     label_map = decode_index_png(png, "mask").values
     annotations = coco.encode(label_map, CLASSES, image_id=1, first_id=1)
-    return coco.CocoImage(1, "mask", label_map.shape, tuple(annotations))
+    return CocoImage(1, "mask", label_map.shape, tuple(annotations))
 
 
-def from_coco(image: coco.CocoImage) -> bytes:
+def from_coco(image: CocoImage) -> bytes:
     index_of = {coco.category_id(index): index for index in range(len(CLASSES))}
-    return encode_index_png(IndexImage(coco.read_label_map(image, CLASSES, index_of, "mask").label_map))
+    label_map = read_label_map(image, CLASSES, index_of).label_map
+    assert label_map is not None
+    return encode_index_png(IndexImage(label_map))
 
 
 def to_cvat(png: bytes) -> tuple[tuple[int, ...], list[CvatMask]]:

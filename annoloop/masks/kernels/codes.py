@@ -121,13 +121,14 @@ def paint_boxes(counts: Ints, stops: Ints, boxes_ltrb: Ints, values: Pixels, can
 
 
 @compiled
-def paint_owners(counts: Ints, stops: Ints, values: Pixels, canvas: Pixels) -> Ints:
+def paint_owners(counts: Ints, stops: Ints, values: Pixels, canvas: Pixels) -> tuple[Ints, Ints]:
     """Draw masks that fit, given as run lengths down the columns, on a canvas (W, H) of zeros; later over earlier.
 
     A pixel gets the number of its mask + 1.  Returns (M, 3): a mask, one that came over it although it has another
-    value, and how many pixels it took from it.
+    value, and how many pixels it took from it; and how many pixels of each mask are seen in the end (R,).
     """
     flat = canvas.reshape(-1)
+    seen_px = np.zeros(stops.size, np.int64)
     taken_px, under = np.zeros(stops.size + 1, np.int64), np.empty(stops.size + 1, np.int64)
     pairs, found, begin = np.empty((16, 3), np.int64), 0, 0
     for mask in range(stops.size):
@@ -139,11 +140,14 @@ def paint_owners(counts: Ints, stops: Ints, values: Pixels, canvas: Pixels) -> I
             for place in range(start, end):
                 before = np.int64(flat[place])
                 flat[place] = mask + 1
-                if before and values[before - 1] != value:
-                    if taken_px[before] == 0:
-                        under[under_count] = before
-                        under_count += 1
-                    taken_px[before] += 1
+                if before:
+                    seen_px[before - 1] -= 1
+                    if values[before - 1] != value:
+                        if taken_px[before] == 0:
+                            under[under_count] = before
+                            under_count += 1
+                        taken_px[before] += 1
+            seen_px[mask] += end - start
         while found + under_count > len(pairs):
             pairs = np.concatenate((pairs, np.empty_like(pairs)))
         for before in under[:under_count]:
@@ -151,7 +155,7 @@ def paint_owners(counts: Ints, stops: Ints, values: Pixels, canvas: Pixels) -> I
             taken_px[before] = 0
             found += 1
         begin = stops[mask]
-    return pairs[:found]
+    return pairs[:found], seen_px
 
 
 @compiled
