@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from annoloop.api.formats import from_cvat, from_yolo, to_cvat, to_yolo
     from annoloop.api.local import (
         data_report,
         from_coco,
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
         TrainingError,
     )
     from annoloop.loop.convert import FromCocoReport, ToCocoReport
+    from annoloop.loop.convert_cvat import FromCvatReport, ToCvatReport
+    from annoloop.loop.convert_yolo import FromYoloReport, ToYoloReport
     from annoloop.loop.evaluate import EvaluateReport
     from annoloop.loop.from_colors import FromColorsReport
     from annoloop.loop.history import LogEntry
@@ -75,6 +78,8 @@ __all__ = [
     "FileError",
     "FromCocoReport",
     "FromColorsReport",
+    "FromCvatReport",
+    "FromYoloReport",
     "GateError",
     "InitReport",
     "Interrupted",
@@ -93,6 +98,8 @@ __all__ = [
     "StoreError",
     "TasksReport",
     "ToCocoReport",
+    "ToCvatReport",
+    "ToYoloReport",
     "TrainingError",
     "UndoReport",
     "__version__",
@@ -103,6 +110,8 @@ __all__ = [
     "export_gallery",
     "from_coco",
     "from_colors",
+    "from_cvat",
+    "from_yolo",
     "history",
     "init",
     "login",
@@ -114,12 +123,15 @@ __all__ = [
     "status",
     "tasks",
     "to_coco",
+    "to_cvat",
     "to_plain",
+    "to_yolo",
     "undo",
 ]
 
 # No function has the name of a package in this folder: to import the package would put that in its place.
 _HOMES = {
+    "annoloop.api.formats": "from_cvat from_yolo to_cvat to_yolo",
     "annoloop.api.local": "data_report from_coco from_colors history init open_project status to_coco undo",
     "annoloop.api.model": "browse evaluate export_gallery plan_training retrain",
     "annoloop.api.remote": "connect login pull push tasks",
@@ -128,6 +140,8 @@ _HOMES = {
     "annoloop.errors": "AnnoloopError ColourMaskError ConfigError CvatError DataError FileError GateError Interrupted"
     " LedgerError MissingExtraError MissingPackageError OutOfMemoryError StoreError TrainingError",
     "annoloop.loop.convert": "FromCocoReport ToCocoReport",
+    "annoloop.loop.convert_cvat": "FromCvatReport ToCvatReport",
+    "annoloop.loop.convert_yolo": "FromYoloReport ToYoloReport",
     "annoloop.loop.from_colors": "FromColorsReport",
     "annoloop.loop.evaluate": "EvaluateReport",
     "annoloop.loop.history": "LogEntry",

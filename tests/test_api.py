@@ -29,6 +29,10 @@ FUNCTIONS = {
     "eda": "data_report",
     "convert to-coco": "to_coco",
     "convert from-coco": "from_coco",
+    "convert to-yolo": "to_yolo",
+    "convert from-yolo": "from_yolo",
+    "convert to-cvat": "to_cvat",
+    "convert from-cvat": "from_cvat",
     "convert from-colors": "from_colors",
     "retrain": "retrain",
     "evaluate": "evaluate",
@@ -45,7 +49,9 @@ FUNCTIONS = {
 ONLY_COMMANDS = {"doctor", "demo", "help", "sandbox", "sandbox annotate"}
 
 CALLED_OTHERWISE = {
-    "convert from-coco": {"images": "images_dir", "own_classes": "project"},
+    "convert from-coco": {"images": "images_dir", "segments": "segments_dir", "own_classes": "project"},
+    "convert from-yolo": {"images": "images_dir", "own_classes": "project"},
+    "convert from-cvat": {"own_classes": "project"},
     "evaluate": {"run_id": "run"},
     "push": {"only": "images"},
     "retrain": {"plan": None},  # plan_training

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from annoloop.api.arguments import Place, names_of
+from annoloop.data.coco_painting import OverlapRule
 from annoloop.data.storage import location
 from annoloop.eda import eda as _eda
 from annoloop.eda.data_page import save_page
@@ -149,22 +150,39 @@ def to_coco(
 
 
 def from_coco(
-    project: Project | None, file: Place, out: Place, *, images_dir: Place | None = None, track: Track = silent
+    project: Project | None,
+    file: Place,
+    out: Place,
+    *,
+    images_dir: Place | None = None,
+    segments_dir: Place | None = None,
+    overlap: OverlapRule = "last",
+    strip_folders: bool = False,
+    track: Track = silent,
 ) -> FromCocoReport:
     """Paint the annotations of a COCO file as index PNGs below ``out``; as ``annoloop convert from-coco``.
 
     Args:
         project: whose classes and way of storing masks count; None: the classes of the file.
-        images_dir: folder of the images, to report missing ones.
+        images_dir: folder of the images: names and sizes are compared with them.
+        segments_dir: folder of the PNGs of a panoptic file; default: named as the file, or beside it.
+        overlap: which of two annotations of different classes is seen where both are.
+        strip_folders: only the last part of each file name counts.
 
     Raises:
-        DataError: not a COCO file, a segmentation that cannot be read, or another mask in the way.
+        DataError: not a COCO file, nothing in it that can be used, or another mask in the way.
     """
-    images = None if images_dir is None else location(images_dir)
-    if project is None:
-        return _convert.from_coco(location(file), location(out), images_dir=images, track=track)
-    data, classes = project.config.data, project.classes
-    return _convert.from_coco(location(file), location(out), data, classes, images_dir=images, track=track)
+    return _convert.from_coco(
+        location(file),
+        location(out),
+        None if project is None else project.config.data,
+        None if project is None else project.classes,
+        images_dir=None if images_dir is None else location(images_dir),
+        segments_dir=None if segments_dir is None else location(segments_dir),
+        overlap=overlap,
+        strip_folders=strip_folders,
+        track=track,
+    )
 
 
 def from_colors(

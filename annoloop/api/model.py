@@ -37,6 +37,7 @@ def retrain(
     seed: int | None = None,
     from_scratch: bool = False,
     allow_test_images: bool = False,
+    allow_missing_classes: bool = False,
     folds: int = 0,
     track: Track = silent,
     watch: Watch = unwatched,
@@ -56,14 +57,16 @@ def retrain(
 
     Raises:
         ConfigError: no such recipe, or an argument that cannot be.
-        DataError: a split without masks, masks that cannot be used, or images that are in the test split too.
+        DataError: a split without masks, masks that cannot be used, images that are in the test split too, or a class
+            without a pixel in training.
         LedgerError: another annoloop is at work in the project.
         TrainingError: the training process failed.
         Interrupted: ^C; the last checkpoint is kept.
     """
     request = RetrainRequest(
         recipe, iterations, budget_s(budget), device, gpus, nodes, pretrained, seed,
-        from_scratch=from_scratch, allow_test_images=allow_test_images, folds=folds,
+        from_scratch=from_scratch, allow_test_images=allow_test_images,
+        allow_missing_classes=allow_missing_classes, folds=folds,
     )  # fmt: skip
     with project.locked("retrain"):
         return _retrain.retrain(project, request, track=track, watch=watch)

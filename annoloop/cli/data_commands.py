@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,8 @@ from annoloop.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from annoloop.cli.screen import Screen
+    from annoloop.data.coco_painting import OverlapRule
     from annoloop.data.storage import Location
 
 
@@ -78,9 +82,21 @@ def eda_command(splits: tuple[str, ...], out: Path | None, **options: Any) -> No
         screen.result(save_page(project, report, out, screen.track))
 
 
+overlap_rule = click.option(
+    "--overlap",
+    type=click.Choice(["last", "small-over-large"]),
+    default="last",
+    show_default=True,
+    help="Which of two annotations of different classes is seen where both are.",
+)
+own_or_project_classes = click.option(
+    "--own-classes", is_flag=True, help="Use the file's classes instead of the project's."
+)
+
+
 @click.group("convert", cls=WholeGroup)
 def convert_group() -> None:
-    """Mask folders to COCO and back, bit-identical."""
+    """Mask folders to COCO, YOLO text or CVAT's mask zip, and back."""
 
 
 @convert_group.command("to-coco", epilog=example("annoloop convert to-coco --split val --out val.json"))
@@ -133,29 +149,47 @@ def from_colors_command(
 @convert_group.command("from-coco", epilog=example("annoloop convert from-coco val.json --out masks"))
 @click.argument("file", type=FILE_OR_URL)
 @click.option("--out", type=FOLDER_OR_URL, required=True, help="Folder for the masks; nothing in it is overwritten.")
-@click.option("--images", type=FOLDER_OR_URL, help="Folder of the images, to report missing ones.")
-@click.option("--own-classes", is_flag=True, help="Use the file's classes instead of the project's.")
+@click.option("--images", type=FOLDER_OR_URL, help="Folder of the images: names and sizes are compared with them.")
+@click.option("--segments", type=FOLDER_OR_URL, help="Folder of a panoptic file's PNGs; default: beside it.")
+@overlap_rule
+@click.option("--strip-folders", is_flag=True, help="Take the last part of each file_name only.")
+@own_or_project_classes
 @on_all_cores
 @common
 def from_coco_command(
-    file: Location, out: Location, images: Location | None, own_classes: bool, **options: Any
+    file: Location,
+    out: Location,
+    images: Location | None,
+    segments: Location | None,
+    overlap: OverlapRule,
+    strip_folders: bool,
+    own_classes: bool,
+    **options: Any,
 ) -> None:
-    """Paint the annotations of a COCO file as index PNGs."""
+    """Paint the annotations of a COCO file, instances or panoptic, as index PNGs."""
     from annoloop.loop.convert import from_coco
 
     screen = open_screen(options)
-    if own_classes:
+    read = partial(
+        from_coco,
+        file,
+        out,
+        images_dir=images,
+        segments_dir=segments,
+        overlap=overlap,
+        strip_folders=strip_folders,
+        track=screen.track,
+    )
+    convert(read, out, own_classes, options, screen)
+
+
+def convert(read: Callable[..., object], out: Location, own: bool, options: dict[str, Any], screen: Screen) -> None:
+    """Read with the classes of the data, or with those of the project and in its way of storing masks."""
+    if own:
         shared = next(above for above in out.absolute().parents if above.is_dir()) if isinstance(out, Path) else None
         with on_cluster(options, screen, shared):
-            screen.result(from_coco(file, out, images_dir=images, track=screen.track))
+            screen.result(read())
         return
     with opened_project(options, screen) as project:
-        report = from_coco(
-            file,
-            out,
-            project.config.data,
-            project.classes,
-            images_dir=images,
-            track=screen.track,
-        )
+        report = read(data=project.config.data, classes=project.classes)
     screen.result(report)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections import Counter
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -15,8 +14,10 @@ from typing import Literal
 from annoloop.app.fiftyone_app import mongod_path
 from annoloop.cvat.server import open_server
 from annoloop.data.durations import NIGHT_S, in_words, seconds_of
-from annoloop.data.mmseg_folders import UNLABELLED, check_samples, list_samples
-from annoloop.errors import AnnoloopError, ConfigError, CvatError, install_command
+from annoloop.data.mmseg_folders import UNLABELLED
+from annoloop.eda.eda import eda
+from annoloop.eda.findings import KINDS
+from annoloop.errors import AnnoloopError, ConfigError, CvatError, DataError, install_command
 from annoloop.loop.plan import PlanReport, measured
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
@@ -39,6 +40,7 @@ TESTED = {
 _EXTRA_OF = {"torch": "train", "onedl-mmengine": "train", "onedl-mmcv": "train", "onedl-mmsegmentation": "train",
              "fiftyone": "app"}  # fmt: skip
 _LOW_DISK_BYTES = 2 << 30
+_MOST_FAULTS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,23 +166,30 @@ def _what_answered(url: str, error: CvatError) -> tuple[str, str | None]:
 
 
 def _data(project: Project, track: Track) -> Iterator[Check]:
-    listing = list_samples(project.config.data)
-    faults = list(listing.faults)
-    usable = [s for s in listing.samples if s.image.is_file()]
-    faults += check_samples(
-        track(usable, "checking images and masks", len(usable)), project.config.data, project.classes
-    )
-    counts = Counter(sample.split for sample in listing.samples)
-    labelled = Counter(sample.split for sample in listing.samples if sample.mask is not None)
+    """What ``annoloop eda`` finds, by the same list of kinds: faults one by one, remarks one for each kind."""
+    try:
+        report = eda(project, track=track)
+    except DataError as error:
+        yield Check("data", "fault", f"{error.where}: {error.message}" if error.where else error.message, error.hint)
+        return
+    splits = {one.split: one for one in report.splits}
     found = ", ".join(
-        f"{split} {counts[split]}" + (f" ({labelled[split]} labelled)" if split == UNLABELLED else "")
+        f"{split} {splits[split].images if split in splits else 0}"
+        + (f" ({splits[split].labelled} labelled)" if split == UNLABELLED and split in splits else "")
         for split in project.config.data.splits
     )
-    yield Check("data", "fault" if faults else "ok", f"{found} images, {len(faults)} faults")
-    for fault in faults[:50]:
-        yield Check(fault.kind, "fault", str(fault))
-    if len(faults) > 50:
-        yield Check("data", "fault", f"{len(faults) - 50} more faults")
+    remarks = f", {report.remarks} worth a look" if report.remarks else ""
+    yield Check("data", "fault" if report.faults else "ok", f"{found} images, {report.faults} faults{remarks}")
+    faults = [one for one in report.findings if one.severity == "fault"]
+    for one in faults[:_MOST_FAULTS]:
+        yield Check(one.kind, "fault", f"{one.where}: {one.message}", one.advice)
+    if report.faults > _MOST_FAULTS:
+        yield Check("data", "fault", f"{report.faults - _MOST_FAULTS} more faults", "annoloop eda")
+    for kind, count in report.counts.items():
+        if KINDS[kind].severity == "remark":
+            first = next(one for one in report.findings if one.kind == kind)
+            more = f" and {count - 1} more" if count > 1 else ""
+            yield Check(kind, "warning", f"{first.where}{more}: {first.message}", "annoloop eda shows them")
 
 
 def _training_time(project: Project) -> Iterator[Check]:

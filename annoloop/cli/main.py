@@ -18,6 +18,7 @@ from annoloop import __version__
 from annoloop.cli.cvat_commands import login_command, pull_command, push_command, tasks_command
 from annoloop.cli.data_commands import convert_group, eda_command, init_command
 from annoloop.cli.foreign_text import shown
+from annoloop.cli.format_commands import from_cvat_command, from_yolo_command, to_cvat_command, to_yolo_command
 from annoloop.cli.groups import LoopGroup
 from annoloop.cli.options import common_options, example
 from annoloop.cli.project_commands import (
@@ -129,6 +130,9 @@ def help_command(context: click.Context, words: tuple[str, ...]) -> None:
     assert context.parent is not None
     commands.main(args=[*words, "--help"], prog_name="annoloop", standalone_mode=False)
 
+
+for command in (to_yolo_command, from_yolo_command, to_cvat_command, from_cvat_command):
+    convert_group.add_command(command)
 
 for command in (
     init_command, login_command, doctor_command, eda_command, convert_group,

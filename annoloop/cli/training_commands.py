@@ -27,6 +27,11 @@ from annoloop.cli.options import common, example, on_all_cores, open_screen, ope
 @click.option("--from-scratch", is_flag=True, help="Do not start from the current model.")
 @click.option("--allow-test-images", is_flag=True, help="Train even on images that are in the test split, too.")
 @click.option(
+    "--allow-missing-classes",
+    is_flag=True,
+    help="Train where a class has no pixel, and promote a model that never predicts one.",
+)
+@click.option(
     "--folds",
     type=click.IntRange(2, 10),
     help="So many more trainings, for predictions by models that have not seen the label; default: none.",

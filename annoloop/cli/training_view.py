@@ -119,7 +119,7 @@ class TrainingView:
         )
         if self._facts["device"] == "cpu" and (fields["seconds"] > NIGHT_S or epochs < 1):
             self._say(
-                "[yellow]that is hardly a training:[/] --recipe unet_small is made for a CPU, --budget 30m ends in time"
+                "[yellow]that is hardly a training:[/] --recipe auto plans for this machine, --budget 30m ends in time"
             )
 
     def _predicting(self, fields: Mapping[str, Any]) -> None:

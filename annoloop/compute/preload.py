@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from annoloop.data import coco
+from annoloop.data.coco_painting import read_label_map
+from annoloop.data.coco_reading import CocoImage
 from annoloop.data.images import IndexImage, decode_index_png, encode_index_png
 from annoloop.masks import regions, run_lengths
 from annoloop.masks.classes import class_table
@@ -20,8 +22,8 @@ def _load_loops() -> None:
     made, classes = np.eye(8, dtype=np.uint8), class_table(["a", "b"], background="a")
     label_map = decode_index_png(encode_index_png(IndexImage(made)), "made").values
     annotations = coco.encode(label_map, classes, image_id=1, first_id=1)
-    image = coco.CocoImage(1, "made", label_map.shape, tuple(annotations))
-    coco.read_label_map(image, classes, {coco.category_id(index): index for index in range(2)}, "made")
+    image = CocoImage(1, "made", label_map.shape, tuple(annotations))
+    read_label_map(image, classes, {coco.category_id(index): index for index in range(2)})
     run_lengths.paint_cvat_masks(run_lengths.cvat_masks(label_map, skip=[0]), np.zeros_like(label_map))
     regions.components(label_map)
     scores.confusion(label_map, label_map, 2, 255)

@@ -81,8 +81,9 @@ class CvatConfig(Section):
 class TrainConfig(Section):
     """How models are trained; None means: as the recipe says."""
 
-    recipe: str = "unet_small"
-    """The name of a shipped recipe, or the path of an mmseg config of your own."""
+    recipe: str = "auto"
+    """auto: planned from the data, the machine and the time; or the name of a shipped recipe, or the path of an mmseg
+    config of your own."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto: on the GPU, if there is one."""
     iterations: int | None = Field(default=None, ge=1)
@@ -312,7 +313,7 @@ cvat:
   patience: {_scalar(cvat.patience)}  # how long to ask again when the server is down meanwhile; seconds, or as in 5m
 
 train:
-  recipe: {_scalar(train.recipe)}  # deeplabv3plus_r50, segformer_b2, unet, unet_small, unet_tiny, or a file
+  recipe: {_scalar(train.recipe)}  # auto: planned for data, machine and time; a shipped recipe; or a file
   device: {train.device}  # auto, cpu, cuda
   budget: {_scalar(train.budget)}  # how long a training may take, as in 30m; null: as many iterations as follow
   iterations: {_scalar(train.iterations)}  # null: as the recipe says

@@ -112,6 +112,19 @@ def image_size_hw(path: Location) -> tuple[int, int]:
     return _plain_size_hw(_first_bytes(path)) or _size_hw_by_pillow(path, path)
 
 
+def image_bands(path: Location) -> tuple[str, ...]:
+    """The names of an image's channels as Pillow has them, like R, G, B; from the file's header.
+
+    Raises:
+        DataError: missing, or not an image.
+    """
+    try:
+        with _opened(path) as image:
+            return image.getbands()
+    except _UNREADABLE as error:
+        raise unreadable(path, error) from error
+
+
 def read_image(path: Location) -> npt.NDArray[np.uint8]:
     """An image as RGB uint8 (H, W, 3), upright; 16-bit grey is scaled to its own range.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -21,13 +21,18 @@ from annoloop.eda.facts_cache import facts_of
 from annoloop.eda.findings import KINDS, Finding, finding, ranked
 from annoloop.eda.mask_facts import SAMPLES_PER_CELL
 from annoloop.eda.outliers import Copy, Slips, copies, copy_of, missing_classes, odd_slips, said_once, slips_of
+from annoloop.eda.planning_facts import planned_sizes
 from annoloop.eda.sample_facts import SampleFacts
 from annoloop.eda.tally import Tally, quantile_px, total
+from annoloop.errors import ConfigError
 from annoloop.masks.classes import ClassTable, LabelClass
 from annoloop.masks.regions import Ints
 from annoloop.metrics.scores import class_weights
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
+from annoloop.training.planning import AUTO, BASE, CLASS_WEIGHT_POWER, PlanLine
+from annoloop.training.recipe_traits import RecipeTraits, recipe_traits
+from annoloop.training.recipes import recipe_path
 
 MOST_OF_A_KIND = 200
 """So many findings of one kind are listed; all are counted."""
@@ -36,8 +41,6 @@ MUCH_BACKGROUND = 0.8
 FEW_IMAGES = 10
 """A class in fewer training images is learnt by heart rather than in general."""
 
-_CROP_STEP = 32
-_LARGEST_CROP = 1024
 _SIZES_SHOWN = 5
 
 
@@ -75,7 +78,7 @@ class ClassFacts:
     larger than ``p90_px`` (NaN without any), to a quarter octave; ``sizes`` counts them by half octave: entry b has
     2^(b/2) to below 2^((b+1)/2) px.  ``heat`` says how often, in % of the masks, each cell of an image is this class;
     top row first.
-    ``weight`` is a suggestion for cross entropy.
+    ``weight`` is that of cross entropy, as steep as the recipe in use has it.
     """
 
     name: str
@@ -95,19 +98,12 @@ class ClassFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Crop:
-    """A suggested side of square training crops in px, and how it was found."""
-
-    side_px: int
-    because: str
-
-
-@dataclass(frozen=True, slots=True)
 class EdaReport:
     """What the data are like and what is wrong with them.
 
     ``together[i][j]``: of the images that hold class i the share that holds class j.  ``findings`` come most serious
-    first, at most ``MOST_OF_A_KIND`` of each kind; ``counts`` has all of them by kind.  ``page`` is the HTML page.
+    first, at most ``MOST_OF_A_KIND`` of each kind; ``counts`` has all of them by kind.  ``page`` is the HTML page,
+    ``weights_said`` tells how the classes' weights come about, ``planned`` the scale and crop of ``recipe: auto`` here.
     """
 
     project: str
@@ -118,11 +114,12 @@ class EdaReport:
     background_share: float
     ignored_share: float
     together: tuple[tuple[float, ...], ...]
-    crop: Crop | None
+    planned: tuple[PlanLine, ...]
     warnings: tuple[str, ...]
     findings: tuple[Finding, ...]
     counts: Mapping[str, int]
     page: Path | None = None
+    weights_said: str = ""
 
     @property
     def faults(self) -> int:
@@ -187,20 +184,21 @@ def _look_at_all(project: Project, samples: Sequence[Sample], track: Track) -> _
 def _report(project: Project, tallies: Mapping[str, Tally], whole: Tally, findings: Sequence[Finding]) -> EdaReport:
     classes = project.classes
     background = classes.background_index
-    labelled_px = int(whole.pixels.sum())
+    labelled_px, traits = int(whole.pixels.sum()), _traits(project)
     return EdaReport(
         project=project.config.project,
         root=project.config.data.root,
         splits=tuple(_split_facts(split, tally) for split, tally in tallies.items()),
-        classes=_class_facts(classes, tallies, whole),
+        classes=_class_facts(classes, tallies, whole, traits.class_weight_power),
         background=None if background is None else classes.names[background],
         background_share=float("nan") if background is None else _share(whole.pixels[background], labelled_px),
         ignored_share=_share(whole.ignored_px, labelled_px + whole.ignored_px),
         together=tuple(tuple(row) for row in whole.together_shares().tolist()),
-        crop=_crop(whole),
-        warnings=tuple(_warnings(classes, tallies, whole)),
+        planned=planned_sizes(_trained_on(tallies, whole), classes, project.config.train.device),
+        warnings=tuple(_warnings(classes, tallies, whole, project.config.train.recipe, traits)),
         findings=tuple(_few_of_a_kind(ranked(findings))),
         counts=dict(Counter(one.kind for one in ranked(findings))),
+        weights_said=_weights_said(project.config.train.recipe, traits),
     )
 
 
@@ -226,8 +224,10 @@ def _split_facts(split: str, tally: Tally) -> SplitFacts:
     )
 
 
-def _class_facts(classes: ClassTable, tallies: Mapping[str, Tally], whole: Tally) -> tuple[ClassFacts, ...]:
-    weights = class_weights(_trained_on(tallies, whole).pixels)
+def _class_facts(
+    classes: ClassTable, tallies: Mapping[str, Tally], whole: Tally, power: float
+) -> tuple[ClassFacts, ...]:
+    weights = class_weights(_trained_on(tallies, whole).pixels, power)
     return tuple(_one_class(one, tallies, whole, weights[one.index]) for one in classes.classes)
 
 
@@ -263,30 +263,43 @@ def _trained_on(tallies: Mapping[str, Tally], whole: Tally) -> Tally:
     return some if some.labelled else whole
 
 
-def _crop(whole: Tally) -> Crop | None:
-    """Twice the longer side of nine objects of ten, so that their surroundings are in it, within the image."""
-    if not whole.sides.any() or not whole.image_sizes_hw:
-        return None
-    object_px = quantile_px(whole.sides, 0.9)
-    image_px = min(whole.image_sizes_hw.most_common(1)[0][0])
-    limit = min(_up(image_px), _LARGEST_CROP)
-    wanted = _up(2 * object_px)
-    said = (
-        f"nine objects of ten are at most about {object_px:.0f} px long; twice that, so that their surroundings are"
-        f" seen too, up to a multiple of {_CROP_STEP}"
+def _traits(project: Project) -> RecipeTraits:
+    """Of the recipe in use, also one that is planned anew for each training; of one that says nothing for none."""
+    recipe = project.config.train.recipe
+    if recipe == AUTO:
+        return replace(recipe_traits(recipe_path(BASE)), class_weight_power=CLASS_WEIGHT_POWER)
+    try:
+        return recipe_traits(project.recipe(recipe))
+    except ConfigError:
+        return RecipeTraits()
+
+
+def _weights_said(recipe: str, traits: RecipeTraits) -> str:
+    """How the suggested class weights come about, and whether the recipe in use has them."""
+    how = (
+        f"the inverse frequency in the training masks to the power of {traits.class_weight_power:.2g}, held between 0.1"
+        " and 10"
     )
-    if wanted <= limit:
-        return Crop(wanted, said)
-    small = limit < _LARGEST_CROP
-    why = f"most images are {image_px} px on their shorter side" if small else "larger ones take much memory"
-    return Crop(limit, f"{said}, would be {wanted} px, but {why}")
+    if traits.has_own_weights:
+        return f"{recipe} has class weights of its own, which are kept; without them it would be given these: {how}."
+    return f"Weights for cross entropy: {how}. A training with {recipe} is given them by itself."
 
 
-def _up(px: float) -> int:
-    return int(np.ceil(px / _CROP_STEP)) * _CROP_STEP
+def _against_background(recipe: str, traits: RecipeTraits) -> str:
+    """What the recipe in use does about much background."""
+    weights = "has class weights of its own" if traits.has_own_weights else "is given class weights"
+    if traits.crops_foreground:
+        return f"Class weights and crops around foreground help: {recipe} {weights}, and crops around foreground."
+    crops = "is not known to crop" if traits.crops_foreground is None else "does not crop"
+    return (
+        f"Class weights and crops around foreground help: {recipe} {weights}, but {crops} around foreground;"
+        " the shipped recipes do, with ForegroundCrop in their pipeline."
+    )
 
 
-def _warnings(classes: ClassTable, tallies: Mapping[str, Tally], whole: Tally) -> Iterator[str]:
+def _warnings(
+    classes: ClassTable, tallies: Mapping[str, Tally], whole: Tally, recipe: str, traits: RecipeTraits
+) -> Iterator[str]:
     """What is not wrong, but has to be known."""
     if not whole.labelled:
         yield "There is no mask that can be read: only images were looked at."
@@ -296,8 +309,8 @@ def _warnings(classes: ClassTable, tallies: Mapping[str, Tally], whole: Tally) -
     if share >= MUCH_BACKGROUND:
         yield (
             f"{100 * share:.0f} % of the pixels are {classes.background}: a model that finds nothing at all has"
-            f" {100 * share:.0f} % pixel accuracy, so that says little; judge by Dice per class. Class weights and"
-            " crops around foreground help, and the shipped recipes have both."
+            f" {100 * share:.0f} % pixel accuracy, so that says little; judge by Dice per class."
+            f" {_against_background(recipe, traits)}"
         )
     trained = _trained_on(tallies, whole)
     for one in classes.classes:

@@ -30,7 +30,7 @@ from annoloop.project.project import Project
 from annoloop.project.rows import FactRow
 from annoloop.project.stamps import stamp
 
-VERSION = 1
+VERSION = 2
 """Of the bytes, and of what they tell of a file: another, and every file has to be looked at again."""
 
 _END = b"\n"

@@ -1,7 +1,7 @@
 """What can be wrong with data, kind by kind: how serious it is and what to do about it.
 
-Knows no files.  The fact to know: a fault is surely wrong, a remark is worth a look, and the order of ``KINDS``
-is the order in which people are shown them.
+Knows no files.  The fact to know: this is the one list for ``init``, ``doctor``, ``eda`` and ``retrain``; a fault is
+surely wrong and ends ``doctor`` with 9, a remark is worth a look, and the order is that in which people are shown them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ KINDS: Mapping[str, Kind] = {
     "unreadable mask": Kind("fault", "fetch the file again, or have it labelled again"),
     "colour mask": Kind("fault", "convert its colours to class indices"),
     "palette confusion": Kind("fault", "map these values back to class indices"),
-    "black and white mask": Kind("fault", "write the object's class index instead of 255, which means ignore"),
+    "black and white mask": Kind("fault", "init --values 255=1 says what 255 means; without, it means ignore"),
     "unknown index": Kind("fault", "add the class to annoloop.yaml, or mend the mask"),
     "size mismatch": Kind("fault", "export the mask at the image's size; look for an EXIF rotation"),
     "all ignored": Kind("fault", "label it, or move the image to the pool"),
@@ -39,13 +39,13 @@ KINDS: Mapping[str, Kind] = {
     "duplicate stem": Kind("fault", "keep one of the two images; only one is used"),
     "empty split": Kind("fault", "mend data.splits in annoloop.yaml, or remove the split there"),
     "class not in train": Kind("fault", "move images that hold it to train: no model can learn it"),
+    "class nowhere": Kind("fault", "label some of it, or remove it from annoloop.yaml; retrain refuses"),
     "border frame": Kind("remark", "give it the class of what is seen there, or ignore if nothing is"),
     "speck": Kind("remark", "erase it if it is a slip of the hand"),
     "hole": Kind("remark", "fill it if it is a slip of the hand"),
     "all background": Kind("remark", "check that nothing was forgotten"),
     "duplicate": Kind("remark", "keep one of the two; it only weighs double"),
     "near duplicate": Kind("remark", "keep one of the two, unless small things differ"),
-    "class nowhere": Kind("remark", "label some of it, or remove it from annoloop.yaml"),
     "other suffix": Kind("remark", "rename or convert it, or set data.image_suffix"),
 }
 """The most serious first."""

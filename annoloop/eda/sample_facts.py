@@ -87,8 +87,10 @@ def _faults(
     def fault(kind: str, message: str) -> Finding:
         return finding(kind, sample.mask, message, sample_id=sample.id)
 
-    confused = (None if palette is None else values.renumbered(palette)) or values.of_another_kind()
-    if values.black_and_white():
+    confused = None
+    if not values.are_named:
+        confused = (None if palette is None else values.renumbered(palette)) or values.of_another_kind()
+    if not values.are_named and values.black_and_white():
         yield fault("black and white mask", "holds only 0 and 255: an object that is white on black")
     elif confused is not None:
         yield fault("palette confusion", confused)
@@ -106,7 +108,8 @@ def _faults(
 class _Values:
     """The values of a mask as they are stored, and whether they look like something else than class indices.
 
-    ``used`` int64 (N,): all but those that mean ignore; ``first`` is the stored value of class 0.
+    ``used`` int64 (N,): all but those that mean ignore; ``first`` is the stored value of class 0; ``are_named``:
+    annoloop.yaml says what each stored value means, and nothing has to be guessed.
     """
 
     used: Ints
@@ -114,12 +117,13 @@ class _Values:
     has_ignored: bool
     first: int
     classes: ClassTable
+    are_named: bool
 
     @classmethod
     def of(cls, mask: MaskFacts, data: DataConfig, classes: ClassTable) -> _Values:
         first = int(data.reduce_zero_label)
         labels = np.r_[mask.present, np.array([index for index, _ in mask.unknown], np.int64)]
-        return cls(labels + first, bool(mask.unknown), mask.ignored_px > 0, first, classes)
+        return cls(labels + first, bool(mask.unknown), mask.ignored_px > 0, first, classes, bool(data.values))
 
     def black_and_white(self) -> bool:
         white = self.has_ignored and self.classes.ignore_index == _WHITE and self.first == 0

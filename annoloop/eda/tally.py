@@ -20,6 +20,9 @@ LEVEL_BINS = 32
 
 _PER_BIN = 256 // LEVEL_BINS
 
+_ROUNDING = 1e-9
+"""Three tenths of ten are three, whatever binary fractions make of it."""
+
 
 class Tally:
     """Sums by class (K, ...) over the samples that were added; all int64.
@@ -88,11 +91,21 @@ def total(tallies: Iterable[Tally], class_count: int) -> Tally:
 
 
 def quantile_px(counts: Ints | Floats, share: float) -> float:
-    """The size below which ``share`` of those counted in bins (BINS,) lie, to a quarter octave; NaN for none."""
+    """The size that ``share`` of those counted in bins (BINS,) do not exceed, to a quarter octave; NaN for none.
+
+    Of n sizes it is that of rank ceil(share * n), and what is told of it is the middle of the whole numbers of its bin:
+    a bin of one number, as the smallest are, is exact.
+
+    >>> sizes = np.bincount([0, 2, 3, 3], minlength=BINS)  # 1, 2, 3 and 3 px
+    >>> [quantile_px(sizes, share) for share in (0.25, 0.5, 0.75, 1.0)]
+    [1.0, 2.0, 3.0, 3.0]
+    """
     if not counts.any():
         return float("nan")
-    middle = int(np.searchsorted(np.cumsum(counts), share * counts.sum()))
-    return float(2 ** ((middle + 0.5) / 2))
+    rank = max(1, int(np.ceil(share * counts.sum() - _ROUNDING)))
+    place = int(np.searchsorted(np.cumsum(counts), rank))
+    first, last = np.ceil(2 ** (place / 2) - _ROUNDING), np.ceil(2 ** ((place + 1) / 2) - _ROUNDING) - 1
+    return float(np.sqrt(first * max(first, last)))
 
 
 def _zeros(*shape: int) -> Ints:

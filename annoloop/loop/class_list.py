@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from annoloop.data.class_names import Names, hex_color, is_known, rank, read_names
+from annoloop.data.coco_categories import BACKGROUND_NAMES
 from annoloop.data.folders import Folder
 from annoloop.data.images import read_bytes
 from annoloop.data.pairings import in_order
 from annoloop.errors import ConfigError, DataError
 from annoloop.masks.classes import MAX_CLASSES, default_color
 
-BACKGROUND_NAMES = ("background", "bg", "_background_", "unlabeled", "void")
 _MOST_BYTES = 1 << 22
 _DEEPEST = 4
 

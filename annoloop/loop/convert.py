@@ -2,49 +2,36 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from annoloop.compute.workers import spread
-from annoloop.data import coco, png
+from annoloop.data import coco
+from annoloop.data.coco_categories import Matched, match_categories, used_ids
+from annoloop.data.coco_drawn import all_in_shares
 from annoloop.data.coco_file import Written, coco_writer, kept_texts, written_before
+from annoloop.data.coco_images import place_images, refuse_shared_masks
+from annoloop.data.coco_painting import Overlap, OverlapRule, ReadImage, read_label_map
+from annoloop.data.coco_reading import CocoImage, load, read_images
 from annoloop.data.config import DataConfig
 from annoloop.data.copies import on_disk_meanwhile
-from annoloop.data.durable import flush_disk
-from annoloop.data.folders import folder
-from annoloop.data.images import (
-    IndexImage,
-    decode_index_png,
-    encode_index_png,
-    image_size_hw,
-    read_bytes,
-    remove,
-    sha256,
-    unwritable,
-    write_atomic,
-)
-from annoloop.data.mmseg_folders import (
-    Sample,
-    check_label_map,
-    decode_label_map,
-    mask_name_of,
-    shown_name,
-    to_stored,
-)
+from annoloop.data.images import image_size_hw, read_bytes, sha256
+from annoloop.data.mmseg_folders import Sample, check_label_map, decode_label_map, shown_name
+from annoloop.data.panoptic import is_panoptic, read_segments, segment_files, segments_of
+from annoloop.data.remarks import MOST_PLACES, Remarks
 from annoloop.data.storage import Location
-from annoloop.errors import ColourMaskError, DataError
+from annoloop.errors import DataError
+from annoloop.loop.mask_folder import clear_away, flush, mask_place, write_mask
 from annoloop.masks.classes import ClassTable
 from annoloop.progress import Track, silent
 
 MOST_UNSEEN_PX = 1 << 28
 """Pixels of an image, a side of 16384 for one, that are taken from a COCO file without a look at the image."""
+
+MOST_OVERLAPS = 1000
+"""So many overlaps are listed in a report, the largest of each image; all are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +47,11 @@ class ToCocoReport:
 
 @dataclass(frozen=True, slots=True)
 class FromCocoReport:
-    """What was read; ``notes`` says what was ambiguous or missing, image by image."""
+    """What was read: masks, and the annotations painted in them.
+
+    ``notes`` says by kind what was left out, odd or missing, and what overlaps; ``counts`` has the numbers of each
+    kind.  ``overlap_px`` are pixels for which annotations of different classes vie, ``overlaps`` the largest.
+    """
 
     folder: Location
     images: int
@@ -69,6 +60,9 @@ class FromCocoReport:
     unchanged: int
     classes: tuple[str, ...]
     notes: tuple[str, ...]
+    counts: Mapping[str, int] = field(default_factory=dict)
+    overlap_px: int = 0
+    overlaps: tuple[Overlap, ...] = ()
 
 
 def to_coco(
@@ -116,39 +110,106 @@ def from_coco(
     classes: ClassTable | None = None,
     *,
     images_dir: Location | None = None,
+    segments_dir: Location | None = None,
+    overlap: OverlapRule = "last",
+    strip_folders: bool = False,
     track: Track = silent,
 ) -> FromCocoReport:
     """Write one index PNG per image of a COCO file below ``out``; classes default to the file's own.
 
-    A PNG that is there already with other pixels is never overwritten (law 3); one that a power cut left empty or in
-    part is no PNG, and is written anew.  What was written is on disk for good before this returns.
+    What is unambiguous is read, whoever wrote the file; what is left out is counted and told.  An image of which
+    nothing can be read gets no mask.  A PNG that is there already with other pixels is never overwritten (law 3).
+    What was written is on disk for good before this returns.
 
     Args:
-        images_dir: the images of the file, to say which are missing, and of what size very large ones really are.
+        images_dir: the images of the file: a file name means the one with the longest tail of it, and its size is
+            compared with the file's.
+        segments_dir: the PNGs of a panoptic file; default: a folder named as the file, or beside it.
+        overlap: which of two annotations of different classes is seen where both are.
+        strip_folders: only the last part of a file name counts.
 
     Raises:
-        DataError: not a COCO file, a segmentation that cannot be read, a file in the way.
+        DataError: not a COCO file, nothing in it that can be used, categories that are no class, a file in the way.
     """
-    document = _load(file)
-    images = coco.read_images(document, file)
-    _check_sizes(images, images_dir, file)
-    table = classes or coco.read_classes(document)
-    index_of = coco.class_index_of_category(document, table, file)
-    items = [(image, _target(out, image.file_name, data, file)) for image in images]
-    _clear_away(out, {target for _, target in items})
-    paint = partial(_paint, data=data, classes=table, index_of=index_of, where=file)
-    painted = list(track(spread(paint, items), "painting masks", len(items)))
-    written = sum(one.written for one in painted)
-    _flush(out)
+    remarks = Remarks()
+    document = load(file)
+    images = read_images(document, file, remarks)
+    is_segments = is_panoptic(document)
+    images = segments_of(images) if is_segments else images
+    used = used_ids([one for image in images for one in image.annotations])
+    matched = match_categories(document, used, file, remarks, classes, all_covered=is_segments)
+    files = segment_files(images, file, segments_dir) if is_segments else {}
+    placed = place_images(images, images_dir, remarks, strip_folders=strip_folders, most_unseen_px=MOST_UNSEEN_PX)
+    targets = [mask_place(out, one.name, data) for one in placed]
+    refuse_shared_masks(zip((one.image.file_name for one in placed), targets, strict=True), file)
+    clear_away(out, set(targets))
+    in_shares = not is_segments and all_in_shares([one.image for one in placed])
+    paint = partial(_paint, data=data, matched=matched, overlap=overlap, in_shares=in_shares)
+    items = [(one.image, target, files.get(one.image.id)) for one, target in zip(placed, targets, strict=True)]
+    drawn, bare = [one for one in items if one[0].annotations], [one for one in items if not one[0].annotations]
+    painted = list(track(spread(paint, drawn), "painting masks", len(drawn)))
+    _tell(painted, remarks)
+    nothing = not items or (document["annotations"] and all(one.written is None for one in painted))
+    if remarks.losses and nothing:
+        raise remarks.error(file)  # before masks are written that say background everywhere
+    painted += track(spread(paint, bare), "writing masks without objects", len(bare))
+    flush(out)
+    return _from_coco_report(out, matched.classes, painted, overlap, remarks)
+
+
+def _tell(painted: Sequence[_Painted], remarks: Remarks) -> None:
+    for one in painted:
+        remarks.merge(one.read.remarks)
+    for one in painted:
+        if one.written is None:
+            remarks.add("images of which nothing can be read, left out", one.file_name)
+
+
+def _from_coco_report(
+    out: Location, classes: ClassTable, painted: Sequence[_Painted], overlap: OverlapRule, remarks: Remarks
+) -> FromCocoReport:
+    masks = [one for one in painted if one.written is not None]
+    written = sum(one.written is True for one in masks)
     return FromCocoReport(
         out,
-        len(images),
-        sum(len(image.annotations) for image in images),
+        len(masks),
+        sum(one.read.painted for one in masks),
         written,
-        len(images) - written,
-        table.names,
-        (*_missing_images(images, images_dir), *(note for one in painted for note in one.notes)),
+        len(masks) - written,
+        classes.names,
+        (*remarks.notes(), *_overlap_notes(masks, overlap)),
+        remarks.counts(),
+        overlap_px=sum(one.read.overlap_px for one in masks),
+        overlaps=tuple(one for mask in masks for one in mask.read.overlaps)[:MOST_OVERLAPS],
     )
+
+
+def _overlap_notes(masks: Iterable[_Painted], rule: OverlapRule) -> Iterator[str]:
+    """Annotations of two classes on the same pixels, in words: the largest, and what nothing is left of."""
+    some = [one for one in masks if one.read.overlap_count]
+    if not some:
+        return
+    found = sorted((one for mask in some for one in mask.read.overlaps), key=lambda one: -one.px)
+    count, px = sum(one.read.overlap_count for one in some), sum(one.read.overlap_px for one in some)
+    won, other = ("later", "small-over-large") if rule == "last" else ("smaller", "last")
+    first = [
+        f"{one.image}: {one.above} ({one.above_class}) over {one.below} ({one.below_class}), {one.px} px"
+        for one in found
+    ]
+    yield (
+        f"{count} overlaps between classes in {len(some)} images, {px} px, the {won} annotation won (or --overlap"
+        f" {other}): {_first(first)}"
+    )
+    hidden = {(one.image, one.below): one for one in found if one.hidden}
+    under = [
+        f"{one.image}: {one.below} ({one.below_class}) under {one.above} ({one.above_class})" for one in hidden.values()
+    ]
+    if under:
+        yield f"{len(under)} annotations are left without a pixel by that: {_first(under)}"
+
+
+def _first(places: Sequence[str]) -> str:
+    return "; ".join([*places[:MOST_PLACES], *(["…"] if len(places) > MOST_PLACES else [])])
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,112 +235,28 @@ def _encode(item: tuple[Sample, Written | None], data: DataConfig, classes: Clas
 
 @dataclass(frozen=True, slots=True)
 class _Painted:
-    written: bool
-    notes: tuple[str, ...]
+    """What came of an image, without its label map; ``written``: None if there was none."""
+
+    file_name: str
+    written: bool | None
+    read: ReadImage
 
 
 def _paint(
-    item: tuple[coco.CocoImage, Location],
+    item: tuple[CocoImage, Location, Location | None],
     data: DataConfig | None,
-    classes: ClassTable,
-    index_of: Mapping[int, int],
-    where: Location,
+    matched: Matched,
+    overlap: OverlapRule,
+    in_shares: bool,
 ) -> _Painted:
-    image, target = item
-    read = coco.read_label_map(image, classes, index_of, where)
-    return _Painted(_write(target, read, data), tuple(f"{image.file_name}: {note}" for note in read.notes))
+    image, target, segments = item
+    if segments is not None:
+        read = read_segments(image, segments, matched.classes, matched.index_of)
+    else:
+        read = read_label_map(image, matched.classes, matched.index_of, overlap=overlap, in_shares=in_shares)
+    written = None if read.label_map is None else write_mask(target, read.label_map, data)
+    return _Painted(image.file_name, written, replace(read, label_map=None))
 
 
 def _without_mask(samples: Iterable[Sample]) -> tuple[str, ...]:
     return tuple(sample.id for sample in samples if sample.mask is None)
-
-
-def _load(file: Location) -> dict[str, Any]:
-    try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot be read ({error})", where=file) from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"not valid JSON ({error})", where=file) from error
-    if not isinstance(document, dict):
-        raise DataError("not a COCO instances file: no object at the top", where=file)
-    return document
-
-
-def _missing_images(images: Iterable[coco.CocoImage], images_dir: Location | None) -> list[str]:
-    if images_dir is None:
-        return []
-    files = folder(images_dir)
-    return [f"{i.file_name}: no such image in {images_dir}" for i in images if not files.has(i.file_name)]
-
-
-def _target(out: Location, file_name: str, data: DataConfig | None, where: Location) -> Location:
-    """Where an image's mask goes; a name that would leave the folder is refused."""
-    if not Path(file_name).name:
-        raise DataError(f"file_name {file_name!r} names no file", where=where)
-    below = Path(file_name).with_suffix(".png") if data is None else Path(mask_name_of(file_name, data))
-    if below.is_absolute() or ".." in below.parts:
-        raise DataError(f"file_name {file_name!r} points outside the folder", where=where)
-    return out / below.as_posix()
-
-
-def _write(target: Location, read: coco.ReadImage, data: DataConfig | None) -> bool:
-    """True if the file was written, False if it was there with the same pixels."""
-    stored = _stored(read, data)
-    if target.exists() and _is_there(target, stored):
-        return False
-    write_atomic(target, encode_index_png(stored), durable=False)
-    return True
-
-
-def _is_there(target: Location, stored: IndexImage) -> bool:
-    """Whether a file has these pixels; False for what is left of one that was not yet on disk when the power went."""
-    held = read_bytes(target)
-    with suppress(ColourMaskError):
-        try:
-            if np.array_equal(decode_index_png(held, target).values, stored.values):
-                return True
-        except ColourMaskError:
-            raise
-        except DataError:
-            if held.startswith(png.SIGNATURE) or not held.strip(b"\0"):
-                return False
-    raise DataError("is there already with other pixels", where=target, hint="choose another --out folder")
-
-
-def _clear_away(out: Location, targets: Collection[Location]) -> None:
-    """What a killed command left of the files that this one writes; their names are those that ``mkstemp`` gave."""
-    if isinstance(out, Path):
-        for rest in list(out.rglob(".*.part")):
-            if rest.with_name(rest.name[1:].rsplit(".", 2)[0]) in targets:
-                remove(rest)
-
-
-def _flush(out: Location) -> None:
-    """All files at once: to flush each by itself takes longer than all the rest."""
-    if not isinstance(out, Path) or not out.is_dir():
-        return
-    try:
-        flush_disk(out)
-    except OSError as error:
-        raise unwritable(out, error) from error
-
-
-def _check_sizes(images: Iterable[coco.CocoImage], images_dir: Location | None, where: Location) -> None:
-    """A few bytes of JSON may claim any size: a very large one is believed where the image is there and has it."""
-    for image in images:
-        px = image.size_hw[0] * image.size_hw[1]
-        if px <= MOST_UNSEEN_PX:
-            continue
-        seen = images_dir is not None and image_size_hw(images_dir / image.file_name) == image.size_hw
-        if px > png.MOST_PX or not seen:
-            raise DataError(
-                f"{image.file_name} is said to have {image.size_hw[1]} x {image.size_hw[0]} px; more"
-                f" than {MOST_UNSEEN_PX} are believed only where the image has them, more than {png.MOST_PX} never",
-                where=where,
-                hint="--images names the folder where an image of that name and size lies",
-            )
-
-
-def _stored(read: coco.ReadImage, data: DataConfig | None) -> IndexImage:
-    return IndexImage(read.label_map) if data is None else to_stored(read.label_map, data, None)

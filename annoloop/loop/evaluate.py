@@ -9,6 +9,7 @@ from pathlib import Path
 from annoloop.data.images import read_image
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.errors import ConfigError
+from annoloop.loop.missing_model import why_no_model
 from annoloop.metrics.scores import Scores, scores
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
@@ -89,7 +90,8 @@ def evaluate(
 def _run(project: Project, run_id: int | None) -> RunRow:
     run = project.current_run() if run_id is None else project.ledger.run(run_id)
     if run is None or run.state != "finished":
-        raise ConfigError("there is no finished model to evaluate", where=project.path.parent, hint="annoloop retrain")
+        why = why_no_model(project) if run is None else f"run {run.id} is not finished"
+        raise ConfigError(f"nothing to evaluate: {why}", where=project.path.parent, hint="annoloop retrain")
     return run
 
 

@@ -6,35 +6,27 @@ facts that ``eda`` keeps, so only files that changed are read for it.
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
-from annoloop.compute.hardware import free_memory_bytes, gpu_memory_bytes
-from annoloop.compute.launch import usable_cores
-from annoloop.data.images import image_size_hw
+from annoloop.data.images import image_bands, image_size_hw
 from annoloop.data.mmseg_folders import Sample
 from annoloop.eda.facts_cache import facts_of
-from annoloop.eda.mask_facts import BINS, CELLS
-from annoloop.eda.tally import Tally, quantile_px
+from annoloop.eda.planning_facts import data_facts
+from annoloop.eda.tally import Tally
 from annoloop.errors import DataError
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
 from annoloop.training.child import run_job
-from annoloop.training.planning import AUTO, BASE, DataFacts, Hardware, Length, Plan, PlanLine, plan
+from annoloop.training.planning import AUTO, BASE, DataFacts, Length, Plan, PlanLine, hardware_here, plan
 from annoloop.training.recipes import recipe_path
 from annoloop.training.records import Event, Job, Result
 from annoloop.training.validation_plan import BY_ITERATIONS, MEANWHILE, judging_s, validations
 
 _TRIED_IMAGES = 32
-_BIN_PX = np.exp2((np.arange(BINS) + 0.5) / 2)
-"""By which counts of components become pixels: specks are many and weigh nothing in a Dice."""
-
 _START_S = 8.0
 """Loading torch and mmseg."""
 
@@ -85,7 +77,7 @@ def plan_for(
     Raises:
         DataError: none of them can be read.
     """
-    return plan(_data_facts(project, train, val_images, track), _hardware(device), length)
+    return plan(_facts_of(project, train, val_images, track), hardware_here(device), length)
 
 
 def planned_recipe(run_dir: Path) -> Path:
@@ -184,30 +176,16 @@ def _report(
     return PlanReport(recipe, result.device, lines, iterations, train, val, each_s, image_s, parts, budget_s)
 
 
-def _data_facts(project: Project, train: Sequence[Sample], val_images: int, track: Track) -> DataFacts:
+def _facts_of(project: Project, train: Sequence[Sample], val_images: int, track: Track) -> DataFacts:
     tally = Tally(len(project.classes))
     for facts in facts_of(project, train, track):
         tally.add(facts)
-    if not tally.labelled or not tally.image_sizes_hw:
+    found = data_facts(tally, project.classes, val_images)
+    if found is None:
         raise DataError("no training image can be read together with its mask", hint="annoloop doctor says why")
-    upper, whole = tally.heat[:, : CELLS // 2].sum(axis=(1, 2)), tally.heat.sum(axis=(1, 2))
-    return DataFacts(
-        classes=project.classes.names,
-        background=project.classes.background_index,
-        images=len(train),
-        val_images=val_images,
-        image_hw=tally.image_sizes_hw.most_common(1)[0][0],
-        shares=tuple((tally.pixels / max(1, tally.pixels.sum())).tolist()),
-        object_px=tuple(quantile_px(sizes * _BIN_PX, 0.5) for sizes in tally.sizes),
-        upper_share=tuple(float(a / b) if b else math.nan for a, b in zip(upper, whole, strict=True)),
-    )
-
-
-def _hardware(device: str) -> Hardware:
-    gpu_bytes = gpu_memory_bytes() if device != "cpu" else None
-    if gpu_bytes is not None:
-        return Hardware("cuda", usable_cores(), gpu_bytes)
-    return Hardware("cpu", usable_cores(), free_memory_bytes())
+    with suppress(DataError):  # one that cannot be read is no reason to plan otherwise
+        return replace(found, bands=image_bands(train[0].image))
+    return found
 
 
 def _unheard(_: Event) -> None:

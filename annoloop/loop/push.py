@@ -22,10 +22,11 @@ from annoloop.data.mmseg_folders import palette_of
 from annoloop.errors import ConfigError
 from annoloop.loop.exchange.delivery import Handling, deliver, give_up
 from annoloop.loop.exchange.planning import Planned, Planner, check_names
+from annoloop.loop.missing_model import why_no_model
 from annoloop.progress import Say, Track, silent, unsaid
 from annoloop.project.project import Project
 from annoloop.project.rows import RunRow, TaskRow
-from annoloop.selection.choosing import Chosen, choose_images
+from annoloop.selection.choosing import Chosen, choose_images, choose_labelled
 from annoloop.selection.criteria import check_criterion
 from annoloop.selection.request import PushRequest, Source
 from annoloop.selection.scoring import Watch, unwatched
@@ -85,14 +86,16 @@ def push(
         again: False: the same push that was done a moment ago is told, not done once more with the next images.
 
     Raises:
-        ConfigError: no model yet, an unknown criterion or split, labels asked of a split without any.
+        ConfigError: no model yet, and it is needed, which it is not for the labels of images that are named; an
+            unknown criterion or split, labels asked of a split without any.
         DataError: nothing left to push, or a mask that cannot be used.
         CvatError: the server refused or could not be reached; the same command goes on.
     """
     check_criterion(request.by, project.classes)
     run = project.current_run()
-    if run is None:
-        raise ConfigError("there is no model yet to find the worst images with", hint="annoloop retrain")
+    if run is None and not (request.only and request.source == "label"):
+        what = "draw" if request.only else "find the worst images with"
+        raise ConfigError(f"{why_no_model(project)}, and one is needed to {what}", hint="annoloop retrain")
     plan_digest = _plan_digest(project, request, run)
     task = _cut_off(project, plan_digest) or (None if again else _done_just_now(project, plan_digest, say))
     handling = Handling(request.segment_size, (), request.context)
@@ -104,13 +107,16 @@ def push(
         return _send(project, server, request, handling, task, say, track, resumed=True)
     if server is not None:
         _give_up_stale(project, server, run, say)
-    chosen = choose_images(project, run, request, say, track, watch)
+    if run is None:
+        chosen = choose_labelled(project, request, track)
+    else:
+        chosen = choose_images(project, run, request, say, track, watch)
     planned = _plan(project, run, request, chosen, track)
     loss_px = None if request.shape == "mask" else sum(one.loss_px for one in planned)
     if loss_px is not None:
         say(_loss(planned, loss_px, request))
     if server is None:
-        report = _report(request, run.id, _task_name(project, request), planned, loss_px)
+        report = _report(request, _id(run), _task_name(project, request), planned, loss_px)
     else:
         task = _write_plan(project, run, request, plan_digest, planned)
         report = _send(project, server, request, handling, task, say, track, loss_px=loss_px)
@@ -120,14 +126,18 @@ def push(
 # the plan
 
 
-def _plan_digest(project: Project, request: PushRequest, run: RunRow) -> str:
+def _id(run: RunRow | None) -> int | None:
+    return None if run is None else run.id
+
+
+def _plan_digest(project: Project, request: PushRequest, run: RunRow | None) -> str:
     """Equal for the same command on the same model, classes and server."""
     plan = [request.worst, request.only, request.splits, request.by, request.source]
     plan += [request.random_share, request.corrected]
     plan += [
         request.shape,
         request.tolerance_px,
-        run.id,
+        _id(run),
         project.classes.digest,
         project.config.cvat.url,
         project.config.push.min_region_px,
@@ -142,12 +152,12 @@ def _task_name(project: Project, request: PushRequest) -> str:
     return f"{project.config.project} {number:03d} {what} {uuid4().hex[:8]}"
 
 
-def _plan(project: Project, run: RunRow, request: PushRequest, chosen: Chosen, track: Track) -> list[Planned]:
+def _plan(project: Project, run: RunRow | None, request: PushRequest, chosen: Chosen, track: Track) -> list[Planned]:
     check_names(project.files, (one.sample.id for one in chosen.images))
     bare = any(one.sample.mask is None for one in chosen.images)
     palette = palette_of(project.samples()) if bare else None
     how = _drawing(project, request)
-    planner = Planner(project.files, run.id, request.source, how, request.issues_per_frame, palette)
+    planner = Planner(project.files, _id(run), request.source, how, request.issues_per_frame, palette)
     planned = spread(planner.plan, chosen.images)
     return list(track(planned, "planning", len(chosen.images)))
 
@@ -164,14 +174,14 @@ def _loss(planned: Sequence[Planned], loss_px: int, request: PushRequest) -> str
 
 
 def _write_plan(
-    project: Project, run: RunRow, request: PushRequest, plan_digest: str, planned: Sequence[Planned]
+    project: Project, run: RunRow | None, request: PushRequest, plan_digest: str, planned: Sequence[Planned]
 ) -> TaskRow:
     how = _drawing(project, request)
     plan = {
         "name": _task_name(project, request),
         "plan_digest": plan_digest,
         "source": request.source,
-        "run_id": run.id,
+        "run_id": _id(run),
         "class_digest": project.classes.digest,
         "server": project.config.cvat.url,
         "shape": how.kind,
@@ -205,10 +215,10 @@ def _done_just_now(project: Project, plan_digest: str, say: Say) -> TaskRow | No
     return None
 
 
-def _give_up_stale(project: Project, server: CvatServer, run: RunRow, say: Say) -> None:
+def _give_up_stale(project: Project, server: CvatServer, run: RunRow | None, say: Say) -> None:
     """Half-made tasks that no command can finish any more: another model, or other classes."""
     for task in project.ledger.half_pushed_tasks():
-        if task.server == server.url and (task.run_id, task.class_digest) != (run.id, project.classes.digest):
+        if task.server == server.url and (task.run_id, task.class_digest) != (_id(run), project.classes.digest):
             give_up(project, server, task, say)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from annoloop.data.images import file_sha256, image_size_hw
 from annoloop.data.mmseg_folders import UNLABELLED, Sample, check_label_map, read_label_map
+from annoloop.eda.gate import check_training_pixels, never_predicted
 from annoloop.errors import AnnoloopError, ConfigError, DataError, Interrupted
 from annoloop.loop.folds import Fold, predict_out_of_fold, split_folds
 from annoloop.loop.plan import PlanReport, measured
@@ -37,7 +38,8 @@ from annoloop.training.records import Event, Job, Result, result_of
 class RetrainReport:
     """A finished run and the verdict on it; Dice as fractions of 1 over the validation split.
 
-    ``out_of_fold``: training images that a model of another fold has predicted.
+    ``out_of_fold``: training images that a model of another fold has predicted.  ``never_predicted``: classes that are
+    in the validation labels and nowhere in the predictions.
     """
 
     run: int
@@ -58,6 +60,7 @@ class RetrainReport:
     verdict: str
     checkpoint: str
     out_of_fold: int
+    never_predicted: tuple[str, ...]
 
 
 def retrain(
@@ -88,6 +91,11 @@ def retrain(
     if not request.allow_test_images:
         refuse_test_images(project, rows, track)
     pixels = _check_and_count(project, train_here, val_here, track)
+    for said in check_training_pixels(
+        [pixels[s.id] for s in train], [pixels[s.id] for s in val], project.classes,
+        where=project.config.data.root, allow_missing=request.allow_missing_classes,
+    ):  # fmt: skip
+        watch(Event("warning", {"message": said}))
     folds = split_folds(train_here, rows, request.folds) if request.folds else []
     parent = None if request.from_scratch else starting_point(champion, recipe, watch)
     digest = _digest(project, request, parent, recipe, rows)
@@ -103,7 +111,7 @@ def retrain(
     current = None if champion is None else score(project, champion, val, track=track, watch=watch)
     return _judge(
         project, run, parent, result, candidate, current,
-        resumed=resumed, train_images=len(train), out_of_fold=out_of_fold,
+        resumed=resumed, train_images=len(train), out_of_fold=out_of_fold, allow_missing=request.allow_missing_classes,
     )  # fmt: skip
 
 
@@ -280,12 +288,14 @@ def _judge(
     resumed: bool,
     train_images: int,
     out_of_fold: int,
+    allow_missing: bool,
 ) -> RetrainReport:
     background = project.classes.background_index
-    reached = scores(total(candidate), background)
-    before = None if current is None else scores(total(current), background)
+    found, found_before = total(candidate), None if current is None else total(current)
+    reached = scores(found, background)
+    before = None if found_before is None else scores(found_before, background)
     comparison = None if current is None else compare(stacked(candidate), stacked(current))
-    promoted, said = verdict(project, candidate, current, comparison)
+    promoted, said = verdict(project.classes, found, found_before, comparison, allow_missing=allow_missing)
     project.ledger.judge_run(run.id, val_dice=reached.mean_dice, promoted=promoted, verdict=said)
     return RetrainReport(
         run=run.id,
@@ -306,4 +316,5 @@ def _judge(
         verdict=said,
         checkpoint=str(project.best_checkpoint(run.id)),
         out_of_fold=out_of_fold,
+        never_predicted=never_predicted(found, project.classes),
     )

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from annoloop.data.coco_categories import BACKGROUND_NAMES
 from annoloop.data.config import FILE_NAME, ClassConfig, Config, DataConfig, checked, composed, render
 from annoloop.data.file_kinds import look_at
 from annoloop.data.folders import Folder, folder, tree
@@ -25,9 +26,9 @@ from annoloop.data.pairings import Pictures
 from annoloop.data.seen_files import nothing_found, scattered
 from annoloop.data.storage import Location
 from annoloop.data.stored_values import UNNAMED
+from annoloop.eda.findings import KINDS
 from annoloop.errors import ConfigError, DataError, check_argument, meant
 from annoloop.loop.class_list import (
-    BACKGROUND_NAMES,
     ClassList,
     chosen_colors,
     completed,
@@ -206,7 +207,12 @@ def _of_indices(
     another_kind = [] if values else list(of_another_kind(seen))
     highest = 1 if another_kind else max(labels, default=0) + told.first
     classes = completed(told, highest, palette_of(listing.samples))
-    odd = [*(str(fault) for fault in _brief(listing.faults)), *seen.unreadable, *unnamed, *another_kind]
+    odd = [
+        *(f"{fault} ({KINDS[fault.kind].severity})" for fault in _brief(listing.faults)),
+        *seen.unreadable,
+        *unnamed,
+        *another_kind,
+    ]
     odd += odd_values(seen, labels, classes.names, given=bool(told.names))
     odd += [] if values else on_label_ids(choice.paired.pairing.mask_set)
     return _Found(data, listing, classes, (*notes, *classes.notes, *reason), tuple(odd))

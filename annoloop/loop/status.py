@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from annoloop.loop.missing_model import why_no_model
 from annoloop.project.census import census
 from annoloop.project.project import Project
 from annoloop.project.rows import RunRow, TaskRow
@@ -35,7 +36,8 @@ class RunningTraining:
 class StatusReport:
     """The state of the loop; ``images`` and ``labelled`` by split.
 
-    ``at_work``: the command and the pid of another annoloop that holds the project now.
+    ``at_work``: the command and the pid of another annoloop that holds the project now.  ``no_model``: why there is
+    no current one.
     """
 
     project: str
@@ -50,6 +52,7 @@ class StatusReport:
     because: str
     at_work: str | None = None
     training: RunningTraining | None = None
+    no_model: str | None = None
 
 
 def status(project: Project) -> StatusReport:
@@ -60,9 +63,10 @@ def status(project: Project) -> StatusReport:
     open_tasks = [t for t in tasks if t.state not in ("done", "lost")]
     changed = _changed_since(project, runs, current)
     at_work = project.at_work()
+    no_model = why_no_model(project) if current is None else None
     training = _running(project, runs) if at_work is not None and at_work.startswith("retrain") else None
     if at_work is None:
-        command, because = _next(runs, current, open_tasks, changed)
+        command, because = _next(runs, current, no_model, open_tasks, changed)
     else:
         command, because = "annoloop status", f"{at_work}, is at work here"
     return StatusReport(
@@ -78,6 +82,7 @@ def status(project: Project) -> StatusReport:
         because,
         at_work,
         training,
+        no_model,
     )
 
 
@@ -105,14 +110,16 @@ def _changed_since(project: Project, runs: list[RunRow], current: RunRow | None)
     return project.ledger.masks_changed_since(finished[-1].started_at)
 
 
-def _next(runs: list[RunRow], current: RunRow | None, open_tasks: list[TaskRow], changed: int) -> tuple[str, str]:
+def _next(
+    runs: list[RunRow], current: RunRow | None, no_model: str | None, open_tasks: list[TaskRow], changed: int
+) -> tuple[str, str]:
     half = [t for t in open_tasks if t.state != "open"]
     if half:
         return "annoloop push", f"task {half[0].name!r} was cut off; the same push command finishes it"
     if runs and runs[-1].state in ("running", "stopped"):
         return "annoloop retrain", f"run {runs[-1].id} was cut off; the same command goes on"
     if current is None:
-        return "annoloop retrain", "there is no model yet"
+        return "annoloop retrain", no_model or ""
     if changed:
         return "annoloop retrain", f"{changed} masks were corrected since the last training"
     if open_tasks:

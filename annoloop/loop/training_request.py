@@ -32,6 +32,7 @@ class RetrainRequest:
 
     ``budget_s``: how many seconds all of it may take, data checks, training and scoring included;
     it goes before ``iterations`` of annoloop.yaml, and ``iterations`` before its budget.
+    ``allow_missing_classes``: train where a class has no pixel, and promote a model that never predicts one.
     ``folds``: how many more models predict the training images out of fold, 0 for none; they have the same
     number of iterations, or share the budget.
     """
@@ -46,6 +47,7 @@ class RetrainRequest:
     seed: int | None = None
     from_scratch: bool = False
     allow_test_images: bool = False
+    allow_missing_classes: bool = False
     folds: int = 0
 
     def __post_init__(self) -> None:

@@ -23,11 +23,17 @@ Bytes: TypeAlias = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PaintedMasks:
-    """The label map uint8 (H, W), how many masks had no pixel, and how many pixels several masks cover."""
+    """The label map uint8 (H, W), and of each mask its pixels (R,) and box (R, 4), half-open; both 0 for none.
+
+    ``overlaps`` (M, 3): a mask, a later one of another class that took pixels from what was seen of it, and how many;
+    ``is_hidden`` (R,): nothing is left to be seen of a mask that had pixels.
+    """
 
     label_map: Bytes
-    empty_count: int
-    overlap_px: int
+    sizes_px: Ints
+    boxes_ltrb: Ints
+    overlaps: Ints
+    is_hidden: npt.NDArray[np.bool_]
 
 
 def pack_coco_counts(counts: Ints, stops: Ints) -> list[str]:
@@ -76,6 +82,25 @@ def unpack_coco_counts(texts: Sequence[str], where: Sequence[object]) -> tuple[I
     return counts, stops
 
 
+def unfit_masks(counts: Ints, stops: Ints, shape_hw: tuple[int, int]) -> list[int]:
+    """The numbers of the masks whose counts are negative or do not add up to H x W.
+
+    >>> unfit_masks(np.array([1, 2, 3, 4, 2, -1, 5]), np.array([1, 3, 5, 7]), (2, 3))
+    [0, 1, 3]
+    """
+    from annoloop.masks.kernels import codes
+
+    found: list[int] = []
+    while True:
+        done = found[-1] + 1 if found else 0
+        begin = int(stops[done - 1]) if done else 0
+        left = stops[done:] - begin
+        unfit = codes.first_unfit(counts[begin:], left, np.full(left.size, shape_hw[0] * shape_hw[1]))
+        if unfit < 0:
+            return found
+        found.append(done + unfit)
+
+
 def paint_coco_counts(
     counts: Ints, stops: Ints, class_of: Bytes, shape_hw: tuple[int, int], *, fill: int, where: Sequence[object]
 ) -> PaintedMasks:
@@ -95,9 +120,17 @@ def paint_coco_counts(
     height, width = shape_hw
     unfit = codes.first_unfit(counts, stops, np.full(stops.size, height * width))
     if unfit >= 0:
-        total = sum(np.split(counts, stops)[unfit].tolist())
-        raise DataError(f"RLE counts add up to {total} px, the image holds {height * width}", where=where[unfit])
-    canvas = np.full((width, height), fill, class_of.dtype)
-    overlap_px = codes.paint_columns(counts, stops, class_of, canvas)
-    empty_count = int(np.count_nonzero(codes.covered_px(counts, stops) == 0))
-    return PaintedMasks(codes.transposed(canvas), empty_count, overlap_px)
+        raise DataError(said_unfit(np.split(counts, stops)[unfit], shape_hw), where=where[unfit])
+    canvas = np.zeros((width, height), np.uint16 if stops.size < np.iinfo(np.uint16).max else np.uint32)
+    overlaps = codes.paint_owners(counts, stops, class_of, canvas)
+    label_map = codes.transposed_values(canvas, np.concatenate([np.array([fill], class_of.dtype), class_of]))
+    sizes_px = codes.covered_px(counts, stops)
+    is_hidden = np.zeros(stops.size, np.bool_)
+    if len(overlaps):  # else all are seen, and the map need not be gone through once more
+        is_hidden = (np.bincount(canvas.ravel(), minlength=stops.size + 1)[1:] == 0) & (sizes_px > 0)
+    return PaintedMasks(label_map, sizes_px, codes.boxes(counts, stops, height), overlaps, is_hidden)
+
+
+def said_unfit(counts: Ints, shape_hw: tuple[int, int]) -> str:
+    """What is wrong with the counts of a mask that do not fill its image, in words."""
+    return f"RLE counts add up to {sum(counts.tolist())} px, the image holds {shape_hw[0] * shape_hw[1]}"

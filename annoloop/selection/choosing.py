@@ -88,8 +88,25 @@ def choose_images(project: Project, run: RunRow, request: PushRequest, say: Say,
     return Chosen(images, len(idle) - len(wanted), tuple(c.sample_id for c in choice.left_out))
 
 
-def _by_name(project: Project, request: PushRequest, say: Say) -> PushRequest:
-    """The request for the images that it names, and no others.
+def choose_labelled(project: Project, request: PushRequest, track: Track) -> Chosen:
+    """The images that a request names, without a model: they go as they are labelled, unrated, in the order given.
+
+    Raises:
+        ConfigError: an image that is not in the project, or one without labels, for which a model is needed.
+        DataError: one that waits in an open task.
+    """
+    known = _named(project, request)
+    bare = [name for name in request.only if known[name].mask is None]
+    if bare:
+        rest = f" and {len(bare) - 1} more" if len(bare) > 1 else ""
+        said = f"has no labels{rest}, and there is no model to draw some"
+        raise ConfigError(said, where=bare[0], hint="annoloop retrain")
+    rows = project.scan([known[name] for name in request.only], track)
+    return Chosen(tuple(ChosenImage(known[name], rows[name], None, None) for name in request.only), 0, ())
+
+
+def _named(project: Project, request: PushRequest) -> dict[str, Sample]:
+    """The samples of the splits that a request names images of, by id.
 
     Raises:
         ConfigError: an image that is not in the project.
@@ -104,7 +121,12 @@ def _by_name(project: Project, request: PushRequest, say: Say) -> PushRequest:
     if busy:
         rest = f" and {len(busy) - 1} more" if len(busy) > 1 else ""
         raise DataError(f"is in an open task already{rest}", where=busy[0], hint="annoloop tasks shows which")
-    by = request.by
+    return known
+
+
+def _by_name(project: Project, request: PushRequest, say: Say) -> PushRequest:
+    """The request for the images that it names, and no others; raises as ``_named``."""
+    known, by = _named(project, request), request.by
     if needs_labels(by) and any(known[name].mask is None for name in request.only):
         say("some of these images have no labels: all are rated by uncertainty")
         by = UNCERTAINTY

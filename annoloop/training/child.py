@@ -18,13 +18,24 @@ from pathlib import Path
 from typing import IO
 
 from annoloop.compute.launch import launch, thread_settings
-from annoloop.errors import Interrupted, MissingExtraError, OutOfMemoryError, TrainingError
+from annoloop.errors import (
+    AnnoloopError,
+    ConfigError,
+    DataError,
+    Interrupted,
+    MissingExtraError,
+    OutOfMemoryError,
+    TrainingError,
+)
 from annoloop.training.records import EXIT_STOPPED, Event, Job, Result, result_of, write_job
 
 STOP_SECONDS = 30.0
 """How long a child that was asked to stop may take to end its iteration and to save."""
 
 _LOG_TAIL_LINES = 15
+
+_FORESEEN = {kind.exit_code: kind for kind in (ConfigError, DataError, TrainingError)}
+"""Failures that the child puts into words itself, by its exit code."""
 
 
 def require_training() -> None:
@@ -47,6 +58,7 @@ def run_job(job: Job, on_event: Callable[[Event], None], *, python: str = sys.ex
         Interrupted: ^C; the child was stopped and what it kept is named.
         MissingExtraError: the child's Python lacks torch, mmengine, mmcv or mmseg.
         OutOfMemoryError: not even half the batch fits.
+        ConfigError, DataError: the recipe, or the data, as the child found them.
         TrainingError: the child failed, was killed or left no result.
     """
     try:
@@ -155,12 +167,15 @@ def _interrupted(job: Job, code: int | None, last: dict[str, Event]) -> Interrup
     )
 
 
-def _failed(job: Job, command: Sequence[str], code: int, last: dict[str, Event]) -> TrainingError:
+def _failed(job: Job, command: Sequence[str], code: int, last: dict[str, Event]) -> AnnoloopError:
+    """What the child said of its failure; where it could not say, how it ended and the end of its log."""
     log = job.run_dir / "train.log"
     ending = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
     if code == 0:
         ending = "ended without a result"
     said = last["error"].fields if "error" in last else {}
+    if said and code in _FORESEEN and "out-of-memory" not in last:
+        return _FORESEEN[code](said["message"], where=said["where"], hint=said["hint"] or f"the whole log is {log}")
     reason = f"{said['message']}\n" if "message" in said else ""
     text = (
         f"{reason}the training process {ending}\n  command: {' '.join(command)}\n  last lines of the log:\n{_tail(log)}"

@@ -1,7 +1,7 @@
 """``recipe: auto``: from the data, the machine and the length of a training to a complete mmseg config with reasons.
 
-Plain numbers in, a recipe's text out; nothing is read or run here.  The fact to know: the plan is the shipped recipe
-``unet_lite0`` with the values between its two marks replaced, so whoever wants to plan otherwise edits that text.
+Plain numbers in, a recipe's text out; nothing but the machine is looked at here.  The fact to know: the plan is the
+shipped recipe ``unet_lite0`` with the values between its two marks replaced: whoever wants another plan edits that.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from annoloop.compute.hardware import free_memory_bytes, gpu_memory_bytes
+from annoloop.compute.launch import usable_cores
 from annoloop.data.durations import in_words
 
 AUTO = "auto"
@@ -53,8 +55,9 @@ _TRAINING_SHARE = 0.8
 class DataFacts:
     """What a plan has to know of the training images; by class, in index order, the background among them.
 
-    ``object_px``: half of a class's pixels lie in connected components of at least so many px, NaN for none; ``upper_share``: of a class's pixels those in
-    the upper half of their picture, NaN for none; ``image_hw``: the most frequent size in px.
+    ``object_px``: half of a class's pixels lie in connected components of at least so many px, NaN for none;
+    ``upper_share``: of a class's pixels those in the upper half of their picture, NaN for none; ``image_hw``: the most
+    frequent size in px; ``bands``: the names of their channels.
     """
 
     classes: tuple[str, ...]
@@ -65,6 +68,7 @@ class DataFacts:
     shares: tuple[float, ...]
     object_px: tuple[float, ...]
     upper_share: tuple[float, ...]
+    bands: tuple[str, ...] = ("R", "G", "B")
 
     @property
     def foreground(self) -> list[int]:
@@ -117,6 +121,14 @@ class Plan:
         return "\n".join([f"{before}# planned for the data and the machine of this run", *reasons, *values]) + after
 
 
+def hardware_here(device: str) -> Hardware:
+    """This machine, for a training on "auto", "cpu" or "cuda"."""
+    gpu_bytes = gpu_memory_bytes() if device != "cpu" else None
+    if gpu_bytes is not None:
+        return Hardware("cuda", usable_cores(), gpu_bytes)
+    return Hardware("cpu", usable_cores(), free_memory_bytes())
+
+
 def plan(data: DataFacts, hardware: Hardware, length: Length) -> Plan:
     """Choose everything that depends on the data, the machine and the time."""
     scale, scale_line = _scale(data, hardware.device)
@@ -124,7 +136,7 @@ def plan(data: DataFacts, hardware: Hardware, length: Length) -> Plan:
     batch, accumulate, batch_line = _batch(crop, hardware)
     flips, flips_line = _flips(data)
     iterations, length_line = _length(data, length, batch * accumulate)
-    lines = (_network(), scale_line, crop_line, batch_line, *_balance(data), flips_line, length_line)
+    lines = (_network(), _input(data), scale_line, crop_line, batch_line, *_balance(data), flips_line, length_line)
     values = {
         "scale": scale,
         "crop_size": crop,
@@ -145,6 +157,18 @@ def _network() -> PlanLine:
         f"{BASE}: a U-Net on EfficientNet-Lite0, answers at stride 4",
         "a pretrained start finds classes in minutes that a random one has not found in an hour",
     )
+
+
+def _input(data: DataFacts) -> PlanLine:
+    names = ", ".join(data.bands)
+    if len(data.bands) == 1:
+        return PlanLine(
+            "input", "the grey channel three times", "the pretrained weights answer it as they answer colours"
+        )
+    if len(data.bands) > len("RGB"):
+        own = "a recipe of one's own with in_channels takes all of them"
+        return PlanLine("input", "RGB", f"mmseg reads colours; the pictures have {names}: {own}")
+    return PlanLine("input", "RGB", f"the pictures have {names}")
 
 
 def _scale(data: DataFacts, device: str) -> tuple[float, PlanLine]:

@@ -103,7 +103,7 @@ class Event:
     (iterations, seconds_per_iteration, seconds: how long it will take), ``iteration`` (iteration,
     loss, lr, seconds), ``validation`` (iteration, mdice, miou, dice_per_class, never_predicted, best; ``images`` and
     ``settled`` where the last candidates were judged),
-    ``prediction`` (image, done, total), ``warning`` (message), ``error`` (message, hint),
+    ``prediction`` (image, done, total), ``warning`` (message), ``error`` (message, where, hint),
     ``out-of-memory``, ``missing`` (package) and ``stopped`` (iteration, kept).  ``fold``
     (number, count, images) is not the child's: the training of a fold begins.  Nor are ``announced`` (recipe,
     train_images, val_images, folds, iterations, budget_s, and like_run with expected_s where a run like it is known),

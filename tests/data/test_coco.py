@@ -1,21 +1,22 @@
-"""Label maps to COCO instances and back (law 1), what pycocotools makes of them, and foreign files as they are."""
+"""Label maps to COCO instances and back (law 1), and what pycocotools makes of them."""
 
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco_mask
 
 from annoloop.data import coco
-from annoloop.errors import AnnoloopError, DataError
+from annoloop.data.coco_categories import match_categories, used_ids
+from annoloop.data.coco_painting import ReadImage, read_label_map
+from annoloop.data.coco_reading import read_images
+from annoloop.data.remarks import Remarks
 from annoloop.masks.classes import ClassTable, class_table
 from annoloop.masks.regions import LabelMap
 
@@ -52,20 +53,44 @@ def _document(label_map: LabelMap, classes: ClassTable, min_region_px: int = 0) 
     return document
 
 
-def _read(document: Json, classes: ClassTable | None = None) -> coco.ReadImage:
-    (image,) = coco.read_images(document, "coco.json")
-    table = classes or coco.read_classes(document)
-    return coco.read_label_map(image, table, coco.class_index_of_category(document, table, "coco.json"), "coco.json")
+def _read(document: Json) -> tuple[ReadImage, ClassTable]:
+    remarks = Remarks()
+    (image,) = read_images(document, "coco.json", remarks)
+    matched = match_categories(document, used_ids(document["annotations"]), "coco.json", remarks)
+    assert remarks.notes() == ()
+    return read_label_map(image, matched.classes, matched.index_of), matched.classes
 
 
 @given(tables_and_maps, st.sampled_from([0, 4, 1000]))
 def test_the_way_to_coco_and_back_loses_nothing(pair: tuple[ClassTable, LabelMap], min_region_px: int) -> None:
     classes, label_map = pair
     document = _document(label_map, classes, min_region_px)
-    read = _read(document)
+    read, table = _read(document)
+    assert read.label_map is not None
     assert np.array_equal(read.label_map, label_map)
-    assert read.notes == ()
-    assert coco.read_classes(document) == classes
+    assert (read.remarks.notes(), read.overlaps) == ((), ())
+    assert table == classes
+
+
+@given(tables_and_maps, st.sets(st.sampled_from(["background", "ignore_index", "annoloop", "info", "color"])))
+def test_another_tool_may_lose_what_only_we_write(pair: tuple[ClassTable, LabelMap], lost: set[str]) -> None:
+    """Where even the number of the ignore index is lost, ignored pixels stay ignored, by 255."""
+    classes, label_map = pair
+    document = _document(label_map, classes)
+    for key in lost & {"background", "ignore_index"}:
+        del document["info"]["annoloop"][key]
+    if "annoloop" in lost:
+        document["info"]["annoloop"] = True
+    if "info" in lost:
+        del document["info"]
+    for category in document["categories"] if "color" in lost else ():
+        category["color"] = "#a60f2f"
+    read, table = _read(document)
+    ignored = label_map == classes.ignore_index
+    assert read.label_map is not None
+    assert np.array_equal(read.label_map[~ignored], label_map[~ignored])
+    assert (read.label_map[ignored] == table.ignore_index).all()
+    assert table.names == classes.names
 
 
 @given(tables_and_maps)
@@ -106,142 +131,3 @@ def test_class_0_is_category_1_and_travels_where_there_is_no_background() -> Non
     assert _document(zeros, WITH_BACKGROUND)["annotations"] == []
     (one,) = _document(zeros, WITHOUT)["annotations"]
     assert (one["category_id"], one["area"], one["bbox"]) == (1, 6, [0, 0, 3, 2])
-
-
-# foreign files
-
-
-def _foreign(*annotations: Json, **changes: Any) -> Json:
-    """A file as other tools write it: 7 x 5 px, categories 3 (car) and 8 (tree)."""
-    return {
-        "images": [{"id": 4, "file_name": "a.jpg", "height": 5, "width": 7}],
-        "annotations": [{"id": i, "image_id": 4, **one} for i, one in enumerate(annotations)],
-        "categories": [{"id": 8, "name": "tree"}, {"id": 3, "name": "car"}],
-        **changes,
-    }
-
-
-SQUARE = [[1, 1, 3, 1, 3, 3, 1, 3]]
-
-
-def test_foreign_categories_come_in_order_of_their_ids_below_a_background() -> None:
-    table = coco.read_classes(_foreign())
-    assert table.names == ("background", "car", "tree")
-    assert table.background == "background"
-
-
-def test_a_polygon_with_several_parts_and_a_hole_made_by_order() -> None:
-    read = _read(
-        _foreign(
-            {"category_id": 3, "segmentation": [[0, 0, 5, 0, 5, 4, 0, 4], [6, 0, 7, 0, 7, 5, 6, 5]]},
-            {"category_id": 8, "segmentation": SQUARE},
-        )
-    )
-    expected = [[1, 1, 1, 1, 1, 0, 1], [1, 2, 2, 1, 1, 0, 1], [1, 2, 2, 1, 1, 0, 1], [1, 1, 1, 1, 1, 0, 1],
-                [0, 0, 0, 0, 0, 0, 1]]  # fmt: skip
-    assert read.label_map.tolist() == expected
-    assert read.notes == ("4 px covered more than once, the later annotation won",)
-
-
-def test_uncompressed_rle_is_read() -> None:
-    read = _read(_foreign({"category_id": 3, "segmentation": {"size": [5, 7], "counts": [5, 2, 28]}}))
-    assert read.label_map[:, 1].tolist() == [1, 1, 0, 0, 0]
-    assert read.label_map.sum() == 2
-
-
-@pytest.mark.parametrize("segmentation", [None, [], {}])
-def test_a_box_alone_says_nothing_about_pixels_and_is_reported(segmentation: object) -> None:
-    boxed = {"category_id": 3, "bbox": [1, 1, 2, 2], "segmentation": segmentation}
-    read = _read(_foreign(boxed, boxed))
-    assert not read.label_map.any()
-    assert read.notes == ("2 annotations without a segmentation (a box alone says nothing about pixels), left out",)
-
-
-def test_a_segmentation_without_a_pixel_is_reported() -> None:
-    read = _read(_foreign({"category_id": 3, "segmentation": {"size": [5, 7], "counts": [35]}}))
-    assert read.notes == ("1 segmentations without a pixel, left out",)
-
-
-@pytest.mark.parametrize(
-    ("segmentation", "message"),
-    [
-        ([[1, 1, 3, 3]], "a polygon needs three points or more as x, y pairs, one has 4 numbers"),
-        ([[1, 1, 3, 1, 3]], "one has 5 numbers"),
-        ([1, 1, 3, 1, 3, 3], "segmentation cannot be read"),
-        ([["a", "b", "c", "d", "e", "f"]], "segmentation cannot be read"),
-        ([[0, 0, 1e300, 0, 4, 4]], "no position in an image"),
-        ({"size": [7, 5], "counts": [35]}, r"RLE size \[7, 5\] is not the image's \[5, 7\]"),
-        ({"size": [5, 7], "counts": [5, 2, 27]}, "RLE counts add up to 34 px, the image holds 35"),
-        ({"size": [5, 7], "counts": "52"}, "RLE counts add up to 7 px, the image holds 35"),
-        ({"size": [5, 7], "counts": "~~"}, "compressed RLE counts are damaged"),
-        ({"size": [5, 7], "counts": ""}, "compressed RLE counts are damaged"),
-        ({"size": [5, 7]}, "segmentation cannot be read"),
-        ({"counts": [35]}, "segmentation cannot be read"),
-        ({"size": 5, "counts": [35]}, "segmentation cannot be read"),
-        ({"size": [5, 7], "counts": ["a"]}, "segmentation cannot be read"),
-        ({"size": [5, 7], "counts": None}, "."),
-        (7, "segmentation cannot be read"),
-    ],
-)
-def test_a_segmentation_that_cannot_be_read_names_its_annotation(segmentation: object, message: str) -> None:
-    with pytest.raises(DataError, match=message) as caught:
-        _read(_foreign({"category_id": 3, "segmentation": SQUARE}, {"category_id": 3, "segmentation": segmentation}))
-    assert caught.value.where == "coco.json: annotation 1 of a.jpg"
-
-
-def test_an_unknown_category_id_names_its_annotation() -> None:
-    with pytest.raises(DataError, match="unknown category_id 5") as caught:
-        _read(_foreign({"category_id": 5, "segmentation": SQUARE}))
-    assert caught.value.where == "coco.json: annotation 0 of a.jpg"
-
-
-def test_a_category_that_is_no_class_is_refused_before_anything_is_painted() -> None:
-    with pytest.raises(DataError, match="category 'tree' is no class") as caught:
-        _read(_foreign(), class_table(["background", "car"], background="background"))
-    assert caught.value.where == "coco.json: categories[0]"
-    assert caught.value.hint == "the classes are: background, car"
-
-
-IMAGE = {"id": 4, "file_name": "a.jpg", "height": 5, "width": 7}
-
-
-@pytest.mark.parametrize(
-    ("changes", "where", "message"),
-    [
-        ({"categories": None}, "coco.json", "no list 'categories'"),
-        ({"images": {}}, "coco.json", "no list 'images'"),
-        ({"annotations": None}, "coco.json", "no list 'annotations'"),
-        ({"categories": [{"name": "car"}]}, "coco.json: categories[0]", "'id' must be a whole number, not None"),
-        ({"categories": [{"id": 1}]}, "coco.json: categories[0]", "no name"),
-        ({"categories": ["car"]}, "coco.json: categories[0]", "'id' must be a whole number"),
-        ({"categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}, "coco.json", "must be unique; repeated: 1"),
-        ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "coco.json", "must be unique; repeated: a"),
-        ({"images": ["a.jpg"]}, "coco.json: images[0]", "'id' must be a whole number"),
-        ({"images": [{**IMAGE, "height": None}]}, "coco.json: images[0]", "'height' must be a whole number, not None"),
-        ({"images": [{**IMAGE, "width": 7.5}]}, "coco.json: images[0]", "'width' must be a whole number, not 7.5"),
-        ({"images": [{**IMAGE, "width": 0}]}, "coco.json: images[0]", "size 0 x 5 px is not possible"),
-        ({"images": [{**IMAGE, "file_name": ""}]}, "coco.json: images[0]", "no file_name"),
-        ({"images": [IMAGE, IMAGE]}, "coco.json", "repeated: 4, a.jpg"),
-        ({"annotations": [{"id": 1}]}, "coco.json: annotations[0]", "'image_id' must be a whole number, not None"),
-        ({"annotations": [{"image_id": 9}]}, "coco.json", "the file does not list: image_id .9."),
-    ],
-)
-def test_a_file_that_is_no_coco_file_says_where(changes: Json, where: str, message: str) -> None:
-    with pytest.raises(DataError, match=message) as caught:
-        _read(_foreign(**changes))
-    assert caught.value.where == where
-
-
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.integers(-3, 40) | st.floats(allow_nan=True) | st.text(max_size=5),
-        lambda inner: (
-            st.lists(inner, max_size=7) | st.dictionaries(st.sampled_from(["size", "counts", "x"]), inner, max_size=3)
-        ),
-        max_leaves=12,
-    )
-)
-def test_any_segmentation_is_read_or_refused_and_never_a_bug(segmentation: object) -> None:
-    with suppress(AnnoloopError):
-        read = _read(_foreign({"category_id": 3, "segmentation": segmentation}))
-        assert read.label_map.shape == (5, 7)

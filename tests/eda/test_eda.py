@@ -16,7 +16,7 @@ from PIL import Image, ImageEnhance
 
 from annoloop.cli.main import run
 from annoloop.compute.workers import processes
-from annoloop.data.config import FILE_NAME, DataConfig
+from annoloop.data.config import FILE_NAME, DataConfig, load, render
 from annoloop.data.images import IndexImage, encode_index_png, read_index_png, write_atomic
 from annoloop.data.mmseg_folders import Sample
 from annoloop.eda import facts_cache
@@ -260,8 +260,7 @@ def test_a_report_says_what_the_data_are_like(folder: Path) -> None:
     assert report.background_share == pytest.approx((every == 0).mean())
     assert any("91 % of the pixels are background" in text for text in report.warnings)
     assert report.classes[3].weight > report.classes[0].weight
-    assert report.crop is not None
-    assert report.crop.side_px == 64
+    assert [(line.what, line.chosen) for line in report.planned] == [("scale", "1"), ("crop", "96 x 96 px")]
 
 
 def test_a_class_that_only_val_holds_is_named(folder: Path) -> None:
@@ -457,3 +456,43 @@ def test_one_split_can_be_looked_at(folder: Path) -> None:
     report = looked_at(folder, splits=["test"])
     assert [one.split for one in report.splits] == ["test"]
     assert report.findings == ()
+
+
+def with_recipe(folder: Path, recipe: str) -> Path:
+    """The same project, with another recipe in use."""
+    file = folder / FILE_NAME
+    config = load(file)
+    train = config.train.model_copy(update={"recipe": recipe})
+    file.write_text(render(config.model_copy(update={"train": train})), encoding="utf-8")
+    return folder
+
+
+def test_what_is_said_of_weights_and_crops_is_true_of_the_recipe_in_use(folder: Path) -> None:
+    planned, shipped = looked_at(folder), looked_at(with_recipe(folder, "unet_small"))
+    assert any("auto is given class weights, and crops around foreground" in text for text in planned.warnings)
+    assert any("unet_small is given class weights, and crops around foreground" in text for text in shipped.warnings)
+    assert "to the power of 0.33" in shipped.weights_said
+    own = folder / "own.py"
+    own.write_text("head = dict(class_weight=[1.0, 2.0, 2.0, 2.0])\nannoloop = dict(class_weight_power=1.0)\n")
+    report = looked_at(with_recipe(folder, "own.py"))
+    assert any("own.py has class weights of its own, but does not crop" in text for text in report.warnings)
+    assert report.weights_said.startswith("own.py has class weights of its own, which are kept")
+    steeper = [one.weight / report.classes[0].weight for one in report.classes]
+    assert steeper[3] > shipped.classes[3].weight / shipped.classes[0].weight
+
+
+def test_values_that_annoloop_yaml_names_are_not_guessed_at(folder: Path) -> None:
+    """Black and white masks are a fault until ``data.values`` says what 255 means."""
+    for path in (folder / "data" / "ann_dir").rglob("*.png"):
+        values = read_index_png(path).values
+        write_atomic(path, encode_index_png(IndexImage(np.where(values > 0, 255, 0).astype(np.uint8))))
+    file = folder / FILE_NAME
+    config = load(file)
+    config = config.model_copy(update={"classes": config.classes[:2]})
+    file.write_text(render(config), encoding="utf-8")
+    assert looked_at(folder).counts["black and white mask"] == sum(COUNTS.values())
+    data = config.data.model_copy(update={"values": {0: 0, 255: 1}})
+    file.write_text(render(config.model_copy(update={"data": data})), encoding="utf-8")
+    report = looked_at(folder)
+    assert report.faults == 0
+    assert report.classes[1].images > 0

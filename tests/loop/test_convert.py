@@ -17,7 +17,7 @@ from annoloop.compute.workers import processes
 from annoloop.data.config import DataConfig
 from annoloop.data.images import IndexImage, encode_index_png, read_index_png, write_atomic
 from annoloop.data.mmseg_folders import decode_label_map, list_samples, read_label_map
-from annoloop.errors import ConfigError, DataError
+from annoloop.errors import DataError
 from annoloop.loop.convert import from_coco, to_coco
 from annoloop.masks.classes import class_table
 from annoloop.masks.regions import LabelMap
@@ -198,24 +198,140 @@ def test_a_foreign_file_becomes_masks_over_a_background(tmp_path: Path) -> None:
     assert np.count_nonzero(read_index_png(tmp_path / "out" / "a.png").values == 1) == 4
 
 
-def test_overlaps_are_reported_by_image(tmp_path: Path) -> None:
-    one = {"image_id": 1, "category_id": 1, "segmentation": [[1, 1, 3, 1, 3, 3, 1, 3]]}
-    read = from_coco(_file(tmp_path, annotations=[{**one, "id": 1}, {**one, "id": 2}]), tmp_path / "out")
-    assert read.notes == ("a.jpg: 4 px covered more than once, the later annotation won",)
+SQUARE: list[Any] = [[1, 1, 3, 1, 3, 3, 1, 3]]
+TWO = [{"id": 1, "name": "car"}, {"id": 2, "name": "tree"}]
 
 
-def test_missing_images_are_reported(tmp_path: Path) -> None:
+def _annotation(number: int, **changes: Any) -> dict[str, Any]:
+    return {"id": number, "image_id": 1, "category_id": 1, "segmentation": SQUARE, **changes}
+
+
+def test_overlaps_of_classes_are_told_with_image_and_annotations(tmp_path: Path) -> None:
+    annotations = [_annotation(1), _annotation(2), _annotation(3, category_id=2)]
+    file = _file(tmp_path, annotations=annotations, categories=TWO)
+    read = from_coco(file, tmp_path / "out")
+    assert read.notes == (
+        "1 overlaps between classes in 1 images, 4 px, the later annotation won (or --overlap small-over-large):"
+        " a.jpg: 3 (tree) over 2 (car), 4 px",
+        "1 annotations are left without a pixel by that: a.jpg: 2 (car) under 3 (tree)",
+    )
+    assert (read.overlap_px, len(read.overlaps)) == (4, 1)
+    annotations[1]["segmentation"] = [[1, 1, 2, 1, 2, 3, 1, 3]]
+    file = _file(tmp_path, annotations=annotations[1:], categories=TWO)
+    from_coco(file, tmp_path / "small", overlap="small-over-large")
+    assert np.bincount(read_index_png(tmp_path / "small" / "a.png").values.ravel()).tolist() == [20, 2, 2]
+
+
+def test_what_is_left_out_is_counted_by_kind(tmp_path: Path) -> None:
+    bad = [_annotation(2, segmentation=[[1, 2]]), _annotation(3, segmentation="x"), _annotation(4, image_id=9)]
+    read = from_coco(_file(tmp_path, annotations=[_annotation(1), *bad]), tmp_path / "out")
+    assert (read.written, read.annotations) == (1, 1)
+    assert sorted(read.counts.values()) == [1, 1, 1]
+    assert read.notes[0].startswith("1 segmentations or parts of one that cannot be read, left out: annotation 3")
+
+
+def test_an_image_of_which_nothing_can_be_read_gets_no_mask(tmp_path: Path) -> None:
+    images = [{"id": i, "file_name": f"{i}.jpg", "height": 4, "width": 6} for i in (1, 2)]
+    file = _file(tmp_path, images=images, annotations=[_annotation(1), _annotation(2, image_id=2, segmentation="x")])
+    read = from_coco(file, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["1.png"]
+    assert read.counts["images of which nothing can be read, left out"] == 1
+
+
+def _images(folder: Path, *names: str, size: tuple[int, int] = (6, 4), **how: Any) -> Path:
+    for name in names:
+        (folder / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size).save(folder / "images" / name, **how)
+    return folder / "images"
+
+
+def test_missing_images_are_told(tmp_path: Path) -> None:
     read = from_coco(_file(tmp_path), tmp_path / "out", images_dir=tmp_path)
-    assert read.notes == (f"a.jpg: no such image in {tmp_path}",)
+    assert read.notes == (f"1 images that are not in {tmp_path}: a.jpg",)
+
+
+def test_a_size_is_compared_with_the_image_and_a_turned_one_named(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    images = _images(tmp_path, "a.jpg", exif=exif)
+    with pytest.raises(DataError, match=r"a\.jpg: the file says 6 x 4 px, the image is 4 x 6 \(turned by its EXIF"):
+        from_coco(_file(tmp_path), tmp_path / "out", images_dir=images)
+    assert not (tmp_path / "out").exists()
+    assert from_coco(_file(tmp_path), tmp_path / "out").written == 1
+
+
+def test_a_size_that_is_missing_is_taken_from_the_image(tmp_path: Path) -> None:
+    file = _file(tmp_path, images=[{"id": 1, "file_name": "a.jpg"}])
+    with pytest.raises(DataError, match="1 images without a size that is possible, left out") as caught:
+        from_coco(file, tmp_path / "out")
+    assert str(caught.value.hint).startswith("--images DIR")
+    read = from_coco(file, tmp_path / "out", images_dir=_images(tmp_path, "a.jpg"))
+    assert read.notes == ("1 images without a size, taken from --images: a.jpg",)
+    assert read_index_png(tmp_path / "out" / "a.png").values.shape == (4, 6)
+
+
+PATHS = [
+    "images/x/a.jpg", "x\\a.jpg", "../../upload/x/a.jpg", "/home/me/x/a.jpg", "C:\\Users\\me\\x\\a.jpg", "https://h/x/a.jpg",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_a_path_of_another_machine_means_the_image_with_its_tail(tmp_path: Path, name: str) -> None:
+    images = _images(tmp_path, "x/a.jpg", "y/a.jpg")
+    file = _file(tmp_path, images=[{"id": 1, "file_name": name, "height": 4, "width": 6}])
+    assert from_coco(file, tmp_path / "out", images_dir=images).notes == ()
+    assert (tmp_path / "out" / "x" / "a.png").is_file()
+
+
+def test_a_name_that_several_images_have_is_told(tmp_path: Path) -> None:
+    images = _images(tmp_path, "x/a.jpg", "y/a.jpg")
+    with pytest.raises(DataError, match=r"several files have, left out: a.jpg may be x/a.jpg or y/a.jpg") as caught:
+        from_coco(_file(tmp_path), tmp_path / "out", images_dir=images)
+    assert caught.value.hint == f"--images {images}/x, or whichever of x, y it is"
+
+
+def test_two_images_never_share_a_mask(tmp_path: Path) -> None:
+    names = ("a.jpg", "a.png", "b.jpg", "b.bmp")
+    images = [{"id": i, "file_name": name, "height": 4, "width": 6} for i, name in enumerate(names)]
+    with pytest.raises(DataError, match=r"a\.jpg and a\.png would have the same mask") as caught:
+        from_coco(_file(tmp_path, images=images, annotations=[]), tmp_path / "out")
+    assert "b.jpg and b.bmp" in caught.value.message
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_of_shares_is_refused_with_one_sentence(tmp_path: Path) -> None:
+    shares = [_annotation(i, segmentation=[[0.1, 0.1, 0.5, 0.1, 0.5, 0.6]]) for i in range(3)]
+    with pytest.raises(DataError, match="3 annotations with coordinates of 0 to 1"):
+        from_coco(_file(tmp_path, annotations=shares), tmp_path / "out")
+
+
+@pytest.mark.parametrize("segmentation", [[], "zz"])
+def test_a_file_of_which_nothing_can_be_painted_makes_no_masks(tmp_path: Path, segmentation: object) -> None:
+    """Not of its images without annotations either: they would say background everywhere."""
+    images = [{"id": i, "file_name": f"{i}.jpg", "height": 4, "width": 6} for i in (1, 2)]
+    file = _file(tmp_path, images=images, annotations=[_annotation(1, segmentation=segmentation)])
+    with pytest.raises(DataError, match="nothing in it can be used"):
+        from_coco(file, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_image_without_annotations_is_background(tmp_path: Path) -> None:
+    images = [{"id": i, "file_name": f"{i}.jpg", "height": 4, "width": 6} for i in (1, 2)]
+    assert from_coco(_file(tmp_path, images=images), tmp_path / "out").written == 2
+    assert not read_index_png(tmp_path / "out" / "2.png").values.any()
+    assert from_coco(_file(tmp_path, images=images, annotations=[]), tmp_path / "none").written == 2
 
 
 @pytest.mark.parametrize("name", ["../a.jpg", "x/../../a.jpg", "/etc/a.jpg"])
-def test_a_name_that_leaves_the_folder_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_name_that_leaves_the_folder_is_refused_with_what_helps(tmp_path: Path, name: str) -> None:
     images = [{"id": 1, "file_name": name, "height": 4, "width": 6}]
     with pytest.raises(DataError, match="points outside the folder") as caught:
         from_coco(_file(tmp_path, images=images), tmp_path / "out")
     assert caught.value.where == str(tmp_path / "coco.json")
+    assert "--strip-folders" in str(caught.value.hint)
     assert not (tmp_path / "out").exists()
+    from_coco(_file(tmp_path, images=images), tmp_path / "out", strip_folders=True)
+    assert (tmp_path / "out" / "a.png").is_file()
 
 
 @pytest.mark.parametrize("name", [".", "/"])
@@ -227,7 +343,12 @@ def test_a_name_that_names_no_file_is_refused(tmp_path: Path, name: str) -> None
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"{", "not valid JSON"), (b"[]", "no object at the top"), (b"{}", "no list 'images'"), (b"\xff\xfe", "read")],
+    [
+        (b"{", "not valid JSON"),
+        (b"[]", "no object at the top"),
+        (b"{}", "no lists .images., .annotations."),
+        (b"\xff\xfe", "read"),
+    ],
 )
 def test_a_file_that_is_not_coco_is_named(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "coco.json"
@@ -249,9 +370,9 @@ def test_categories_beyond_the_classes_are_refused_before_anything_is_written(tm
     assert not (tmp_path / "out").exists()
 
 
-def test_a_category_named_ignore_is_refused_with_advice(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="rename the class"):
-        from_coco(_file(tmp_path, categories=[{"id": 1, "name": "ignore"}]), tmp_path / "out")
+def test_a_category_named_ignore_is_the_ignore_index(tmp_path: Path) -> None:
+    from_coco(_file(tmp_path, categories=[{"id": 1, "name": "ignore"}]), tmp_path / "out")
+    assert np.unique(read_index_png(tmp_path / "out" / "a.png").values).tolist() == [0, 255]
 
 
 def test_a_projects_masks_come_back_as_its_label_maps(project: Project, tmp_path: Path) -> None:

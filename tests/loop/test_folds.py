@@ -102,7 +102,7 @@ def job_of(project: Project, place: str) -> Job:
 
 @pytest.mark.slow
 def test_an_interrupted_fold_goes_on_and_what_is_done_is_not_done_again(folder: Path) -> None:
-    request = RetrainRequest(iterations=4, folds=2)
+    request = RetrainRequest(allow_missing_classes=True, iterations=4, folds=2)
     with Project(folder / FILE_NAME) as project:
         rows = project.scan(project.samples(["train", "pool"]))
         trained_on = {name for name in rows if name.startswith("train/")} | {LABELLED_IN_POOL}

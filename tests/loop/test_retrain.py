@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
 def test_the_first_model_is_promoted_a_worse_one_is_not_and_scores_are_those_of_its_masks(folder: Path) -> None:
     events: list[Event] = []
     with Project(folder / FILE_NAME) as project:
-        first = retrain(project, RetrainRequest(iterations=40), watch=events.append)
+        first = retrain(project, RetrainRequest(allow_missing_classes=True, iterations=40), watch=events.append)
         assert (first.promoted, first.verdict, first.parent) == (True, "the first model", None)
         assert project.ledger.run(1).config_sha256 == file_sha256(project.run_config(1))
         assert {"started", "iteration", "validation", "prediction"} <= {e.kind for e in events}
@@ -59,7 +60,7 @@ def test_the_first_model_is_promoted_a_worse_one_is_not_and_scores_are_those_of_
         assert all(panel.stat().st_size > 10_000 for panel in val.panels)
         assert [i.dice for i in val.worst] == sorted(i.dice for i in val.worst)
 
-        worse = retrain(project, RetrainRequest(iterations=1, from_scratch=True))
+        worse = retrain(project, RetrainRequest(allow_missing_classes=True, iterations=1, from_scratch=True))
         assert (worse.promoted, worse.parent, worse.current_mean_dice) == (False, None, first.mean_dice)
         assert project.ledger.run(worse.run).verdict == worse.verdict
         current = project.current_run()
@@ -76,6 +77,32 @@ def test_the_first_model_is_promoted_a_worse_one_is_not_and_scores_are_those_of_
         assert "Dice on the validation split while training" in html
 
 
+def test_a_class_without_a_training_pixel_is_refused_before_anything_runs(folder: Path) -> None:
+    for mask in (folder / "data" / "ann_dir" / "train").glob("*.png"):
+        mask.write_bytes(encode_index_png(IndexImage(np.zeros((48, 64), np.uint8))))
+    with Project(folder / FILE_NAME) as project:
+        with pytest.raises(DataError, match="no training mask holds a pixel of") as caught:
+            retrain(project, RetrainRequest(iterations=1))
+        assert "--allow-missing-classes" in str(caught.value.hint)
+        assert project.ledger.runs() == []
+
+
+def test_auto_writes_its_plan_and_goes_on_with_it(folder: Path) -> None:
+    events: list[Event] = []
+    with Project(folder / FILE_NAME) as project:
+        request = RetrainRequest(recipe="auto", iterations=2, allow_missing_classes=True)
+        first = retrain(project, request, watch=events.append)
+        (planned,) = (event for event in events if event.kind == "plan")
+        assert {"network", "scale", "crop", "length"} <= {line["what"] for line in planned.fields["lines"]}
+        recipe = (project.run_dir(first.run) / "recipe.py").read_text(encoding="utf-8")
+        assert all(line["because"] in recipe for line in planned.fields["lines"])
+        assert project.run_config(first.run).is_file()
+        events.clear()
+        second = retrain(project, replace(request, recipe=None, iterations=1), watch=events.append)
+        assert (second.recipe, second.parent) == ("auto", first.run), "annoloop.yaml names another recipe"
+        assert any("goes on with auto" in str(event.fields.get("message")) for event in events)
+
+
 def test_another_recipe_starts_from_scratch_says_so_and_is_still_compared(folder: Path) -> None:
     own = folder / "own.py"
     own.write_text(
@@ -85,9 +112,11 @@ def test_another_recipe_starts_from_scratch_says_so_and_is_still_compared(folder
         .replace("channels=8", "channels=4")
     )
     with Project(folder / FILE_NAME) as project:
-        retrain(project, RetrainRequest(iterations=30))
+        retrain(project, RetrainRequest(allow_missing_classes=True, iterations=30))
         events: list[Event] = []
-        report = retrain(project, RetrainRequest(recipe="own.py", iterations=1), watch=events.append)
+        report = retrain(
+            project, RetrainRequest(allow_missing_classes=True, recipe="own.py", iterations=1), watch=events.append
+        )
         said = [str(e.fields["message"]) for e in events if e.kind == "warning"]
         assert any("own.py starts from scratch" in message for message in said)
         assert (report.parent, report.promoted) == (None, False)
@@ -96,7 +125,7 @@ def test_another_recipe_starts_from_scratch_says_so_and_is_still_compared(folder
 
 def test_predictions_are_made_once_and_only_changed_masks_are_counted_again(folder: Path) -> None:
     with Project(folder / FILE_NAME) as project:
-        retrain(project, RetrainRequest(iterations=10))
+        retrain(project, RetrainRequest(allow_missing_classes=True, iterations=10))
         events: list[Event] = []
         evaluate(project, splits=("train", "val"), watch=events.append)
         assert sum(e.kind == "prediction" for e in events) == 8, "val was predicted by retrain already"
@@ -125,7 +154,7 @@ def test_a_training_that_is_cut_off_goes_on_with_the_same_command(folder: Path, 
     _wait_until_gone(folder / ".annoloop" / "runs" / "0001")
     with Project(folder / FILE_NAME) as project:
         events: list[Event] = []
-        report = retrain(project, RetrainRequest(iterations=60), watch=events.append)
+        report = retrain(project, RetrainRequest(allow_missing_classes=True, iterations=60), watch=events.append)
         assert (report.run, report.resumed, report.iterations) == (1, True, 60)
         first = next(e for e in events if e.kind == "iteration")
         assert first.fields["iteration"] > 1, "it did not start again from nothing"
@@ -138,7 +167,7 @@ def test_masks_that_cannot_be_used_are_all_named_before_training_starts(folder: 
     masks[1].write_bytes(encode_index_png(IndexImage(np.full((48, 64), 77, np.uint8))))
     with Project(folder / FILE_NAME) as project:
         with pytest.raises(DataError, match="2 images or masks cannot be used") as caught:
-            retrain(project, RetrainRequest(iterations=5))
+            retrain(project, RetrainRequest(allow_missing_classes=True, iterations=5))
         assert all(str(mask) in str(caught.value) for mask in masks[:2])
         assert project.ledger.runs() == []
 
@@ -152,19 +181,29 @@ def test_an_image_of_the_test_split_is_not_trained_on(folder: Path) -> None:
     file.write_text(file.read_text().replace("splits: {", "splits: {test: test, "))
     with Project(file) as project:
         with pytest.raises(DataError, match=r"1 images of train, val or pool .*train/0003 = test/copy") as caught:
-            retrain(project, RetrainRequest(iterations=5))
+            retrain(project, RetrainRequest(allow_missing_classes=True, iterations=5))
         assert "--allow-test-images" in str(caught.value.hint)
         assert project.ledger.runs() == []
 
 
 def test_a_failing_training_names_command_log_and_last_lines(folder: Path) -> None:
-    (folder / "broken.py").write_text("model = dict(type='NoSuchModel')\n", encoding="utf-8")
+    text = recipe_path("unet_tiny").read_text(encoding="utf-8")
+    (folder / "broken.py").write_text(text.replace('type="UNet"', 'type="NoSuchNet"'), encoding="utf-8")
     with Project(folder / FILE_NAME) as project:
         with pytest.raises(TrainingError) as caught:
             retrain(project, RetrainRequest(recipe="broken.py"))
         for words in ("annoloop.training.mmseg.worker", "exit code", "train.log"):
             assert words in str(caught.value)
         assert [run.state for run in project.ledger.runs()] == ["failed"]
+
+
+def test_a_recipe_that_is_no_mmseg_config_is_a_fault_of_the_recipe_alone(folder: Path) -> None:
+    (folder / "broken.py").write_text("model = dict(type='NoSuchModel')\n", encoding="utf-8")
+    with Project(folder / FILE_NAME) as project:
+        with pytest.raises(ConfigError, match="the recipe lacks train_dataloader") as caught:
+            retrain(project, RetrainRequest(recipe="broken.py"))
+        assert caught.value.where == str(folder / "broken.py")
+        assert "Traceback" not in str(caught.value)
 
 
 def _wait_for(path: Path, child: subprocess.Popen[bytes]) -> None:
@@ -179,7 +218,7 @@ def _wait_until_gone(run_dir: Path) -> None:
     """The orphan of a killed command saves last.pth and ends by itself."""
     deadline = time.monotonic() + 40
     while time.monotonic() < deadline:
-        found = subprocess.run(["pgrep", "-f", f"mmseg_worker {run_dir}"], capture_output=True, check=False).stdout
+        found = subprocess.run(["pgrep", "-f", f"mmseg.worker {run_dir}"], capture_output=True, check=False).stdout
         if not found:
             return
         time.sleep(0.1)

@@ -121,7 +121,7 @@ def test_many_faults_of_a_kind_are_told_in_short(tmp_path: Path) -> None:
         Image.new("RGB", (3, 2)).save(tmp_path / f"img_dir/train/b{i}.png")
     odd = init(tmp_path, tmp_path).odd
     assert sum("no mask" in line for line in odd) == 3
-    assert "6 more: missing mask" in odd
+    assert "6 more: missing mask (fault)" in odd
 
 
 def test_an_existing_file_is_not_replaced_unless_forced(tmp_path: Path) -> None:

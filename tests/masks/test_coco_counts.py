@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+from collections.abc import Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -65,7 +66,9 @@ def test_the_masks_of_a_label_map_give_it_back(label_map: LabelMap) -> None:
     painted = paint_coco_counts(counts, stops, masks.regions.class_of, label_map.shape, fill=9, where=masks.counts)
     assert np.array_equal(painted.label_map, label_map)
     assert painted.label_map.flags.c_contiguous
-    assert (painted.empty_count, painted.overlap_px) == (0, 0)
+    assert (painted.sizes_px > 0).all()
+    assert len(painted.overlaps) == 0
+    assert np.array_equal(painted.boxes_ltrb, masks.regions.boxes_ltrb)
 
 
 @given(hnp.arrays(np.bool_, st.tuples(st.integers(1, 4), st.integers(1, 6), st.integers(1, 7))))
@@ -76,8 +79,47 @@ def test_masks_that_overlap_are_painted_in_their_order_and_counted(masks: np.nda
     for number, one in enumerate(masks, 1):
         expected[one] = number
     assert np.array_equal(painted.label_map, expected)
-    assert painted.overlap_px == np.count_nonzero(masks.sum(0) > 1)
-    assert painted.empty_count == np.count_nonzero(~masks.any((1, 2)))
+    assert painted.sizes_px.tolist() == masks.sum((1, 2)).tolist()
+    seen = [(expected == number).any() for number in range(1, len(masks) + 1)]
+    assert painted.is_hidden.tolist() == [bool(one.any() and not shown) for one, shown in zip(masks, seen, strict=True)]
+    assert _taken(painted) == _expected_overlaps(masks, range(1, len(masks) + 1))
+
+
+@given(
+    hnp.arrays(np.bool_, st.tuples(st.integers(1, 5), st.integers(1, 6), st.integers(1, 7))),
+    st.lists(st.integers(0, 1), min_size=5, max_size=5),
+)
+def test_only_pixels_that_change_their_class_are_overlaps(masks: np.ndarray, values: list[int]) -> None:
+    texts = [coco_mask.encode(np.asfortranarray(one.astype(np.uint8)))["counts"].decode("ascii") for one in masks]
+    counts, stops = unpack_coco_counts(texts, texts)
+    class_of = np.array(values[: len(masks)], np.uint8)
+    painted = paint_coco_counts(counts, stops, class_of, masks.shape[1:], fill=9, where=texts)
+    assert _taken(painted) == _expected_overlaps(masks, class_of.tolist())
+
+
+def _taken(painted: PaintedMasks) -> set[tuple[int, ...]]:
+    return {tuple(one) for one in painted.overlaps.tolist()}
+
+
+def _expected_overlaps(masks: np.ndarray, classes: Sequence[int]) -> set[tuple[int, ...]]:
+    """A mask, one painted over it, and the px of another class that it took."""
+    owner, found = np.full(masks.shape[1:], -1), set()
+    for number, one in enumerate(masks):
+        under, px = np.unique(owner[one], return_counts=True)
+        for before, count in zip(under.tolist(), px.tolist(), strict=True):
+            if before >= 0 and classes[before] != classes[number]:
+                found.add((before, number, count))
+        owner[one] = number
+    return found
+
+
+def test_the_box_of_each_mask_is_that_of_pycocotools() -> None:
+    noise = np.random.default_rng(0).random((40, 7, 9)) > 0.9
+    encoded = [coco_mask.encode(np.asfortranarray(one.astype(np.uint8))) for one in noise]
+    painted = _painted(_unpacked(*(one["counts"].decode("ascii") for one in encoded)), (7, 9))
+    for one, box in zip(encoded, painted.boxes_ltrb.tolist(), strict=True):
+        left, top, width, height = coco_mask.toBbox(one).tolist()
+        assert box == [left, top, left + width, top + height]
 
 
 @given(st.lists(st.text(st.characters(min_codepoint=40, max_codepoint=130), max_size=40), min_size=1, max_size=3))
@@ -103,9 +145,9 @@ def test_counts_must_fill_the_image(counts: list[int]) -> None:
 def test_runs_of_no_pixel_are_allowed() -> None:
     painted = _painted([[0, 0, 2, 1, 0, 3, 6], [12]], (3, 4))
     assert painted.label_map.T.ravel().tolist() == [0, 0, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0]
-    assert painted.empty_count == 1
+    assert painted.sizes_px.tolist() == [4, 0]
 
 
 def test_the_examples_in_the_docstrings_are_true() -> None:
     result = doctest.testmod(coco_counts)
-    assert (result.attempted, result.failed) == (2, 0)
+    assert (result.attempted, result.failed) == (3, 0)

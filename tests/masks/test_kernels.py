@@ -20,8 +20,8 @@ COUNTED = """
 import json
 import numpy as np
 from annoloop.masks.kernels import codes
-codes.transposed(np.zeros((2, 3), np.uint8))
-stats = codes.transposed.stats
+codes.transposed_values(np.zeros((2, 3), np.uint8), np.zeros(1, np.uint8))
+stats = codes.transposed_values.stats
 print(json.dumps([sum(stats.cache_hits.values()), sum(stats.cache_misses.values())]))
 """
 
@@ -60,4 +60,5 @@ def test_runs_of_noise_tile_the_map(shape: tuple[int, int], along_columns: bool)
 @pytest.mark.parametrize("shape", [(1, 1), (65, 130), (128, 64), (3, 200)])
 def test_a_canvas_is_turned(shape: tuple[int, int]) -> None:
     canvas: npt.NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    assert np.array_equal(codes.transposed(canvas), canvas.T)
+    values: npt.NDArray[np.uint8] = np.random.default_rng(1).permutation(256).astype(np.uint8)
+    assert np.array_equal(codes.transposed_values(canvas, values), values[canvas.T])

@@ -60,6 +60,15 @@ def test_pictures_with_a_top_are_not_turned_upside_down() -> None:
     assert "90% of sign" in line(plan(STREET, CPU, Length()), "augmentation")[1]
 
 
+@pytest.mark.parametrize(
+    ("bands", "said"), [("L", "the grey channel three times"), ("RGB", "RGB"), ("RGBA", "RGB"), ("CMYK", "RGB")]
+)
+def test_channels_are_told(bands: str, said: str) -> None:
+    chosen, because = line(plan(replace(STREET, bands=tuple(bands)), CPU, Length()), "input")
+    assert chosen == said
+    assert ("in_channels" in because) == (len(bands) > 3)
+
+
 def test_a_batch_fits_into_the_memory_and_steps_stay_the_same() -> None:
     roomy, tight = plan(STREET, CPU, Length()), plan(STREET, replace(CPU, memory_bytes=1 << 30), Length())
     assert roomy.accumulate == 1

@@ -294,9 +294,10 @@ class LoopStatus(foo.Operator):  # type: ignore[misc]
             report, marked = status(project), len(project.ledger.marks())
         dice = "" if report.current_val_dice is None else f", validation mDice {report.current_val_dice:.3f}"
         waiting = sum(task.frames.get("open", 0) for task in report.tasks)
+        model = (report.no_model or "none yet") if report.current_run is None else f"run {report.current_run}{dice}"
         return {
             "loop": report.project,
-            "model": "none yet" if report.current_run is None else f"run {report.current_run}{dice}",
+            "model": model,
             "in CVAT": f"{waiting} images in {len(report.tasks)} open tasks",
             "marked": f"{marked} images for the next push",
             "next": f"{report.next_command} ({report.because})",

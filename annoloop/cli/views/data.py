@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
@@ -52,10 +52,15 @@ def from_coco_report(report: FromCocoReport, sheet: Sheet) -> None:
         f"{report.written} masks written to [bold]{escape(str(report.folder))}[/], {report.unchanged} were there;"
         f" {report.annotations} annotations, classes: {escape(', '.join(report.classes))}"
     )
-    for note in report.notes[:20]:
-        sheet.print(f"[yellow]note:[/] {escape(note)}")
-    if len(report.notes) > 20:
-        sheet.print(f"… and {len(report.notes) - 20} more notes (--json has all)")
+    notes(report.notes, sheet)
+
+
+def notes(texts: Sequence[str], sheet: Sheet) -> None:
+    """The first of some notes, and how many more there are."""
+    for text in texts[:20]:
+        sheet.print(f"[yellow]note:[/] {escape(text)}")
+    if len(texts) > 20:
+        sheet.print(f"… and {len(texts) - 20} more notes (--json has all)")
 
 
 def from_colors_report(report: FromColorsReport, sheet: Sheet) -> None:
@@ -73,9 +78,8 @@ def _eda_parts(report: EdaReport) -> Iterator[RenderableType]:
     yield _class_table(report)
     for text in report.warnings:
         yield f"[yellow]note:[/] {escape(text)}"
-    if report.crop is not None:
-        side = report.crop.side_px
-        yield f"suggested crop: {side} x {side} px ({escape(report.crop.because)})"
+    for line in report.planned:
+        yield f"recipe auto would train at {line.what} {escape(line.chosen)}: {escape(line.because)}"
     yield from _findings(report)
     if report.page is not None:
         yield f"report: [bold]{escape(str(report.page))}[/]"

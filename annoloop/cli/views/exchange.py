@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 
 _MOST_LINES = 20
+_AFTER_HEAD = ": labelled "
+"""What follows what differs in the text of an issue; a class name may hold a colon, too."""
 
 
 def push_report(report: PushReport, sheet: Sheet) -> None:
@@ -27,7 +29,7 @@ def push_report(report: PushReport, sheet: Sheet) -> None:
     for frame in report.frames:
         shapes = ", ".join(f"{label} {count}" for label, count in frame.shapes.items())
         score = "" if frame.score is None else f"{frame.score:.3f}"
-        issues = ", ".join(issue.partition(":")[0] for issue in frame.issues)
+        issues = ", ".join(issue.rpartition(_AFTER_HEAD)[0] or issue for issue in frame.issues)
         table.add_row(escape(frame.sample_id), score, frame.reading or "", escape(shapes), escape(issues))
     sheet.print(table)
     if report.alike_left_out:

@@ -31,7 +31,7 @@ def doctor_report(report: DoctorReport, sheet: Sheet) -> None:
 def status_report(report: StatusReport, sheet: Sheet) -> None:
     splits = ", ".join(f"{s} {n} ({report.labelled.get(s, 0)} labelled)" for s, n in report.images.items())
     sheet.print(f"[bold]{escape(report.project)}[/]: {splits}")
-    model = "none yet" if report.current_run is None else f"run {report.current_run}"
+    model = (report.no_model or "none yet") if report.current_run is None else f"run {report.current_run}"
     dice = "" if report.current_val_dice is None else f", validation mDice {report.current_val_dice:.3f}"
     sheet.print(f"model: {model}{dice}; {report.runs} runs; {report.masks_changed_since_training} masks changed since")
     if report.training is not None:

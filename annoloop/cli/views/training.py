@@ -56,6 +56,8 @@ def retrain_report(report: RetrainReport, sheet: Sheet) -> None:
     )
     verdict = "[green]promoted[/]" if report.promoted else "[yellow]not promoted[/]"
     sheet.print(f"{verdict}: {escape(report.verdict)}")
+    if report.never_predicted:
+        sheet.print(f"[yellow]never predicted:[/] {escape(', '.join(report.never_predicted))}")
     if report.out_of_fold:
         sheet.print(f"{report.out_of_fold} training images predicted by models that have not seen them")
         sheet.next("annoloop push --worst 50 --by contradiction", "uses these predictions")

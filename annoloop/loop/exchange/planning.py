@@ -44,11 +44,12 @@ class Planned:
 class Planner:
     """How the images of one task are planned; worker processes can be given it.
 
+    ``run_id``: the model that says what is wrong with a label; None: nobody does, and only labels go.
     ``palette``: of the masks that images without one will get.
     """
 
     files: ProjectFiles
-    run_id: int
+    run_id: int | None
     source: Source
     drawing: Drawing
     issues_per_frame: int
@@ -67,19 +68,23 @@ class Planner:
         base_bytes = read_bytes(sample.mask)
         truth = decode_label_map(base_bytes, files.config.data, sample.mask)
         check_label_map(truth, image_size_hw(sample.image), files.classes, sample.mask)
-        base, prediction = files.keep_object(base_bytes), files.prediction(self.run_id, row.image_sha256)
+        base = files.keep_object(base_bytes)
+        if self.run_id is None:
+            return self._planned(sample, chosen.score, base, base, truth, (), chosen.reading)
+        prediction = files.prediction(self.run_id, row.image_sha256)
         label_map, sent = truth, base
         if self.source == "prediction":
             # What is ignored stays ignored: the model knows nothing of it and would fill it in.
             label_map = np.where(truth == files.classes.ignore_index, truth, prediction)
             stored = to_stored(label_map, files.config.data, decode_index_png(base_bytes, sample.mask))
             sent = files.keep_object(encode_index_png(stored))
-        issues = self._issues(sample, row, truth, prediction)
+        issues = self._issues(sample, row, truth, prediction, self.run_id)
         return self._planned(sample, chosen.score, base, sent, label_map, issues, chosen.reading)
 
     def _first(self, sample: Sample, row: ImageRow, score: float | None) -> Planned:
         """An image without labels: the prediction is all there is, and nothing to hold it against."""
         files = self.files
+        assert self.run_id is not None
         prediction = files.prediction(self.run_id, row.image_sha256)
         check_label_map(prediction, image_size_hw(sample.image), files.classes, sample.image)
         stored = replace(to_stored(prediction, files.config.data, None), palette=self.palette)
@@ -102,14 +107,16 @@ class Planner:
         frame = FrameRow(sample.id, name, score, base, sent, sent, digests, reading=reading)
         return Planned(frame, issues, polygon_loss_px(drawn, label_map, self.files.classes))
 
-    def _issues(self, sample: Sample, row: ImageRow, truth: LabelMap, prediction: LabelMap) -> tuple[IssueRow, ...]:
+    def _issues(
+        self, sample: Sample, row: ImageRow, truth: LabelMap, prediction: LabelMap, run_id: int
+    ) -> tuple[IssueRow, ...]:
         if self.issues_per_frame == 0:
             return ()
         classes = self.files.classes
         found = largest_mistakes(
             truth,
             prediction,
-            self.files.confidence(self.run_id, row.image_sha256),
+            self.files.confidence(run_id, row.image_sha256),
             classes,
             count=self.issues_per_frame,
             least_px=self.drawing.min_region_px,

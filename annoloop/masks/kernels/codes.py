@@ -94,28 +94,6 @@ def covered_px(counts: Ints, stops: Ints) -> Ints:
 
 
 @compiled
-def paint_columns(counts: Ints, stops: Ints, values: Pixels, canvas: Pixels) -> int:
-    """Paint masks that fit, given as run lengths down the columns, on a canvas (W, H); later over earlier.
-
-    Returns how many pixels several masks cover.
-    """
-    flat, times, overlap_px = canvas.reshape(-1), np.zeros(canvas.size, np.uint8), 0
-    begin = 0
-    for mask in range(stops.size):
-        end = 0
-        for number in range(begin, stops[mask]):
-            start, end = end, end + counts[number]
-            if (number - begin) % 2 == 0:
-                continue
-            for place in range(start, end):
-                flat[place] = values[mask]
-                overlap_px += times[place] == 1
-                times[place] = min(2, times[place] + 1)
-        begin = stops[mask]
-    return overlap_px
-
-
-@compiled
 def paint_boxes(counts: Ints, stops: Ints, boxes_ltrb: Ints, values: Pixels, canvas: Pixels, is_taken: Bits) -> bool:
     """Paint masks that fit, given as run lengths along the rows of their boxes, on a canvas (H, W).
 
@@ -143,13 +121,71 @@ def paint_boxes(counts: Ints, stops: Ints, boxes_ltrb: Ints, values: Pixels, can
 
 
 @compiled
-def transposed(canvas: Pixels) -> Pixels:
-    """A canvas (W, H) as (H, W)."""
+def paint_owners(counts: Ints, stops: Ints, values: Pixels, canvas: Pixels) -> Ints:
+    """Draw masks that fit, given as run lengths down the columns, on a canvas (W, H) of zeros; later over earlier.
+
+    A pixel gets the number of its mask + 1.  Returns (M, 3): a mask, one that came over it although it has another
+    value, and how many pixels it took from it.
+    """
+    flat = canvas.reshape(-1)
+    taken_px, under = np.zeros(stops.size + 1, np.int64), np.empty(stops.size + 1, np.int64)
+    pairs, found, begin = np.empty((16, 3), np.int64), 0, 0
+    for mask in range(stops.size):
+        value, end, under_count = values[mask], 0, 0
+        for number in range(begin, stops[mask]):
+            start, end = end, end + counts[number]
+            if (number - begin) % 2 == 0:
+                continue
+            for place in range(start, end):
+                before = np.int64(flat[place])
+                flat[place] = mask + 1
+                if before and values[before - 1] != value:
+                    if taken_px[before] == 0:
+                        under[under_count] = before
+                        under_count += 1
+                    taken_px[before] += 1
+        while found + under_count > len(pairs):
+            pairs = np.concatenate((pairs, np.empty_like(pairs)))
+        for before in under[:under_count]:
+            pairs[found, 0], pairs[found, 1], pairs[found, 2] = before - 1, mask, taken_px[before]
+            taken_px[before] = 0
+            found += 1
+        begin = stops[mask]
+    return pairs[:found]
+
+
+@compiled
+def boxes(counts: Ints, stops: Ints, height: int) -> Ints:
+    """The box of each mask given as run lengths down the columns, (R, 4) left, top, right, bottom, half-open.
+
+    Of a mask without a pixel all are 0.
+    """
+    found, begin = np.zeros((stops.size, 4), np.int64), 0
+    for mask in range(stops.size):
+        left, top, right, bottom, end = 0, height, 0, 0, 0
+        for number in range(begin, stops[mask]):
+            start, end = end, end + counts[number]
+            if (number - begin) % 2 == 0 or start == end:
+                continue
+            first, last = start // height, (end - 1) // height
+            left = left if right else first
+            right = last + 1
+            top = 0 if last > first else min(top, start - first * height)
+            bottom = height if last > first else max(bottom, end - first * height)
+        if right:
+            found[mask, 0], found[mask, 1], found[mask, 2], found[mask, 3] = left, top, right, bottom
+        begin = stops[mask]
+    return found
+
+
+@compiled
+def transposed_values(canvas: Pixels, value_of: Pixels) -> Pixels:
+    """A canvas (W, H) as (H, W), with the value that each of its numbers stands for."""
     width, height = canvas.shape
-    turned = np.empty((height, width), canvas.dtype)
+    turned = np.empty((height, width), value_of.dtype)
     for left in range(0, width, _CACHE_LINE):
         right = min(width, left + _CACHE_LINE)
         for y in range(height):
             for x in range(left, right):
-                turned[y, x] = canvas[x, y]
+                turned[y, x] = value_of[canvas[x, y]]
     return turned

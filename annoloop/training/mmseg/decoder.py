@@ -44,3 +44,10 @@ class UNetHead(BaseDecodeHead):  # type: ignore[misc]
             x = joint(torch.cat([functional.interpolate(x, size=skip.shape[2:]), skip], dim=1))
         logits: Tensor = self.cls_seg(x)
         return logits
+
+    def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: Sequence[Any]) -> dict[str, Tensor]:
+        """The losses at the labels' size; without the accuracy that mmseg works out beside them, 5 % of a step."""
+        label = self._stack_batch_gt(batch_data_samples).squeeze(1)
+        logits = functional.interpolate(seg_logits.float(), size=label.shape[1:], mode="bilinear")
+        losses = self.loss_decode if isinstance(self.loss_decode, nn.ModuleList) else [self.loss_decode]
+        return {str(loss.loss_name): loss(logits, label, ignore_index=self.ignore_index) for loss in losses}

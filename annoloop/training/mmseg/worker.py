@@ -116,8 +116,7 @@ def main(job_file: Path) -> int:
         return EXIT_STOPPED
     except AnnoloopError as error:
         traceback.print_exc()
-        place = f"{error.where}: " if error.where else ""
-        border.emit("error", message=f"{place}{error.message}", hint=error.hint)
+        border.emit("error", message=error.message, where=error.where, hint=error.hint)
         return error.exit_code
     if _FIRST:
         flush_disk(job.run_dir)  # the predictions: where there is a result, they stay there after a power cut, too

@@ -53,7 +53,8 @@ with torch.no_grad():
         parameter.fill_(0.5)
 weights = mine.state_dict()
 torch.save(weights, folder / "bare.pth")
-torch.save({"state_dict": {f"backbone.{k}": v for k, v in weights.items()} | {"decode_head.x": torch.zeros(2)}}, folder / "whole.pth")
+whole = {f"backbone.{k}": v for k, v in weights.items()} | {"decode_head.x": torch.zeros(2)}
+torch.save({"state_dict": whole}, folder / "whole.pth")
 torch.save({"model": {f"module.student.{k}": v for k, v in weights.items()}}, folder / "deep.pth")
 torch.save({k: v for k, v in weights.items() if not k.startswith("layer4")}, folder / "part.pth")
 torch.save({f"other.{k}": torch.zeros(3) for k in "abc"}, folder / "other.pth")
