@@ -336,6 +336,8 @@ def _patterns(name: str, own: _Text, text: _Text, *, by_sample: bool) -> Iterato
             if "." in rest and (own is not text or other != name):
                 pattern = settled(Pattern(name[:start], f"{stem[end:]}{dot}{ending}", other[:at], rest))
                 alike = own.made_like(pattern.image_prefix, pattern.image_suffix)
+                if alike == 1 and own.made_like("", f"{dot}{ending}") > 1:
+                    continue  # a series of one among many is chance
                 if alike and _is_whole(pattern, by_sample=by_sample) and not (own is text and pattern.is_numbering):
                     yield pattern
                     found = found or alike > 1
