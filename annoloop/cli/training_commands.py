@@ -13,8 +13,8 @@ from annoloop.cli.options import common, example, on_all_cores, open_screen, ope
 @click.command("retrain", epilog=example("annoloop retrain --budget 30m", "annoloop retrain --recipe unet"))
 @click.option(
     "--recipe",
-    help="auto: planned from data, machine and time; or unet_lite0, deeplabv3plus_r50, segformer_b2, unet, unet_small,"
-    " unet_tiny, or an mmseg config.  [default: the current model's, else annoloop.yaml's]",
+    help="auto: planned; unet_lite0, deeplabv3plus_r50, segformer_b2, unet, unet_small, unet_tiny, or an mmseg config;"
+    " default: that of the current model, else annoloop.yaml's.",
 )
 @click.option("--plan", is_flag=True, help="Say what would be done, why and how long it would take; train nothing.")
 @click.option("--budget", help="How long it may take, scoring included: 90s, 15m, 2h, 1h30m.")
