@@ -44,18 +44,18 @@ if TYPE_CHECKING:
         StoreError,
         TrainingError,
     )
-    from annoloop.loop.convert import FromCocoReport, ToCocoReport
-    from annoloop.loop.convert_cvat import FromCvatReport, ToCvatReport
-    from annoloop.loop.convert_yolo import FromYoloReport, ToYoloReport
+    from annoloop.loop.conversion.coco import FromCocoReport, ToCocoReport
+    from annoloop.loop.conversion.colors import FromColorsReport
+    from annoloop.loop.conversion.cvat_masks import FromCvatReport, ToCvatReport
+    from annoloop.loop.conversion.yolo import FromYoloReport, ToYoloReport
     from annoloop.loop.evaluate import EvaluateReport
-    from annoloop.loop.from_colors import FromColorsReport
     from annoloop.loop.history import LogEntry
     from annoloop.loop.login import LoginReport
     from annoloop.loop.plan import PlanReport
     from annoloop.loop.pull import PullReport
     from annoloop.loop.push import PushReport
     from annoloop.loop.retrain import RetrainReport
-    from annoloop.loop.start import InitReport
+    from annoloop.loop.setup.start import InitReport
     from annoloop.loop.status import StatusReport
     from annoloop.loop.tasks import TasksReport
     from annoloop.loop.undo import UndoReport
@@ -139,10 +139,10 @@ _HOMES = {
     "annoloop.eda.eda": "EdaReport",
     "annoloop.errors": "AnnoloopError ColourMaskError ConfigError CvatError DataError FileError GateError Interrupted"
     " LedgerError MissingExtraError MissingPackageError OutOfMemoryError StoreError TrainingError",
-    "annoloop.loop.convert": "FromCocoReport ToCocoReport",
-    "annoloop.loop.convert_cvat": "FromCvatReport ToCvatReport",
-    "annoloop.loop.convert_yolo": "FromYoloReport ToYoloReport",
-    "annoloop.loop.from_colors": "FromColorsReport",
+    "annoloop.loop.conversion.coco": "FromCocoReport ToCocoReport",
+    "annoloop.loop.conversion.cvat_masks": "FromCvatReport ToCvatReport",
+    "annoloop.loop.conversion.yolo": "FromYoloReport ToYoloReport",
+    "annoloop.loop.conversion.colors": "FromColorsReport",
     "annoloop.loop.evaluate": "EvaluateReport",
     "annoloop.loop.history": "LogEntry",
     "annoloop.loop.login": "LoginReport",
@@ -150,7 +150,7 @@ _HOMES = {
     "annoloop.loop.pull": "PullReport",
     "annoloop.loop.push": "PushReport",
     "annoloop.loop.retrain": "RetrainReport",
-    "annoloop.loop.start": "InitReport",
+    "annoloop.loop.setup.start": "InitReport",
     "annoloop.loop.status": "StatusReport",
     "annoloop.loop.tasks": "TasksReport",
     "annoloop.loop.undo": "UndoReport",

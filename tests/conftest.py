@@ -25,7 +25,7 @@ from store import Store, new_bucket, running_store
 from annoloop.cli.demo import Server, running_sandbox
 from annoloop.compute import workers
 from annoloop.data.config import FILE_NAME
-from annoloop.loop.start import init
+from annoloop.loop.setup.start import init
 from annoloop.project.project import Project
 from annoloop.simulation.made_data import COLORS, NAMES, MadeData, make_data
 

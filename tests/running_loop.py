@@ -22,7 +22,7 @@ from annoloop.data.images import IndexImage, encode_index_png, write_atomic
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.loop.pull import PullReport, pull
 from annoloop.loop.push import PushReport, push
-from annoloop.loop.start import init
+from annoloop.loop.setup.start import init
 from annoloop.masks.regions import LabelMap, Region
 from annoloop.masks.run_lengths import to_cvat_runs
 from annoloop.project.project import Project

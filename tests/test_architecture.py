@@ -38,7 +38,7 @@ HOMES = {
     "matplotlib": ("reports/plots.py",),
     "jinja2": ("reports/page.py",),
     "pydantic": ("data/config.py", "data/data_section.py"),
-    "yaml": ("data/config.py", "data/yolo_folders.py"),
+    "yaml": ("data/config.py", "data/formats/yolo_folders.py"),
     "click": ("cli/main.py", "cli/options.py", "cli/groups.py", "cli/*_commands.py"),
     "shapely": ("masks/polygons.py",),
     "rich": ("cli/screen.py", "cli/training_view.py", "cli/views/"),

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from annoloop.api.arguments import Place, names_of
-from annoloop.data.coco_painting import OverlapRule
+from annoloop.data.coco.painting import OverlapRule
 from annoloop.data.storage import location
 from annoloop.errors import check_argument
-from annoloop.loop import convert_cvat as _cvat
-from annoloop.loop import convert_yolo as _yolo
-from annoloop.loop.convert_cvat import FromCvatReport, ToCvatReport
-from annoloop.loop.convert_yolo import FromYoloReport, ToYoloReport
+from annoloop.loop.conversion import cvat_masks as _cvat
+from annoloop.loop.conversion import yolo as _yolo
+from annoloop.loop.conversion.cvat_masks import FromCvatReport, ToCvatReport
+from annoloop.loop.conversion.yolo import FromYoloReport, ToYoloReport
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
 

@@ -9,21 +9,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from annoloop.api.arguments import Place, names_of
-from annoloop.data.coco_painting import OverlapRule
+from annoloop.data.coco.painting import OverlapRule
 from annoloop.data.storage import location
 from annoloop.eda import eda as _eda
 from annoloop.eda.data_page import save_page
 from annoloop.eda.eda import EdaReport
-from annoloop.loop import convert as _convert
-from annoloop.loop import from_colors as _from_colors
 from annoloop.loop import history as _history
-from annoloop.loop import start as _start
 from annoloop.loop import status as _status
 from annoloop.loop import undo as _undo
-from annoloop.loop.convert import FromCocoReport, ToCocoReport
-from annoloop.loop.from_colors import FromColorsReport
+from annoloop.loop.conversion import coco as _convert
+from annoloop.loop.conversion import colors as _from_colors
+from annoloop.loop.conversion.coco import FromCocoReport, ToCocoReport
+from annoloop.loop.conversion.colors import FromColorsReport
 from annoloop.loop.history import LogEntry
-from annoloop.loop.start import InitReport
+from annoloop.loop.setup import start as _start
+from annoloop.loop.setup.start import InitReport
 from annoloop.loop.status import StatusReport
 from annoloop.loop.undo import UndoReport
 from annoloop.progress import Track, silent

@@ -25,7 +25,7 @@ from annoloop.cli.options import (
 
 if TYPE_CHECKING:
     from annoloop.cli.screen import Screen
-    from annoloop.data.coco_painting import OverlapRule
+    from annoloop.data.coco.painting import OverlapRule
     from annoloop.data.storage import Location
 
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 @common
 def init_command(data_root: Location, classes: str, palette: str, values: str, force: bool, **options: Any) -> None:
     """Look at the folder DATA_ROOT, whatever its layout, and write annoloop.yaml."""
-    from annoloop.loop.start import init, values_of
+    from annoloop.loop.setup.start import init, values_of
 
     screen = open_screen(options)
     wishes = {key: options.pop(key) for key in ("background", "images", "masks", "val_share", "reduce_zero_label")}
@@ -107,7 +107,7 @@ def convert_group() -> None:
 @common
 def to_coco_command(splits: tuple[str, ...], out: Location, min_region_px: int, **options: Any) -> None:
     """Write masks as COCO instances JSON, one RLE annotation per region."""
-    from annoloop.loop.convert import to_coco
+    from annoloop.loop.conversion.coco import to_coco
 
     screen = open_screen(options)
     with opened_project(options, screen) as project:
@@ -139,7 +139,7 @@ def from_colors_command(
     The colours are those of --palette, of the project's classes, or of labelmap.txt, meta.json or class_dict.csv
     beside the masks or above them.
     """
-    from annoloop.loop.from_colors import from_colors, palette_given, palette_near
+    from annoloop.loop.conversion.colors import from_colors, palette_given, palette_near
 
     screen = open_screen(options)
     chosen = palette_given(listed(classes), listed(palette)) or palette_near(masks, options["project_dir"])
@@ -167,7 +167,7 @@ def from_coco_command(
     **options: Any,
 ) -> None:
     """Paint the annotations of a COCO file, instances or panoptic, as index PNGs."""
-    from annoloop.loop.convert import from_coco
+    from annoloop.loop.conversion.coco import from_coco
 
     screen = open_screen(options)
     read = partial(

@@ -25,7 +25,7 @@ from annoloop.loop.evaluate import EvaluateReport, evaluate
 from annoloop.loop.pull import pull
 from annoloop.loop.push import push
 from annoloop.loop.retrain import RetrainReport, retrain
-from annoloop.loop.start import init
+from annoloop.loop.setup.start import init
 from annoloop.loop.training_request import RetrainRequest
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project

@@ -19,7 +19,7 @@ from annoloop.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from annoloop.data.coco_painting import OverlapRule
+    from annoloop.data.coco.painting import OverlapRule
     from annoloop.data.storage import Location
 
 splits_option = click.option(
@@ -38,7 +38,7 @@ splits_option = click.option(
 @common
 def to_yolo_command(splits: tuple[str, ...], out: Location, tolerance_px: float, **options: Any) -> None:
     """Write masks as YOLO segmentation text; lossy, and the loss is counted."""
-    from annoloop.loop.convert_yolo import to_yolo
+    from annoloop.loop.conversion.yolo import to_yolo
 
     screen = open_screen(options)
     with opened_project(options, screen) as project:
@@ -59,7 +59,7 @@ def from_yolo_command(
     source: Location, out: Location, images: Location | None, overlap: OverlapRule, own_classes: bool, **options: Any
 ) -> None:
     """Paint the outlines of a YOLO folder, the one with data.yaml, as index PNGs."""
-    from annoloop.loop.convert_yolo import from_yolo
+    from annoloop.loop.conversion.yolo import from_yolo
 
     screen = open_screen(options)
     read = partial(from_yolo, source, out, images_dir=images, overlap=overlap, track=screen.track)
@@ -73,7 +73,7 @@ def from_yolo_command(
 @common
 def to_cvat_command(splits: tuple[str, ...], out: Location, **options: Any) -> None:
     """Write masks as CVAT's "Segmentation mask 1.1" zip, bit-identical."""
-    from annoloop.loop.convert_cvat import to_cvat
+    from annoloop.loop.conversion.cvat_masks import to_cvat
 
     screen = open_screen(options)
     with opened_project(options, screen) as project:
@@ -90,7 +90,7 @@ def to_cvat_command(splits: tuple[str, ...], out: Location, **options: Any) -> N
 @common
 def from_cvat_command(file: Location, out: Location, own_classes: bool, **options: Any) -> None:
     """Write the masks of CVAT's "Segmentation mask 1.1" zip as index PNGs."""
-    from annoloop.loop.convert_cvat import from_cvat
+    from annoloop.loop.conversion.cvat_masks import from_cvat
 
     screen = open_screen(options)
     convert(partial(from_cvat, file, out, track=screen.track), out, own_classes, options, screen)

@@ -1,6 +1,6 @@
 """What was left out of foreign data, or looked odd, by kind: counted, with the first places.
 
-Words and numbers only; not here: what makes an entry bad (``coco_reading.py`` and its neighbours).  The fact to know:
+Words and numbers only; not here: what makes an entry bad (``reading.py`` and its neighbours).  The fact to know:
 a kind that is a loss takes pixels away that somebody labelled, the others cost nothing.
 """
 

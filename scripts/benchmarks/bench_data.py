@@ -18,7 +18,7 @@ from ways_convert import chosen, read_mask
 from ways_score import link, moved, prediction_of
 
 from annoloop.data.config import FILE_NAME
-from annoloop.loop.start import init
+from annoloop.loop.setup.start import init
 from annoloop.masks.regions import LabelMap
 from annoloop.project.project import Project
 

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from annoloop.data.config import FILE_NAME
-from annoloop.loop.start import init
+from annoloop.loop.setup.start import init
 from annoloop.loop.status import status
 from annoloop.metrics.scores import wrong_px
 from annoloop.project.project import Project

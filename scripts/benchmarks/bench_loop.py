@@ -33,7 +33,7 @@ from annoloop.loop.evaluate import evaluate
 from annoloop.loop.pull import pull
 from annoloop.loop.push import push
 from annoloop.loop.retrain import retrain
-from annoloop.loop.start import init
+from annoloop.loop.setup.start import init
 from annoloop.loop.training_request import RetrainRequest
 from annoloop.project.project import Project
 from annoloop.selection.request import PushRequest

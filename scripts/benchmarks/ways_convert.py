@@ -26,7 +26,7 @@ from annoloop.compute.workers import processes
 from annoloop.data.config import FILE_NAME
 from annoloop.data.images import read_index_png
 from annoloop.data.mmseg_folders import Sample
-from annoloop.loop.convert import from_coco, to_coco
+from annoloop.loop.conversion.coco import from_coco, to_coco
 from annoloop.masks.regions import LabelMap
 from annoloop.masks.run_lengths import coco_masks
 from annoloop.project.project import Project

@@ -25,7 +25,7 @@ from annoloop.eda.data_page import save_page
 from annoloop.eda.eda import eda
 from annoloop.loop.evaluate import evaluate
 from annoloop.loop.push import push
-from annoloop.loop.start import init
+from annoloop.loop.setup.start import init
 from annoloop.project.project import Project
 from annoloop.reports.context import context_pictures
 from annoloop.selection.request import PushRequest

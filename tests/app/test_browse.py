@@ -21,7 +21,7 @@ from annoloop.app.fiftyone_app import check_port, fiftyone
 from annoloop.app.fiftyone_dataset import MARK_TAG
 from annoloop.data.config import FILE_NAME, load, render
 from annoloop.data.images import read_index_png
-from annoloop.loop.convert import to_coco
+from annoloop.loop.conversion.coco import to_coco
 from annoloop.loop.undo import undo
 from annoloop.project.project import Project
 from annoloop.selection.scoring import score

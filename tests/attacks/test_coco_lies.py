@@ -16,7 +16,7 @@ from annoloop.cli.main import run
 from annoloop.data.images import read_index_png
 from annoloop.errors import DataError
 from annoloop.loop import convert
-from annoloop.loop.convert import from_coco
+from annoloop.loop.conversion.coco import from_coco
 
 IMAGE = {"id": 1, "file_name": "a.jpg", "height": 4, "width": 6}
 ANNOTATION = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[1, 1, 3, 1, 3, 3, 1, 3]]}

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from annoloop.errors import AnnoloopError
-from annoloop.loop.convert import from_coco
+from annoloop.loop.conversion.coco import from_coco
 
 SQUARE = [1, 1, 3, 1, 3, 3, 1, 3]
 SOUND: dict[str, Any] = {

@@ -23,9 +23,9 @@ from annoloop.data.images import IndexImage, encode_index_png, remove, write_ato
 from annoloop.data.storage import RemotePath
 from annoloop.eda.eda import eda
 from annoloop.errors import DataError, StoreError
-from annoloop.loop.convert import from_coco, to_coco
+from annoloop.loop.conversion.coco import from_coco, to_coco
 from annoloop.loop.retrain import retrain
-from annoloop.loop.start import init
+from annoloop.loop.setup.start import init
 from annoloop.loop.status import status
 from annoloop.loop.training_request import RetrainRequest
 from annoloop.loop.undo import undo

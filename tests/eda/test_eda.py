@@ -22,7 +22,7 @@ from annoloop.data.mmseg_folders import Sample
 from annoloop.eda import facts_cache
 from annoloop.eda.eda import EdaReport, eda
 from annoloop.eda.sample_facts import SampleFacts, sample_facts
-from annoloop.loop.start import init
+from annoloop.loop.setup.start import init
 from annoloop.masks.classes import ClassTable
 from annoloop.masks.regions import LabelMap, regions
 from annoloop.project.project import Project

@@ -21,7 +21,7 @@ from annoloop.data.images import IndexImage, encode_index_png
 from annoloop.errors import CvatError, DataError
 from annoloop.loop.pull import pull
 from annoloop.loop.push import PushReport, push
-from annoloop.loop.start import init
+from annoloop.loop.setup.start import init
 from annoloop.selection.request import PushRequest
 
 Mask = npt.NDArray[np.uint8]

@@ -14,9 +14,8 @@ import pytest
 from memory import most_bytes, tells_memory
 from PIL import Image
 
-from annoloop.data import coco
-from annoloop.data.coco_painting import read_label_map
-from annoloop.data.coco_reading import CocoImage
+from annoloop.data.coco.painting import read_label_map
+from annoloop.data.coco.reading import CocoImage
 from annoloop.data.images import IndexImage, decode_index_png, encode_index_png
 from annoloop.masks.classes import class_table
 from annoloop.masks.run_lengths import CvatMask, cvat_masks, paint_cvat_masks

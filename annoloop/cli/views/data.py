@@ -14,9 +14,9 @@ from annoloop.cli.views.sheet import Sheet
 
 if TYPE_CHECKING:
     from annoloop.eda.eda import EdaReport
-    from annoloop.loop.convert import FromCocoReport, ToCocoReport
-    from annoloop.loop.from_colors import FromColorsReport
-    from annoloop.loop.start import InitReport
+    from annoloop.loop.conversion.coco import FromCocoReport, ToCocoReport
+    from annoloop.loop.conversion.colors import FromColorsReport
+    from annoloop.loop.setup.start import InitReport
 
 _MOST_FINDINGS = 20
 _MARKS = {"fault": "[red]fault[/]", "remark": "[yellow]look[/]"}

@@ -11,8 +11,8 @@ from annoloop.cli.views.data import notes
 from annoloop.cli.views.sheet import Sheet
 
 if TYPE_CHECKING:
-    from annoloop.loop.convert_cvat import FromCvatReport, ToCvatReport
-    from annoloop.loop.convert_yolo import FromYoloReport, ToYoloReport
+    from annoloop.loop.conversion.cvat_masks import FromCvatReport, ToCvatReport
+    from annoloop.loop.conversion.yolo import FromYoloReport, ToYoloReport
 
 
 def to_yolo_report(report: ToYoloReport, sheet: Sheet) -> None:

@@ -1,0 +1,1 @@
+"""COCO files: instances and panoptic, ours and those of other tools."""

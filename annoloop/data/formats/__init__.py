@@ -1,0 +1,1 @@
+"""Further formats in which colleagues send masks: YOLO text, and CVAT's zip of masks."""

@@ -1,0 +1,1 @@
+"""Other people's folders: how images, masks, splits and names are found in them."""

@@ -1,0 +1,1 @@
+"""``annoloop convert``: masks to other formats and back."""

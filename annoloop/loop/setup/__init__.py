@@ -1,0 +1,1 @@
+"""``annoloop init``: annoloop.yaml from what is found."""
