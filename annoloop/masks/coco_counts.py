@@ -1,6 +1,6 @@
 """COCO's run lengths of many masks at once: packed into its compressed text, unpacked, and painted as a label map.
 
-Exact (law 1).  Not here: label maps to runs (``run_lengths.py``), the JSON around the text (``data/coco/instances.py``).  The facts
+Exact (law 1).  Not here: label maps to runs (``run_lengths.py``), the JSON around the text (``data/coco``).  The facts
 to know: runs go column by column over the whole image and start with one of zeros, and the counts of all masks
 follow one another in one array, so that each step is done for all of them together.
 """

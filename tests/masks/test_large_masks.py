@@ -26,12 +26,12 @@ SIDE, SMALL_SIDE = 6144, 192
 
 def to_coco(png: bytes) -> CocoImage:
     label_map = decode_index_png(png, "mask").values
-    annotations = coco.encode(label_map, CLASSES, image_id=1, first_id=1)
+    annotations = instances.encode(label_map, CLASSES, image_id=1, first_id=1)
     return CocoImage(1, "mask", label_map.shape, tuple(annotations))
 
 
 def from_coco(image: CocoImage) -> bytes:
-    index_of = {coco.category_id(index): index for index in range(len(CLASSES))}
+    index_of = {instances.category_id(index): index for index in range(len(CLASSES))}
     label_map = read_label_map(image, CLASSES, index_of).label_map
     assert label_map is not None
     return encode_index_png(IndexImage(label_map))

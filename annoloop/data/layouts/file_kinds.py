@@ -1,7 +1,7 @@
 """What a file's pixels look like: a photograph, class indices, colours that stand for classes, something lossy.
 
-One file at a time; not here: which files are looked at, and what that means (``discovery.py``).  The fact to know: label
-maps are flat, neighbours being mostly equal, and hold few values; photographs are neither.
+One file at a time; not here: which files are looked at, and what that means (``discovery.py``).  The fact to know:
+label maps are flat, neighbours being mostly equal, and hold few values; photographs are neither.
 """
 
 from __future__ import annotations

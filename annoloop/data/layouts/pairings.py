@@ -1,6 +1,6 @@
 """Which files of a tree are images, and which are their masks: found by names, whatever the folders are called.
 
-Names in, pairings out; not here: which of several is taken (``discovery.py``), and a look at pixels (``file_kinds.py``).
+Names in, pairings out; not here: which of several is taken (``discovery.py``), and a look at pixels (``file_kinds``).
 The fact to know: a pairing is two folders with what stands around a shared stem in both names; the word for a split,
 in a folder or a name, is ``WORD``, and what both sides have in common below their folders belongs to the stem.
 """

@@ -1,6 +1,6 @@
 """Masks of a foreign format written into a folder, one index PNG for each image.
 
-Not here: where the label maps come from (``conversion/coco.py`` and its neighbours).  The fact to know: a mask that is there
+Not here: where the label maps come from (``coco.py`` and its neighbours).  The fact to know: a mask that is there
 already with other pixels is never overwritten (law 3); one that a power cut left empty or in part is no mask, and is
 written anew.
 """

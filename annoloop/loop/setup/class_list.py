@@ -1,6 +1,6 @@
 """The classes of a data set: as given, from a file beside the data, or made up; and whether 0 is one of them.
 
-Not here: how such files are read (``data/layouts/class_names.py``).  The fact to know: a file nearer to the root goes before
+Not here: how such files are read (``data/layouts``).  The fact to know: a file nearer to the root goes before
 one below, and a name that no file tells is made up and said to be.
 """
 

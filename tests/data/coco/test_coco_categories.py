@@ -99,4 +99,4 @@ def test_colours_are_taken_where_they_can_be_read() -> None:
 
 
 def test_the_examples_in_the_docstrings_are_true() -> None:
-    assert doctest.testmod(coco_categories).failed == 0
+    assert doctest.testmod(categories).failed == 0

@@ -11,7 +11,7 @@ from annoloop.data.coco.json_values import read_color, read_id, read_text, unusa
 
 
 def test_the_examples_in_the_docstrings_are_true() -> None:
-    result = doctest.testmod(coco_values)
+    result = doctest.testmod(json_values)
     assert result.attempted >= 3
     assert result.failed == 0
 
