@@ -15,7 +15,7 @@ from PIL import Image
 from annoloop.cli.main import run
 from annoloop.data.images import read_index_png
 from annoloop.errors import DataError
-from annoloop.loop import convert
+from annoloop.loop.conversion import coco as convert
 from annoloop.loop.conversion.coco import from_coco
 
 IMAGE = {"id": 1, "file_name": "a.jpg", "height": 4, "width": 6}

@@ -56,7 +56,7 @@ def deadly(owner, name):
 
 for owner, name in ((os, "fsync"), (os, "replace"), (os, "link"), (durable, "exchange"), (durable, "flush_disk")):
     deadly(owner, name)
-from annoloop.loop import convert
+from annoloop.loop.conversion import coco as convert
 convert.flush_disk = durable.flush_disk
 from annoloop.cli.main import run
 code = run(sys.argv[1:])

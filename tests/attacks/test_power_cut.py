@@ -20,7 +20,7 @@ from conftest import ProjectFactory
 
 from annoloop.data import durable
 from annoloop.data.images import file_sha256, sha256
-from annoloop.loop import convert
+from annoloop.loop.conversion import coco as convert
 from annoloop.loop.conversion.coco import from_coco, to_coco
 from annoloop.loop.undo import undo
 from annoloop.project.project import Project

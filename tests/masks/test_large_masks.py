@@ -14,6 +14,7 @@ import pytest
 from memory import most_bytes, tells_memory
 from PIL import Image
 
+from annoloop.data.coco import instances
 from annoloop.data.coco.painting import read_label_map
 from annoloop.data.coco.reading import CocoImage
 from annoloop.data.images import IndexImage, decode_index_png, encode_index_png

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from annoloop.data.coco import categories
 from annoloop.data.coco.categories import Matched, match_categories, used_ids
 from annoloop.data.remarks import Remarks
 from annoloop.errors import DataError

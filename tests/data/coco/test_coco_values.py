@@ -7,6 +7,7 @@ import doctest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from annoloop.data.coco import json_values
 from annoloop.data.coco.json_values import read_color, read_id, read_text, unusable_name, whole
 
 
