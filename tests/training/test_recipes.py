@@ -21,6 +21,7 @@ STOCK = "unet-s5-d16_fcn_4xb4-40k_hrf-256x256"
 # One child builds them all: torch takes seconds to load and stays out of the test process.
 CHILD = """
 import json, sys
+from dataclasses import replace
 from pathlib import Path
 import numpy as np, torch
 from mmengine.config import Config
@@ -38,6 +39,7 @@ for recipe in sys.argv[2:]:
     run, pairs = Path(sys.argv[1]), ((Path("a.png"), Path("b.png")),)
     job = Job("train", run, Path(recipe), tuple("abcde"), palette, train_pixels=pixels, train=pairs)
     warnings = []
+    bare = resolve(replace(job, pretrained="none"), Machine(), warnings.append)
     plain, config = Config.fromfile(recipe), resolve(job, Machine(), warnings.append)
     model = MODELS.build(config.model).eval()
     image = torch.randint(0, 255, (3, 45, 67), dtype=torch.uint8)
@@ -57,6 +59,7 @@ for recipe in sys.argv[2:]:
         "weighted": [loss.type for loss in losses if loss.get("class_weight")],
         "losses": [loss.type for loss in losses],
         "warnings": warnings,
+        "frozen": [one.model.backbone.get("frozen_blocks") for one in (config, bare)],
     }))
 """
 SAMPLE = """
@@ -118,6 +121,11 @@ def test_pretrained_weights_that_are_not_here_are_warned_about(built: dict[str, 
     assert "resnet50_v1c" in warning
     assert "put https://" in warning
     assert built["unet_small"]["warnings"] == []
+
+
+@pytest.mark.slow
+def test_only_what_was_trained_before_is_frozen(built: dict[str, dict[str, object]]) -> None:
+    assert built["unet_lite0"]["frozen"] == [3, 0]
 
 
 @pytest.mark.slow

@@ -77,12 +77,20 @@ class EfficientNetLite(BaseModule):  # type: ignore[misc]
     """EfficientNet-Lite without its classifier: features of stride 2, 4, 8, 16 and 32.
 
     It expects (RGB - 127) / 128.  ``in_channels``: other than 3, the first convolution is fitted to the
-    published weights by ``fit_channels``.
+    published weights by ``fit_channels``.  ``frozen_blocks``: the stem and so many blocks stay as they were published,
+    statistics of their norms included; they are the largest part of a step and have the least to learn.  Nothing is
+    frozen where there are further channels.
 
     Source: Tan, Le, "EfficientNet", ICML 2019; "lite" leaves out squeeze-and-excitation and has ReLU6.
     """
 
-    def __init__(self, name: str = "lite0", in_channels: int = _RGB, init_cfg: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        name: str = "lite0",
+        in_channels: int = _RGB,
+        frozen_blocks: int = 0,
+        init_cfg: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__(init_cfg)
         encoder = _encoder(name)
         if find_spec("efficientnet_lite_pytorch") is None:
@@ -98,7 +106,18 @@ class EfficientNetLite(BaseModule):  # type: ignore[misc]
             self.stem.add_module(part, module)
         self.blocks = network._blocks
         self._last_blocks = encoder.last_blocks
+        frozen = frozen_blocks if in_channels <= _RGB else 0  # a new channel begins at zero and has to learn
+        self._frozen = [self.stem, *self.blocks[:frozen]] if frozen else []
+        for part in self._frozen:
+            part.requires_grad_(False)
         _pad_within_convolutions(self)
+
+    def train(self, mode: bool = True) -> EfficientNetLite:
+        """Training mode, but for what is frozen."""
+        super().train(mode)
+        for part in self._frozen:
+            part.eval()
+        return self
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Features of images (B, C, H, W), whose sides are multiples of 32: (B, channels, H / stride, W / stride)."""

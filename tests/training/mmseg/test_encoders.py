@@ -42,6 +42,13 @@ for channels, expected in ((1, images[:, :1].expand(-1, 3, -1, -1)), (4, images[
     model.eval()
     found[f"differs {channels}"] = float((answer(model, images[:, :channels]) - answer(fresh, expected)).abs().max())
 
+frozen = EfficientNetLite(frozen_blocks=3).train()
+norms = [(name, one) for name, one in frozen.named_modules() if isinstance(one, torch.nn.BatchNorm2d)]
+found["frozen"] = [name for name, one in norms if not one.training][-1]
+found["learning"] = next(name for name, parameter in frozen.named_parameters() if parameter.requires_grad)
+four = EfficientNetLite("lite0", in_channels=4, frozen_blocks=3)
+found["four channels learn"] = all(parameter.requires_grad for parameter in four.parameters())
+
 head = UNetHead((16, 24, 40, 112, 320), (16, 8, 8, 8), num_classes=5, norm_cfg=dict(type="BN"))
 found["logits"] = list(head([one.detach() for one in fresh(images[:, :3])]).shape)
 
@@ -83,6 +90,13 @@ def test_all_weights_of_the_wheel_are_where_they_belong(found: dict[str, Any]) -
     assert found["last is theirs"]
     assert found["shapes"] == [[16, 32, 48], [24, 16, 24], [40, 8, 12], [112, 4, 6], [320, 2, 3]]
     assert found["logits"] == [2, 5, 32, 32]
+
+
+@pytest.mark.slow
+def test_what_is_frozen_neither_learns_nor_changes_its_statistics(found: dict[str, Any]) -> None:
+    assert found["frozen"].startswith("blocks.2.")
+    assert found["learning"].startswith("blocks.3.")
+    assert found["four channels learn"]
 
 
 @pytest.mark.slow
