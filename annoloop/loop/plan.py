@@ -110,19 +110,14 @@ def measured(
         TrainingError: the recipe does not train.
     """
     device = device or project.config.train.device
+    facts = _facts_of(project, train, len(val), track) if recipe == AUTO else None
+    hardware = hardware_here(device)
     with tempfile.TemporaryDirectory(prefix="annoloop-") as folder:
-        lines: tuple[PlanLine, ...] = ()
-        file, chosen = Path(folder), None
-        if recipe == AUTO:
-            chosen = plan_for(project, train, len(val), length, device=device, track=track)
-            recipe_file = write_recipe(chosen, file)
-        else:
-            recipe_file = project.recipe(recipe)
-        result = run_job(_trial(project, recipe_file, train, val, length, device, file / "run"), _unheard)
-        each_s = result.seconds_per_iteration or 0.0
-        if chosen is not None:
-            known = Length(length.iterations, length.budget_s, each_s)
-            lines = plan_for(project, train, len(val), known, device=device).lines
+        place = Path(folder)
+        config = project.recipe(recipe) if facts is None else write_recipe(plan(facts, hardware, length), place)
+        result = run_job(_trial(project, config, train, val, length, device, place / "run"), _unheard)
+    known = replace(length, seconds_each=result.seconds_per_iteration)
+    lines = () if facts is None else plan(facts, hardware, known).lines
     return _report(recipe, result, lines, len(train), len(val), length.budget_s)
 
 
@@ -161,7 +156,7 @@ def _report(
     each_s, image_s = result.seconds_per_iteration or 0.0, result.seconds_per_image or 0.0
     validation_s = min(MEANWHILE, val) * image_s
     times = BY_ITERATIONS if budget_s is None else validations(budget_s, validation_s)
-    judged_s, scored_s = judging_s(val, image_s, budget_s), val * image_s
+    judged_s, scored_s = judging_s(val, image_s, budget_s), val * image_s * result.looks_per_image
     iterations = result.iterations
     if budget_s is not None:
         left_s = budget_s - _START_S - times * validation_s - judged_s - scored_s

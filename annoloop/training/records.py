@@ -136,7 +136,8 @@ class Result:
 
     ``mdice``, ``miou`` and ``dice_per_class`` are those of ``best_checkpoint`` on ``Job.val``, None
     where there was nothing to score; a class absent from truth and prediction is None in
-    ``dice_per_class`` and does not count in the means, as in mmseg.
+    ``dice_per_class`` and does not count in the means, as in mmseg.  ``looks_per_image``: 2 where a prediction is the
+    mean with that for the mirror image, so that it takes twice ``seconds_per_image``.
     """
 
     best_checkpoint: Path | None = None
@@ -150,6 +151,7 @@ class Result:
     seconds: float = 0.0
     seconds_per_iteration: float | None = None
     seconds_per_image: float | None = None
+    looks_per_image: int = 1
 
     def to_json(self) -> str:
         """The result as JSON text."""

@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 
 from annoloop.training.mmseg.hooks import MEASURED_ITERATIONS, Emit, Progress
 from annoloop.training.mmseg.ranks import WORLD, from_first
-from annoloop.training.mmseg.recipe import NEVER
+from annoloop.training.mmseg.recipe import NEVER, looks_per_image
 from annoloop.training.records import Job
 from annoloop.training.validation_plan import MEANWHILE, judging_s, validations
 
@@ -127,8 +127,7 @@ class BudgetHook(Hook):  # type: ignore[misc]
         validation_s = self._validation_guess_s(runner)
         to_come = max(1, (self._validations or 1) - self._done) if self._job.val else 0
         each_s = validation_s / max(1, self._validated_images)
-        looks = 2 if runner.cfg.get("annoloop", {}).get("flip_predictions") else 1
-        ending_s = _END_S + len(self._job.predictions) * (looks + 0.5) * each_s
+        ending_s = _END_S + len(self._job.predictions) * (looks_per_image(runner.cfg) + 0.5) * each_s
         ending_s += judging_s(len(self._job.val), each_s, self._budget_s)
         return self._budget_s - self._spent_s() - to_come * validation_s - ending_s
 

@@ -23,7 +23,7 @@ from PIL import Image
 from annoloop.data.images import IndexImage, encode_index_png
 from annoloop.errors import TrainingError
 from annoloop.training.mmseg.checkpoint import replacing
-from annoloop.training.mmseg.recipe import prediction_pipeline
+from annoloop.training.mmseg.recipe import looks_per_image, prediction_pipeline
 from annoloop.training.windows import windows
 
 Target = tuple[Path, Path, Path]
@@ -74,7 +74,7 @@ class _Network:
         self._model, self._loading, self._others = model, Compose([loading]), Compose(others)
         scales = [step.get("scale_factor", 1.0) for step in others if step["type"] == "Resize"]
         self._scale = float(scales[0]) if scales and isinstance(scales[0], float) else 1.0
-        self._flips = bool(config.get("annoloop", {}).get("flip_predictions", False))
+        self._flips = looks_per_image(config) > 1
 
     def read(self, image: Path) -> dict[str, Any]:
         """What the pipeline makes of an image; of a large one only the pixels.

@@ -75,6 +75,11 @@ def prediction_pipeline(config: Config) -> list[dict[str, Any]]:
     return [dict(step) for step in _steps(dataset["pipeline"]) if "LoadAnnotations" not in step["type"]]
 
 
+def looks_per_image(config: Config) -> int:
+    """How often a prediction looks at an image: once, or a second time at its mirror image."""
+    return 2 if config.get("annoloop", {}).get("flip_predictions") else 1
+
+
 def _load(recipe: Path) -> Config:
     try:
         config = Config.fromfile(recipe)

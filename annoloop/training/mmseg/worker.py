@@ -206,15 +206,18 @@ def _train(job: Job, device: str, border: Border) -> Result:
 def _measure(job: Job, device: str, border: Border) -> Result:
     """A few iterations and a few images, timed; ``iterations`` is how many a training would run."""
     from annoloop.training.mmseg.hooks import Progress, TimeLimitHook
+    from annoloop.training.mmseg.recipe import looks_per_image
 
     progress = Progress()
     runner = _runner(replace(job, iterations=_MEASURED_ITERATIONS), device, border, progress)
     runner.register_hook(TimeLimitHook(progress, _MEASURED_SECONDS))
     runner.train()
+    config = _config(job, device, border)
     return Result(
-        iterations=_config(job, device, border).train_cfg.max_iters,
+        iterations=config.train_cfg.max_iters,
         seconds_per_iteration=progress.seconds_per_iteration,
         seconds_per_image=_seconds_per_image(runner) if job.val else None,
+        looks_per_image=looks_per_image(config),
     )
 
 
