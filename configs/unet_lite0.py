@@ -13,6 +13,7 @@ flips = ("horizontal",)
 foreground_share = 0.5
 class_weight_power = 0.5
 batch_size = 8
+accumulate = 1
 learning_rate = 0.003
 iterations = 1500
 # end of what is planned
@@ -104,6 +105,7 @@ optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="AdamW", lr=learning_rate, weight_decay=0.01),
     paramwise_cfg=dict(custom_keys={"backbone": dict(lr_mult=1 / 3)}),
+    accumulative_counts=accumulate,
 )
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.05, begin=0, end=20, by_epoch=False),

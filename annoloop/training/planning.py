@@ -109,8 +109,6 @@ class Plan:
 
     lines: tuple[PlanLine, ...]
     values: Mapping[str, Any]
-    batch_size: int
-    accumulate: int
 
     def recipe(self, base: str) -> str:
         """The text of a complete mmseg config: ``base``, the text of the recipe ``BASE``, with this plan in it."""
@@ -145,10 +143,11 @@ def plan(data: DataFacts, hardware: Hardware, length: Length) -> Plan:
         "foreground_share": FOREGROUND_SHARE,
         "class_weight_power": CLASS_WEIGHT_POWER,
         "batch_size": batch,
+        "accumulate": accumulate,
         "learning_rate": LEARNING_RATE,
-        "iterations": iterations,
+        "iterations": iterations * (1 if length.iterations else accumulate),
     }
-    return Plan(lines, values, batch, accumulate)
+    return Plan(lines, values)
 
 
 def _network() -> PlanLine:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import nan, prod
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -71,10 +72,14 @@ def test_channels_are_told(bands: str, said: str) -> None:
 
 def test_a_batch_fits_into_the_memory_and_steps_stay_the_same() -> None:
     roomy, tight = plan(STREET, CPU, Length()), plan(STREET, replace(CPU, memory_bytes=1 << 30), Length())
-    assert roomy.accumulate == 1
-    assert tight.batch_size < roomy.batch_size
-    assert tight.batch_size * tight.accumulate == roomy.batch_size
+    assert roomy.values["accumulate"] == 1
+    assert tight.values["batch_size"] < roomy.values["batch_size"]
+    assert tight.values["batch_size"] * tight.values["accumulate"] == roomy.values["batch_size"]
     assert "to a step" in line(tight, "batch")[0]
+    names: dict[str, Any] = {}
+    exec(tight.recipe(recipe_path(BASE).read_text(encoding="utf-8")), names)
+    assert names["optim_wrapper"]["accumulative_counts"] == tight.values["accumulate"]
+    assert names["train_cfg"]["max_iters"] == tight.values["accumulate"] * roomy.values["iterations"]
 
 
 def test_the_length_is_what_was_asked_for() -> None:
@@ -112,5 +117,5 @@ def test_any_data_can_be_planned_for(data: DataFacts, hardware: Hardware) -> Non
     crop = chosen.values["crop_size"]
     assert all(side % 32 == 0 and side > 0 for side in crop)
     assert prod(crop) <= 4 * 512 * 512
-    assert chosen.batch_size >= 1
+    assert chosen.values["batch_size"] >= 1
     assert all(one.chosen and one.because for one in chosen.lines)
