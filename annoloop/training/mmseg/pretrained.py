@@ -25,12 +25,12 @@ Warn = Callable[[str], None]
 _TIMEOUT_S = 20.0
 
 
-def settle_pretrained(config: Any, choice: str, warn: Warn, *, fresh: bool = True) -> None:
+def settle_pretrained(config: Any, choice: str, warn: Warn) -> None:
     """Make every source of weights in a config a file of this machine, or remove it.
 
     ``choice``: "auto" takes what the recipe names, "none" nothing, anything else is a file with the weights of
     the recipe's backbone.  A file that this side puts into the backbone stands in ``config.backbone_weights``;
-    what a recipe takes from a hub stays where it is, for mmengine to load.  ``fresh``: there are no other weights.
+    what a recipe takes from a hub stays where it is, for mmengine to load.
 
     Raises:
         ConfigError: no such file.
@@ -45,8 +45,6 @@ def settle_pretrained(config: Any, choice: str, warn: Warn, *, fresh: bool = Tru
         if source is not None and source.startswith(f"{SCHEME}://"):
             config.backbone_weights, source = _in_wheel(source, warn), None
         part[key] = None if source is None else _at_hand(source, warn)
-    if fresh and config.backbone_weights is None:
-        _thaw(config.model)
     for part in each_dict(config.model):
         init = part.get("init_cfg")
         if isinstance(init, dict) and init.get("type") == "Pretrained" and init["checkpoint"] is None:
@@ -57,11 +55,15 @@ def settle_pretrained(config: Any, choice: str, warn: Warn, *, fresh: bool = Tru
 
 def forget_pretrained(config: Any) -> None:
     """No source of weights at all: where a run goes on, or predicts, it has weights of its own."""
-    settle_pretrained(config, "none", lambda _: None, fresh=False)
+    settle_pretrained(config, "none", lambda _: None)
 
 
-def _thaw(model: Any) -> None:
-    """Nothing stays as it is that was never trained."""
+def thaw_what_starts_at_random(model: Any, choice: str) -> None:
+    """Nothing stays frozen that no weights are put into; ``choice`` is as above, and nothing is fetched for it."""
+    sources = [part[key] for part, key in _slots(model)] if choice == "auto" else []
+    in_wheels = [source for source in sources if source.startswith(f"{SCHEME}://")]
+    if choice not in ("auto", "none") or any(weights_in_wheel(source) for source in in_wheels):
+        return
     for part in each_dict(model):
         if "frozen_blocks" in part:
             part["frozen_blocks"] = 0

@@ -21,7 +21,13 @@ from annoloop.training.mmseg import data as mmseg_data  # noqa: F401 - what reci
 from annoloop.training.mmseg import losses as mmseg_losses  # noqa: F401 - what recipes name
 from annoloop.training.mmseg import validation as mmseg_validation  # noqa: F401 - its sampler is named below
 from annoloop.training.mmseg.heads import IGNORE, fit_heads
-from annoloop.training.mmseg.pretrained import Warn, each_dict, forget_pretrained, settle_pretrained
+from annoloop.training.mmseg.pretrained import (
+    Warn,
+    each_dict,
+    forget_pretrained,
+    settle_pretrained,
+    thaw_what_starts_at_random,
+)
 from annoloop.training.records import Job
 from annoloop.training.validation_plan import BY_ITERATIONS, MEANWHILE
 
@@ -102,8 +108,10 @@ def _set_model(config: Config, job: Job, warn: Warn) -> None:
     _replace_sync_bn(model)
     fit_heads(model, len(job.class_names), _weights(config, job), warn)
     _set_padding(model.setdefault("data_preprocessor", {"type": "SegDataPreProcessor"}))
-    starts_fresh = job.init_checkpoint is None and not job.resume and job.kind == "train"
-    if starts_fresh:
+    begins = job.init_checkpoint is None and job.kind == "train"
+    if begins:
+        thaw_what_starts_at_random(model, job.pretrained)
+    if begins and not job.resume:
         settle_pretrained(config, job.pretrained, warn)
     else:
         forget_pretrained(config)
