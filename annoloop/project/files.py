@@ -200,7 +200,7 @@ class ProjectFiles:
 
     # training
 
-    def job(self, kind: Literal["train", "predict", "measure"], run_dir: Path, **details: Any) -> Job:
+    def job(self, kind: Literal["train", "predict", "measure"], run_dir: Path, *, recipe: Path, **details: Any) -> Job:
         """A job for the training process; device, seed and classes come from the configuration."""
         train, data = self.config.train, self.config.data
         settled: dict[str, Any] = {
@@ -215,9 +215,7 @@ class ProjectFiles:
             "background_index": self.classes.background_index,
             "precision": train.precision,
         }
-        if "recipe" not in details:
-            settled["recipe"] = self.recipe(train.recipe)
-        return Job(kind=kind, run_dir=run_dir, **(settled | details))
+        return Job(kind=kind, run_dir=run_dir, recipe=recipe, **(settled | details))
 
     def pretrained(self, choice: str) -> str:
         """ "auto" and "none" as they are; else a file beside annoloop.yaml or anywhere, by its whole path.

@@ -20,7 +20,7 @@ from conftest import ProjectFactory
 
 from annoloop.data import durable
 from annoloop.data.images import file_sha256, sha256
-from annoloop.loop.conversion import coco as convert
+from annoloop.loop.conversion import mask_folder
 from annoloop.loop.conversion.coco import from_coco, to_coco
 from annoloop.loop.undo import undo
 from annoloop.project.project import Project
@@ -100,7 +100,7 @@ class Disk:
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", flushed)
             patch.setattr(durable, "flush_disk", flushed_whole)
-            patch.setattr(convert, "flush_disk", flushed_whole)
+            patch.setattr(mask_folder, "flush_disk", flushed_whole)
             try:
                 yield
             finally:

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from annoloop.cli import doctor
 from annoloop.cli.main import run
 from annoloop.data import durable
 from annoloop.data.images import IndexImage, encode_index_png, read_bytes, sha256
 from annoloop.errors import DataError, LedgerError
+from annoloop.loop import plan
 from annoloop.project import mask_files
 from annoloop.project.project import Project, Recovered
 from annoloop.project.rows import MaskChange
@@ -330,7 +330,7 @@ def test_a_command_is_not_held_up_by_a_pipe_in_place_of_an_image(
     samples = project.samples(["train"])
     image.unlink()
     os.mkfifo(image)
-    assert [sample.id for sample in doctor._usable(samples)] == [OTHER, "train/0002"]
+    assert [sample.id for sample in plan._usable(samples)] == [OTHER, "train/0002"]
     project.close()
     assert run(command) == 4
     assert f"{image}: cannot be read (it is a pipe, no file)" in capfd.readouterr().err

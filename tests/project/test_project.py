@@ -345,7 +345,7 @@ def test_a_model_of_other_classes_is_not_the_current_one(project: Project) -> No
 
 
 def test_a_job_takes_its_settings_from_the_configuration(project: Project, tmp_path: Path) -> None:
-    job = project.job("train", tmp_path, iterations=7)
+    job = project.job("train", tmp_path, recipe=project.recipe("unet_tiny"), iterations=7)
     assert (job.kind, job.run_dir, job.iterations) == ("train", tmp_path, 7)
     assert job.class_names == project.classes.names
     assert job.recipe.is_file()
