@@ -116,9 +116,11 @@ def measured(
         place = Path(folder)
         config = project.recipe(recipe) if facts is None else write_recipe(plan(facts, hardware, length), place)
         result = run_job(_trial(project, config, train, val, length, device, place / "run"), _unheard)
-    known = replace(length, seconds_each=result.seconds_per_iteration)
-    lines = () if facts is None else plan(facts, hardware, known).lines
-    return _report(recipe, result, lines, len(train), len(val), length.budget_s)
+    report = _report(recipe, result, len(train), len(val), length.budget_s)
+    if facts is None:
+        return report
+    known = replace(length, seconds_each=report.seconds_per_iteration, expected=report.iterations)
+    return replace(report, lines=plan(facts, hardware, known).lines)
 
 
 def _trial(
@@ -150,9 +152,7 @@ def _usable(samples: Iterable[Sample]) -> Iterator[Sample]:
             yield sample
 
 
-def _report(
-    recipe: str, result: Result, lines: tuple[PlanLine, ...], train: int, val: int, budget_s: float | None
-) -> PlanReport:
+def _report(recipe: str, result: Result, train: int, val: int, budget_s: float | None) -> PlanReport:
     each_s, image_s = result.seconds_per_iteration or 0.0, result.seconds_per_image or 0.0
     validation_s = min(MEANWHILE, val) * image_s
     times = BY_ITERATIONS if budget_s is None else validations(budget_s, validation_s)
@@ -168,7 +168,7 @@ def _report(
         TimePart(f"validation, {times} times {min(MEANWHILE, val)} images{judged}", times * validation_s + judged_s),
         TimePart(f"scoring {val} images", scored_s),
     )
-    return PlanReport(recipe, result.device, lines, iterations, train, val, each_s, image_s, parts, budget_s)
+    return PlanReport(recipe, result.device, (), iterations, train, val, each_s, image_s, parts, budget_s)
 
 
 def _facts_of(project: Project, train: Sequence[Sample], val_images: int, track: Track) -> DataFacts:

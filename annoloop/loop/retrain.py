@@ -84,6 +84,7 @@ def retrain(
     train, val = _labelled(project, "train", UNLABELLED), _labelled(project, "val")
     champion = project.current_run()
     recipe = chosen_recipe(project, request, champion, watch)
+    project.pretrained(request.pretrained or project.config.train.pretrained)  # refused before anything is begun
     watch(_announced(project, request, recipe, len(train), len(val)))
     here = project.on_disk([*train, *val], track)
     rows = project.scan([*train, *val], track)

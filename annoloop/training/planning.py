@@ -87,11 +87,15 @@ class Hardware:
 
 @dataclass(frozen=True, slots=True)
 class Length:
-    """How long: iterations, or seconds, or neither; ``seconds_each`` of an iteration, where it is known."""
+    """How long: iterations, or seconds, or neither.
+
+    ``seconds_each`` of an iteration, and how many are ``expected`` in the seconds, where that is known.
+    """
 
     iterations: int | None = None
     budget_s: float | None = None
     seconds_each: float | None = None
+    expected: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,10 +241,11 @@ def _flips(data: DataFacts) -> tuple[tuple[str, ...], PlanLine]:
 def _length(data: DataFacts, length: Length, images_each: int) -> tuple[int, PlanLine]:
     each_s, budget_s = length.seconds_each, length.budget_s
     if budget_s is not None:
-        iterations = _ITERATIONS if each_s is None else max(1, int(_TRAINING_SHARE * budget_s / each_s))
-        known = "the clock decides; the first iterations will tell how many" if each_s is None else (
-            f"about {iterations} iterations of {each_s:.2f} s, {_passes(iterations, images_each, data)}")  # fmt: skip
-        return iterations, PlanLine("length", in_words(budget_s), known)
+        said = "the clock decides; the first iterations will tell how many"
+        if each_s is not None:
+            expected = length.expected or max(1, int(_TRAINING_SHARE * budget_s / each_s))
+            said = f"about {expected} iterations of {each_s:.2f} s, {_passes(expected, images_each, data)}"
+        return _ITERATIONS, PlanLine("length", in_words(budget_s), said)
     iterations = length.iterations or _ITERATIONS
     takes = "" if each_s is None else f", about {in_words(iterations * each_s)}"
     return iterations, PlanLine("length", f"{iterations} iterations", _passes(iterations, images_each, data) + takes)

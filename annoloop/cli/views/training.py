@@ -35,7 +35,8 @@ def plan_report(report: PlanReport, sheet: Sheet) -> None:
     sheet.print(
         f"measured here: {report.seconds_per_iteration:.2f} s an iteration, {report.seconds_per_image:.2f} s an image"
     )
-    length = "" if report.budget_s is None else f" --budget {report.budget_s:.0f}s"
+    seconds = report.budget_s
+    length = "" if seconds is None else f" --budget {f'{seconds:g}s' if seconds % 60 else f'{seconds / 60:g}m'}"
     sheet.next(f"annoloop retrain{length}", "trains like that")
 
 
