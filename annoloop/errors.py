@@ -36,6 +36,17 @@ def meant(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def some_of(names: Iterable[str], most: int) -> str:
+    """The first ``most`` names and how many more there are; empty for none.
+
+    >>> some_of("abcd", 3)
+    'a, b, c and 1 more'
+    """
+    listed = list(names)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
+
+
 def install_command(extra: str) -> str:
     """What installs an optional part, from where annoloop itself was installed: a folder, a repository, or an index.
 

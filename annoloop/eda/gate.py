@@ -6,12 +6,10 @@ model can learn, and a mean over the background alone is 1 for a model that find
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
-from annoloop.errors import DataError
+from annoloop.errors import DataError, some_of
 from annoloop.masks.classes import ClassTable
 
 ALLOW = "--allow-missing-classes"
@@ -58,7 +56,7 @@ def check_training_pixels(
     found = []
     missing = missing_classes(train, classes)
     if missing:
-        found.append(f"no training mask holds a pixel of {_names(missing)}: no model can learn it")
+        found.append(f"no training mask holds a pixel of {some_of(missing, _MOST_NAMES)}: no model can learn it")
     if is_one_class_alone(val, classes):
         only = "one" if classes.background_index is None else str(classes.background)
         found.append(f"no mask of val holds a class but {only}: a mean over that alone says nothing of the others")
@@ -72,8 +70,3 @@ def never_predicted(confusion: Counts, classes: ClassTable) -> tuple[str, ...]:
     """The classes that a model predicts nowhere, although the truth holds them; rows (K, K) are truth."""
     predicted, true = confusion.sum(axis=0), confusion.sum(axis=1)
     return tuple(one.name for one in classes.classes if true[one.index] and not predicted[one.index])
-
-
-def _names(names: Sequence[str]) -> str:
-    rest = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return ", ".join(names[:_MOST_NAMES]) + rest

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from annoloop.errors import some_of
 from annoloop.masks.classes import ClassTable
 from annoloop.project.project import Project
 
@@ -38,13 +39,8 @@ def _differ(before: Sequence[str] | None, classes: ClassTable) -> str:
         return "which, is not on record any more"
     now = classes.names
     new, gone = [name for name in now if name not in before], [name for name in before if name not in now]
-    parts = [f"{_named(names)} {'is' if len(names) == 1 else 'are'} {what}" for names, what in
+    parts = [f"{some_of(names, _MOST_NAMES)} {'is' if len(names) == 1 else 'are'} {what}" for names, what in
              ((new, "new"), (gone, "gone")) if names]  # fmt: skip
     if parts:
         return ", ".join(parts)
     return "in another order" if tuple(now) != tuple(before) else "colours, background or ignore differ"
-
-
-def _named(names: Sequence[str]) -> str:
-    rest = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return ", ".join(names[:_MOST_NAMES]) + rest

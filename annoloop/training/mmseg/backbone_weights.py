@@ -7,13 +7,13 @@ before their names ("backbone.", "module.encoder.", nothing); the beginning with
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from annoloop.errors import TrainingError
+from annoloop.errors import TrainingError, some_of
 from annoloop.training.mmseg.checkpoint import load
 from annoloop.training.mmseg.encoders import EfficientNetLite, fit_channels
 
@@ -43,7 +43,7 @@ def load_backbone(backbone: nn.Module, file: Path) -> str | None:
     if len(fitting) < _LEAST_SHARE * len(own):
         raise TrainingError(
             f"only {len(fitting)} of the backbone's {len(own)} weights are in this file; the backbone has"
-            f" {_some(own)}, the file {_some(theirs)}",
+            f" {some_of(own, _SHOWN)}, the file {some_of(theirs, _SHOWN) or 'none'}",
             where=file,
             hint="take weights of the recipe's own backbone, or --pretrained auto, or none",
         )
@@ -51,7 +51,8 @@ def load_backbone(backbone: nn.Module, file: Path) -> str | None:
     lacking = [name for name in own if name not in fitting]
     if not lacking:
         return None
-    return f"{file}: {len(fitting)} of the backbone's {len(own)} weights fit; these start at random: {_some(lacking)}"
+    random = some_of(lacking, _SHOWN)
+    return f"{file}: {len(fitting)} of the backbone's {len(own)} weights fit; these start at random: {random}"
 
 
 def _weights(content: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -89,9 +90,3 @@ def _fitted(theirs: Tensor, own: Tensor) -> Tensor | None:
     if on_rgb and (theirs.shape[0], *theirs.shape[2:]) == (own.shape[0], *own.shape[2:]):
         return fit_channels(theirs, own.shape[1])
     return None
-
-
-def _some(names: Mapping[str, Any] | Sequence[str]) -> str:
-    shown = list(names)[:_SHOWN]
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return (", ".join(shown) + more) or "none"

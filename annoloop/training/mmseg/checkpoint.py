@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from annoloop.data.durable import flush_file, flush_folder
-from annoloop.errors import TrainingError
+from annoloop.errors import TrainingError, some_of
 
 _SHOWN_KEYS = 3
 
@@ -180,5 +180,4 @@ def _check_fit(own: Mapping[str, Any], theirs: Mapping[str, Any], path: Path) ->
 
 
 def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN_KEYS} more" if len(names) > _SHOWN_KEYS else ""
-    return (", ".join(names[:_SHOWN_KEYS]) + more) or "none"
+    return some_of(names, _SHOWN_KEYS) or "none"
