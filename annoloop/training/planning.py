@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from annoloop.compute.hardware import free_memory_bytes, gpu_memory_bytes
-from annoloop.compute.launch import usable_cores
 from annoloop.data.durations import in_words
 
 AUTO = "auto"
@@ -78,10 +77,9 @@ class DataFacts:
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """Where it will run: "cpu" or "cuda", how many cores, and the memory of the device that is free, in bytes."""
+    """Where it will run: "cpu" or "cuda", and the memory of the device that is free, in bytes."""
 
     device: str
-    cores: int
     memory_bytes: int
 
 
@@ -127,8 +125,8 @@ def hardware_here(device: str) -> Hardware:
     """This machine, for a training on "auto", "cpu" or "cuda"."""
     gpu_bytes = gpu_memory_bytes() if device != "cpu" else None
     if gpu_bytes is not None:
-        return Hardware("cuda", usable_cores(), gpu_bytes)
-    return Hardware("cpu", usable_cores(), free_memory_bytes())
+        return Hardware("cuda", gpu_bytes)
+    return Hardware("cpu", free_memory_bytes())
 
 
 def plan(data: DataFacts, hardware: Hardware, length: Length) -> Plan:
@@ -230,12 +228,11 @@ def _flips(data: DataFacts) -> tuple[tuple[str, ...], PlanLine]:
     """Upside down only where no class says what is up."""
     told = {k: data.upper_share[k] for k in data.foreground if not math.isnan(data.upper_share[k])}
     lopsided = max(told, key=lambda k: abs(told[k] - 0.5), default=None)
-    turned = f"; scaled by {ZOOM[0]:g} to {ZOOM[1]:g}" if ZOOM[0] != ZOOM[1] else ""
     if lopsided is not None and abs(told[lopsided] - 0.5) > _LOPSIDED:
         lies = f"pictures have a top: {told[lopsided]:.0%} of {data.classes[lopsided]} lies in the upper half"
-        return ("horizontal",), PlanLine("augmentation", f"flipped left to right{turned}", lies)
+        return ("horizontal",), PlanLine("augmentation", "flipped left to right", lies)
     every = "no class prefers the upper or the lower half"
-    return ("horizontal", "vertical"), PlanLine("augmentation", f"flipped both ways{turned}", every)
+    return ("horizontal", "vertical"), PlanLine("augmentation", "flipped both ways", every)
 
 
 def _length(data: DataFacts, length: Length, images_each: int) -> tuple[int, PlanLine]:

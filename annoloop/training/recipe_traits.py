@@ -10,8 +10,8 @@ import ast
 from dataclasses import dataclass
 from pathlib import Path
 
-_POWER = 0.5
-"""As ``mmseg/recipe.py`` has it for a recipe that says nothing."""
+CLASS_WEIGHT_POWER = 0.5
+"""Where a recipe says nothing: class weights are the square root of inverse frequency."""
 
 _CROP = "ForegroundCrop"
 
@@ -23,7 +23,7 @@ class RecipeTraits:
     None: the recipe's text does not say.
     """
 
-    class_weight_power: float = _POWER
+    class_weight_power: float = CLASS_WEIGHT_POWER
     has_own_weights: bool = False
     crops_foreground: bool | None = None
 
@@ -36,7 +36,7 @@ def recipe_traits(recipe: Path) -> RecipeTraits:
         return RecipeTraits()
     named = {one.targets[0].id: one.value for one in tree.body
              if isinstance(one, ast.Assign) and isinstance(one.targets[0], ast.Name)}  # fmt: skip
-    power, crops, weights = _POWER, False, False
+    power, crops, weights = CLASS_WEIGHT_POWER, False, False
     for node in ast.walk(tree):
         if isinstance(node, ast.keyword) and node.arg == "class_weight_power":
             value = node.value

@@ -28,7 +28,7 @@ from annoloop.training.planning import BASE, DataFacts, Hardware, Length, Plan, 
 from annoloop.training.recipes import recipe_path
 from annoloop.training.records import Job
 
-CPU = Hardware("cpu", 2, 8 << 30)
+CPU = Hardware("cpu", 8 << 30)
 
 EMA = 'custom_hooks = [dict(type="EMAHook", momentum=0.02, update_buffers=True)]\n'
 COLOURS = """dict(
@@ -58,7 +58,6 @@ VARIANTS = {
     "scale 0.75": Variant({"scale": 0.75}),
     "scale 0.5": Variant({"scale": 0.5}),
     "scaled by 0.5 to 1.5": Variant({"zoom": (0.5, 1.5)}),
-    "not scaled": Variant({"zoom": (1.0, 1.0)}),
     "colours changed": Variant(
         text=lambda text: text.replace('dict(type="PackSegInputs"),\n]\ntest_pipeline', COLOURS)
     ),

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from annoloop.training.planning import BASE, DataFacts, Hardware, Length, Plan, plan
 from annoloop.training.recipes import recipe_path
 
-CPU = Hardware("cpu", 2, 16 << 30)
-GPU = Hardware("cuda", 16, 100 << 30)
+CPU = Hardware("cpu", 16 << 30)
+GPU = Hardware("cuda", 100 << 30)
 STREET = DataFacts(
     classes=("background", "sign", "car"),
     background=0,

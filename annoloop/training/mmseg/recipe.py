@@ -28,6 +28,7 @@ from annoloop.training.mmseg.pretrained import (
     settle_pretrained,
     thaw_what_starts_at_random,
 )
+from annoloop.training.recipe_traits import CLASS_WEIGHT_POWER
 from annoloop.training.records import Job
 from annoloop.training.validation_plan import BY_ITERATIONS, MEANWHILE
 
@@ -36,9 +37,6 @@ NEVER = 10_000_000
 
 _STRIDE = 32
 """Images are padded to a multiple of it for prediction: the largest stride of common backbones."""
-
-_CLASS_WEIGHT_POWER = 0.5
-"""Where a recipe says nothing: class weights are the square root of inverse frequency."""
 
 _FUSED = ("Adam", "AdamW", "SGD")
 """torch's optimizers that have a fused step on every device."""
@@ -136,7 +134,7 @@ def _weights(config: Config, job: Job) -> list[float] | None:
     """Class weights from the counts of the training split, as steep as the recipe says."""
     if job.train_pixels is None:
         return None
-    power = config.get("annoloop", {}).get("class_weight_power", _CLASS_WEIGHT_POWER)
+    power = config.get("annoloop", {}).get("class_weight_power", CLASS_WEIGHT_POWER)
     return list(class_weights(np.sum(job.train_pixels, axis=0, dtype=np.int64), power))
 
 
