@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -349,13 +350,15 @@ def _class_lines(config: Config) -> str:
 
 def _scalar(value: object) -> str:
     # Dumped inside a list: there a comma or a bracket gets its quotes, as it needs them in our {…}.
-    # What is not printable is escaped: PyYAML would fold U+0085 and its like into spaces.
-    plain = str(value).isprintable()
     value = list(value) if isinstance(value, tuple) else value
     if isinstance(value, dict):
         value = {key: list(one) if isinstance(one, tuple) else one for key, one in value.items()}
-    listed = yaml.safe_dump([value], default_flow_style=True, allow_unicode=plain, width=math.inf, sort_keys=False)
-    return listed.removeprefix("[").removesuffix("]\n")
+    dump = partial(yaml.safe_dump, [value], default_flow_style=True, width=math.inf, sort_keys=False)
+    listed = str(dump(allow_unicode=True)).removesuffix("\n")
+    # What is not printable is escaped, wherever it stands: PyYAML would fold U+0085 and its like into spaces.
+    if not listed.isprintable():
+        listed = str(dump(allow_unicode=False)).removesuffix("\n")
+    return listed.removeprefix("[").removesuffix("]")
 
 
 def _all_faults(error: ValidationError) -> str:

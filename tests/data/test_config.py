@@ -82,6 +82,15 @@ def test_load_is_the_inverse_of_render(tmp_path: Path, config: Config) -> None:
     assert load(path) == config
 
 
+@pytest.mark.parametrize("odd", ["\x85", "a\u2028b", "\ufeff", "\n", "\t", "é\x85", "日本"])
+def test_what_yaml_would_fold_is_kept_wherever_it_stands(tmp_path: Path, odd: str) -> None:
+    config = _load(tmp_path, SMALLEST)
+    data = config.data.model_copy(update={"image_dir": {"train": odd}, "splits": {"train": odd}})
+    cvat = config.cvat.model_copy(update={"assignees": (odd, "b")})
+    config = config.model_copy(update={"project": odd, "data": data, "cvat": cvat})
+    assert _load(tmp_path, render(config)) == config
+
+
 def _load(folder: Path, text: str) -> Config:
     path = folder / FILE_NAME
     path.write_text(text, encoding="utf-8")
