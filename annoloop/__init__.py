@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from annoloop.api.model import browse, evaluate, export_gallery, plan_training, retrain
     from annoloop.api.remote import connect, login, pull, push, tasks
+    from annoloop.api.trials import simulate
     from annoloop.app.browse import BrowseReport, BrowseSession, ExportReport
     from annoloop.eda.eda import EdaReport
     from annoloop.errors import (
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from annoloop.loop.undo import UndoReport
     from annoloop.project.project import Project
     from annoloop.reports.as_json import to_plain
+    from annoloop.simulation.trial_report import SimulateReport
 
 __version__ = "0.1.0"
 
@@ -94,6 +96,7 @@ __all__ = [
     "PullReport",
     "PushReport",
     "RetrainReport",
+    "SimulateReport",
     "StatusReport",
     "StoreError",
     "TasksReport",
@@ -120,6 +123,7 @@ __all__ = [
     "pull",
     "push",
     "retrain",
+    "simulate",
     "status",
     "tasks",
     "to_coco",
@@ -135,6 +139,7 @@ _HOMES = {
     "annoloop.api.local": "data_report from_coco from_colors history init open_project status to_coco undo",
     "annoloop.api.model": "browse evaluate export_gallery plan_training retrain",
     "annoloop.api.remote": "connect login pull push tasks",
+    "annoloop.api.trials": "simulate",
     "annoloop.app.browse": "BrowseReport BrowseSession ExportReport",
     "annoloop.eda.eda": "EdaReport",
     "annoloop.errors": "AnnoloopError ColourMaskError ConfigError CvatError DataError FileError GateError Interrupted"
@@ -156,6 +161,7 @@ _HOMES = {
     "annoloop.loop.undo": "UndoReport",
     "annoloop.project.project": "Project",
     "annoloop.reports.as_json": "to_plain",
+    "annoloop.simulation.trial_report": "SimulateReport",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 

@@ -35,6 +35,7 @@ FUNCTIONS = {
     "convert from-cvat": "from_cvat",
     "convert from-colors": "from_colors",
     "retrain": "retrain",
+    "simulate": "simulate",
     "evaluate": "evaluate",
     "push": "push",
     "pull": "pull",

@@ -11,7 +11,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Start": ("init", "login", "doctor", "eda", "convert"),
     "The loop": ("retrain", "evaluate", "push", "tasks", "pull", "undo"),
     "Look": ("status", "log", "browse"),
-    "Try": ("demo", "sandbox", "help"),
+    "Try": ("simulate", "demo", "sandbox", "help"),
 }
 """The commands by the step of the loop at which people want them."""
 

@@ -33,6 +33,7 @@ _VIEWS = {
     "formats": ("to_yolo_report", "from_yolo_report", "to_cvat_report", "from_cvat_report"),
     "training": ("retrain_report", "plan_report", "evaluate_report"),
     "exchange": ("push_report", "pull_report", "tasks_report", "login_report", "undo_report", "annotate_report"),
+    "simulation": ("simulate_report",),
     "project": ("doctor_report", "status_report", "browse_report", "export_report", "log_entry"),
 }
 """In which module of ``views/`` the view of a report is."""

@@ -1,7 +1,7 @@
 """The largest connected areas on which a model and the label disagree, in words.
 
-Not here: where they are shown (``push.py`` pins them as issues in CVAT).  The fact to know: an area is
-one pair of classes, so "patches taken for background" and "patches taken for scratches" are two.
+Not here: where they are shown (as issues in CVAT, or as proposals that ask for a verdict).  The fact to know: an area
+is one pair of classes, so "patches taken for background" and "patches taken for scratches" are two.
 """
 
 from __future__ import annotations
@@ -12,8 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from annoloop.masks.classes import ClassTable
+from annoloop.masks.morphology import without_thin_parts
 from annoloop.masks.regions import Bits, Components, Ints, LabelMap, Region, components
+from annoloop.metrics.label_quality import outline_reach_px
 from annoloop.metrics.scores import ErrorKind
+
+SURE = 0.8
+"""Mean confidence from which an area counts as surely seen by the model."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,6 +88,55 @@ def largest_of_each_kind(
     kinds = wrong_pixels(areas.labelled, areas.predicted, classes)
     largest = {kind: int(np.argmax(np.where(of_kind, areas.sizes_px, 0))) for kind, of_kind in kinds.items()}
     return {kind: _mistake(areas, i, confidence) for kind, i in largest.items() if kinds[kind][i]}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Contradiction:
+    """A mistake of which the model is sure; the more of it, the greater its ``weight``, in sure pixels."""
+
+    mistake: Mistake
+    weight: float
+
+
+def contradictions(
+    label_map: LabelMap,
+    prediction: LabelMap,
+    confidence: npt.NDArray[np.uint8],
+    classes: ClassTable,
+    *,
+    least_px: int,
+) -> list[Contradiction]:
+    """The areas of at least ``least_px`` pixels on which the model surely contradicts the label; heaviest first.
+
+    An area weighs the sum of 2 c - 1 over its pixels with a confidence c above one half, without those in stretches
+    a few pixels thin: outlines are always disputed.  An area without weight is none.  Ignored pixels count nowhere.
+
+    Args:
+        confidence: (H, W), 255 is certain.
+    """
+    areas = _areas(label_map, prediction, classes)
+    disputed = without_thin_parts(areas.components.class_of[areas.components.numbers] != 0, outline_reach_px(label_map))
+    sure = np.maximum(2 * confidence[disputed].astype(np.int64) - 255, 0)
+    weights = np.bincount(areas.components.numbers[disputed], sure, minlength=len(areas.sizes_px)) / 255
+    wanted = np.flatnonzero((weights > 0) & (areas.sizes_px >= max(1, least_px)))
+    heaviest = wanted[np.argsort(-weights[wanted], kind="stable")]
+    return [Contradiction(_mistake(areas, int(i), confidence), float(weights[i])) for i in heaviest]
+
+
+def additions(
+    label_map: LabelMap, prediction: LabelMap, confidence: npt.NDArray[np.uint8], classes: ClassTable, *, least_px: int
+) -> list[Mistake]:
+    """What a model would add to a label: areas on background that it surely calls an object; heaviest first.
+
+    Sure is a mean confidence of ``SURE`` or more over an area of ``contradictions``.  Where no class is background
+    there are none.
+    """
+    found = contradictions(label_map, prediction, confidence, classes, least_px=least_px)
+    return [
+        one.mistake
+        for one in found
+        if one.mistake.labelled == classes.background_index and one.mistake.confidence >= SURE
+    ]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -93,13 +93,17 @@ def contradiction(label_map: LabelMap, prediction: LabelMap, confidence: Confide
     counted = label_map != classes.ignore_index
     if not counted.any():
         return float("nan")
-    reach_px = min(_THIN_MOST_PX, max(1, round(_THIN_SHARE * math.hypot(*label_map.shape))))
-    disputed = without_thin_parts(counted & (label_map != prediction), reach_px)
+    disputed = without_thin_parts(counted & (label_map != prediction), outline_reach_px(label_map))
     weight = np.maximum(2 * confidence[disputed].astype(np.int64) - 255, 0).sum() / 255
     background = classes.background_index
     if background is not None:
         counted &= (label_map != background) | (prediction != background)
     return float(weight / max(1, np.count_nonzero(counted)))
+
+
+def outline_reach_px(label_map: LabelMap) -> int:
+    """How far to either side an outline of a map of this size may be disputed."""
+    return min(_THIN_MOST_PX, max(1, round(_THIN_SHARE * math.hypot(*label_map.shape))))
 
 
 def reading(contradicted: float, sure: float) -> Reading | None:

@@ -11,13 +11,23 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from annoloop.errors import ConfigError, DataError
 from annoloop.masks.classes import ClassTable
-from annoloop.masks.regions import LabelMap, Region, regions
+from annoloop.masks.regions import Bits, LabelMap, Region, regions
 
-Kind = Literal["removed", "shifted", "swapped"]
-"""What careless labelling does: a component forgotten, drawn beside its place, given another class."""
+Kind = Literal["removed", "shifted", "swapped", "holes", "ragged"]
+"""What careless labelling does: a component forgotten, drawn beside its place, given another class, with holes where
+a stroke missed, with an outline that goes in and out."""
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+_HOLE_SHARE = 0.3
+"""Of a component's pixels, at least: so much is lost to holes."""
+
+_BITE_EVERY_PX = 12
+"""Pixels of a component's sides to one bite of its outline."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,8 +39,15 @@ class Damage:
     component: Region
 
 
-def damage(label_map: LabelMap, classes: ClassTable, seed: int | Sequence[int], *, least_px: int = 1) -> Damage | None:
-    """Damage one component of at least ``least_px`` pixels; None where there is none.
+def damage(
+    label_map: LabelMap,
+    classes: ClassTable,
+    seed: int | Sequence[int],
+    *,
+    least_px: int = 1,
+    kinds: Sequence[Kind] = KINDS,
+) -> Damage | None:
+    """Damage one component of at least ``least_px`` pixels; None where there is none, or nothing would differ.
 
     Raises:
         ConfigError: no class is the background, so a component cannot be removed.
@@ -42,13 +59,23 @@ def damage(label_map: LabelMap, classes: ClassTable, seed: int | Sequence[int], 
         return None
     component = found[rng.integers(len(found))]
     others = [c.index for c in classes.classes if c.index not in (background, component.class_index)]
-    kinds = [kind for kind in get_args(Kind) if others or kind != "swapped"]
-    kind = kinds[rng.integers(len(kinds))]
+    possible = [kind for kind in kinds if others or kind != "swapped"]
+    if not possible:
+        return None
+    kind = possible[rng.integers(len(possible))]
     wrong = label_map.copy()
-    _cut(wrong, component)[component.bits] = others[rng.integers(len(others))] if kind == "swapped" else background
-    if kind == "shifted":
-        _draw_beside(wrong, component, background, rng)
-    return Damage(wrong, kind, component)
+    cut = _cut(wrong, component)
+    if kind == "swapped":
+        cut[component.bits] = others[rng.integers(len(others))]
+    elif kind in ("removed", "shifted"):
+        cut[component.bits] = background
+        if kind == "shifted":
+            _draw_beside(wrong, component, background, rng)
+    elif kind == "holes":
+        cut[_holes(component.bits, rng)] = background
+    else:
+        _fray(wrong, component, background, rng)
+    return None if np.array_equal(wrong, label_map) else Damage(wrong, kind, component)
 
 
 def damage_share(
@@ -59,6 +86,7 @@ def damage_share(
     share: float,
     seed: int,
     least_px: int = 1,
+    kinds: Sequence[Kind] = KINDS,
 ) -> Iterator[tuple[str, Damage]]:
     """Damage ``share`` (0 ... 1) of the label maps, rounded to whole maps and drawn by chance; one in memory at a time.
 
@@ -70,7 +98,7 @@ def damage_share(
     for position in np.random.default_rng(seed).permutation(len(names)):
         if done == wanted:
             return
-        one = damage(read(names[position]), classes, (seed, int(position)), least_px=least_px)
+        one = damage(read(names[position]), classes, (seed, int(position)), least_px=least_px, kinds=kinds)
         if one is not None:
             done += 1
             yield names[position], one
@@ -97,6 +125,46 @@ def _draw_beside(label_map: LabelMap, component: Region, background: int, rng: n
     rows, columns = rows[inside], columns[inside]
     free = label_map[rows, columns] == background
     label_map[rows[free], columns[free]] = component.class_index
+
+
+def _holes(bits: Bits, rng: np.random.Generator) -> Bits:
+    """The pixels (h, w) of a component that round holes take, until a third or so of it is gone."""
+    area_px = int(np.count_nonzero(bits))
+    lost = np.zeros_like(bits)
+    radius = max(1.0, np.sqrt(area_px * 0.1 / np.pi))
+    places = np.argwhere(bits)
+    while np.count_nonzero(lost) < _HOLE_SHARE * area_px:
+        lost |= bits & _disc(bits.shape, places[rng.integers(len(places))], radius)
+    return lost
+
+
+def _fray(label_map: LabelMap, component: Region, background: int, rng: np.random.Generator) -> None:
+    """Bite discs out of a component along its outline, and draw as many beside it, on background only."""
+    bits = component.bits
+    radius = max(1.5, 0.08 * float(np.hypot(*bits.shape)))
+    margin = int(np.ceil(radius)) + 1
+    padded = np.pad(bits, margin)
+    inner = padded[1:-1, 1:-1] & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    outline = np.argwhere(padded & ~np.pad(inner, 1))
+    bitten, drawn = np.zeros_like(padded), np.zeros_like(padded)
+    for number in range(2 * max(1, sum(bits.shape) // _BITE_EVERY_PX)):
+        disc = _disc(padded.shape, outline[rng.integers(len(outline))], radius)
+        (bitten if number % 2 == 0 else drawn)[disc] = True
+    top, left = component.top_px - margin, component.left_px - margin
+    for wanted, value in ((bitten & padded, background), (drawn & ~padded, component.class_index)):
+        rows, columns = np.nonzero(wanted)
+        rows, columns = rows + top, columns + left
+        inside = (rows >= 0) & (rows < label_map.shape[0]) & (columns >= 0) & (columns < label_map.shape[1])
+        rows, columns = rows[inside], columns[inside]
+        free = (label_map[rows, columns] == background) | (value == background)
+        label_map[rows[free], columns[free]] = value
+
+
+def _disc(shape_hw: tuple[int, ...], centre: npt.NDArray[np.int64], radius: float) -> Bits:
+    """A disc (h, w) around a pixel."""
+    rows, columns = np.ogrid[: shape_hw[0], : shape_hw[1]]
+    inside: Bits = (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 <= radius**2
+    return inside
 
 
 def _cut(label_map: LabelMap, component: Region) -> LabelMap:
