@@ -16,7 +16,7 @@ import numpy as np
 from annoloop.cli.demo import Server
 from annoloop.cvat.credentials import Credentials
 from annoloop.cvat.server import CvatServer, connect
-from annoloop.cvat.wire import JobInfo, Shape
+from annoloop.cvat.wire import JobInfo, Shape, class_labels
 from annoloop.data.config import FILE_NAME, CvatConfig, load, render
 from annoloop.data.images import IndexImage, encode_index_png, write_atomic
 from annoloop.data.mmseg_folders import read_label_map
@@ -129,7 +129,7 @@ class Loop:
 
     def tasks(self) -> list[str]:
         """The names of all tasks of the project in CVAT."""
-        project_id = self.cvat.ensure_project(self.project.config.project, self.project.classes)
+        project_id = self.cvat.ensure_project(self.project.config.project, class_labels(self.project.classes))
         return [task["name"] for task in self.cvat.session.listed("tasks", project_id=project_id)]
 
     def frame_of(self, task: int | None, sample_id: str) -> int:

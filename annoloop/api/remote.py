@@ -24,7 +24,7 @@ from annoloop.loop.push import PushReport
 from annoloop.loop.tasks import TasksReport
 from annoloop.progress import Say, Track, silent, unsaid
 from annoloop.project.project import Project
-from annoloop.selection.request import PushRequest, Source, push_request
+from annoloop.selection.request import Carries, PushRequest, Source, how_many, push_request
 from annoloop.selection.scoring import Watch, unwatched
 
 
@@ -59,6 +59,7 @@ def push(
     splits: Sequence[str] = ("train",),
     by: str = "dice",
     source: Source | None = None,
+    carries: Carries = "shapes",
     corrected: bool = False,
     random_share: float | None = None,
     shape: Kind | None = None,
@@ -80,6 +81,8 @@ def push(
 
     Args:
         worst: how many images, worst first ``by`` a criterion; or ``images``: these and no others, like "train/0001".
+        source: "label", "prediction", or "both": the label, and beside it what the model would add.
+        carries: "shapes", whole images; or "proposals": the ``worst`` regions to accept or reject.
         corrected: also images that annotators have corrected already.  random_share: by chance, 0 to 1.
         tolerance_px: how coarse polygons may be.  segment_size: images per job; 0: one job.
         again: False: the same push that was done a moment ago is told, not done once more with the next images.
@@ -99,6 +102,7 @@ def push(
         splits=names_of(splits),
         by=by,
         source=source,
+        carries=carries,
         corrected=corrected,
         random_share=random_share,
         shape=shape,
@@ -115,8 +119,9 @@ def push(
 
 def _request(project: Project, worst: int | None, images: Sequence[str], **given: Any) -> PushRequest:
     only = names_of(images)
-    check_argument("worst", worst, (worst is None) == bool(only), "what is asked for: either worst or images")
-    return push_request(project.config, len(only) if worst is None else worst, only=only, **given)
+    count = how_many(worst, only, given["carries"])
+    check_argument("worst", worst, count is not None, "what is asked for: either worst or images")
+    return push_request(project.config, count or 1, only=only, **given)
 
 
 def pull(

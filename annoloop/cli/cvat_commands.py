@@ -63,8 +63,8 @@ def _asked_for(username: str | None) -> Credentials:
     return Credentials(token=secret) if username is None else Credentials(username=username, password=secret)
 
 
-@click.command("push", epilog=example("annoloop push --worst 50", "annoloop push --worst 20 --by contradiction"))
-@click.option("--worst", type=click.IntRange(1), help="How many images; those marked in the App are taken first.")
+@click.command("push", epilog=example("annoloop push --worst 50", "annoloop push --as proposals --worst 200"))
+@click.option("--worst", type=click.IntRange(1), help="How many images, marked ones first; or proposals.")
 @click.option("--image", "only", multiple=True, help="This image, like train/0001, and no others; may be repeated.")
 @click.option("--split", "splits", multiple=True, default=("train",), show_default=True, help="May be repeated.")
 @click.option(
@@ -75,8 +75,17 @@ def _asked_for(username: str | None) -> Credentials:
 )
 @click.option(
     "--source",
-    type=click.Choice(["label", "prediction"]),
-    help="Which masks to correct; images without labels get predictions. [default: push.source, label]",
+    type=click.Choice(["label", "prediction", "both"]),
+    help="Which masks to correct; both: labels, and beside them what the model would add, to be kept or deleted."
+    " Images without labels get predictions. Default: push.source, label.",
+)
+@click.option(
+    "--as",
+    "carries",
+    type=click.Choice(["shapes", "proposals"]),
+    default="shapes",
+    show_default=True,
+    help="shapes: whole images to correct; proposals: regions to accept or reject, --worst of them.",
 )
 @click.option("--corrected/--no-corrected", default=False, help="Also images that annotators have corrected already.")
 @click.option("--random-share", type=click.FloatRange(0, 1), help="Share of images drawn by chance.")
@@ -103,16 +112,17 @@ def push_command(worst: int | None, only: tuple[str, ...], again: bool, **option
       uncertainty    the model is unsure; needs no labels: for --split pool, too
     """
     from annoloop.loop.push import push
-    from annoloop.selection.request import PushRequest, push_request
+    from annoloop.selection.request import PushRequest, how_many, push_request
 
-    if (worst is None) == (not only):
+    count = how_many(worst, only, options["carries"])
+    if count is None:
         raise click.UsageError("either --worst N or --image NAME")
     given = {one.name: options[one.name] for one in fields(PushRequest) if one.name in options}
     if given["assignees"] is not None:
         given["assignees"] = tuple(listed(given["assignees"]))
     screen = open_screen(options)
     with opened_project(options, screen, changes="push") as project:
-        request = push_request(project.config, worst or len(only), only=only, **given)
+        request = push_request(project.config, count, only=only, **given)
         with nullcontext() if request.dry_run else open_session(project, screen) as server, screen.watch() as watch:
             report = push(project, server, request, again=again, say=screen.note, track=screen.track, watch=watch)
     screen.result(report)

@@ -73,10 +73,11 @@ def _listed(answer: Answer, key: str) -> list[Answer]:
 
 def _shape(one: Answer) -> Shape:
     rotation, source, z_order = one.get("rotation"), one.get("source"), one.get("z_order")
+    attributes = tuple((a["spec_id"].whole(), a["value"].text()) for a in _listed(one, "attributes"))
     return Shape(
         _frame(one), one["label_id"].whole(), one["type"].text(), one["points"].numbers(),
         0 if z_order is None else z_order.whole(low=-LARGEST), 0.0 if rotation is None else rotation.number(),
-        "manual" if source is None else source.text(), _id(one),
+        "manual" if source is None else source.text(), _id(one), attributes,
     )  # fmt: skip
 
 

@@ -64,8 +64,9 @@ def annotation_guide(classes: ClassTable) -> str:
         " used at all.", "",
         *_labels(classes), "", *_uncovered(classes), "",
         "## What you see", "",
-        "- Every mask was drawn by annoloop. Those marked *AUTO* come from a model or from the present labels: correct"
-        " them, relabel them, delete them, or draw new ones. What you do not touch comes back exactly as it is.",
+        "- Every mask was drawn by annoloop. Those marked *AUTO* come from a model: beside a label's own masks they are"
+        " what the model would add, to be kept or deleted. Correct, relabel, delete, or draw new ones. What you do not"
+        " touch comes back exactly as it is.",
         "- The pictures beside a frame: `1 labels` are the present labels, `2 prediction` is what the model says, and"
         " `3 errors` is where the two differ: *false negative* (missed: labelled, not found),"
         " *false positive* (invented: found, not labelled) and *confused* (another class). An image without labels"
@@ -73,6 +74,25 @@ def annotation_guide(classes: ClassTable) -> str:
         "- An issue is a small square at a corner of an area where they differ most. It says how many pixels, and both"
         " classes. Decide which one is right; it is resolved by itself when the area was changed.",
         "- Where two masks overlap, the upper one counts (`z-order`).",
+        "",
+    ])  # fmt: skip
+
+
+def review_guide() -> str:
+    """What a reviewer has to know: how to answer, what the answers mean, how to finish."""
+    return "\n".join([
+        MARK, "", "# Is the model right here?", "",
+        "Each *region* is a place where the model surely contradicts the label. `becomes` says what the model would"
+        " make of it, and what it is now; the picture `region NUMBER` beside the frame shows it from near, before and"
+        " after.", "",
+        "## How to answer", "",
+        "1. Open the job in the workspace **Attribute annotation** (the list at the top right).",
+        "2. *Tab* goes to the next region, *Shift+Tab* back. The digits answer, as the list beside the frame numbers"
+        " them: **accept** (the model is right: the region becomes what it says), **reject** (the label is right: you"
+        " are not asked again), **wrong too** (neither is right: the image is listed for a full correction).",
+        "3. Set the job to **completed**: only completed jobs are taken over.", "",
+        "A region without an answer stays as it is. Do not draw or edit anything here: a frame with an edited shape is"
+        " held back as a whole.",
         "",
     ])  # fmt: skip
 

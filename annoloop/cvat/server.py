@@ -25,18 +25,18 @@ from annoloop.cvat.wire import (
     JobAnnotations,
     JobInfo,
     Label,
+    LabelSpec,
     Shape,
     TaskInfo,
     frame_infos,
     job_info,
+    label_bodies,
     label_info,
-    label_specs,
     shape_request,
     task_info,
 )
 from annoloop.data.config import CvatConfig
 from annoloop.errors import CvatError
-from annoloop.masks.classes import ClassTable
 from annoloop.progress import Say, Track, silent, unsaid
 
 T = TypeVar("T")
@@ -122,19 +122,19 @@ class CvatServer:
 
     # projects and labels
 
-    def ensure_project(self, name: str, classes: ClassTable) -> int:
-        """The project of this name, made with a label per class if there is none; returns its number.
+    def ensure_project(self, name: str, labels: Sequence[LabelSpec]) -> int:
+        """The project of this name, made with these labels if there is none; returns its number.
 
         Raises:
             CvatError: it exists with other labels (law 6).
         """
 
         def make() -> int:
-            spec = {"name": name, "labels": label_specs(classes)}
+            spec = {"name": name, "labels": label_bodies(labels)}
             return self._made("projects", spec)
 
         project_id = self._once(lambda: min(self._project_ids(name), default=None), make)
-        self._check_labels(self.labels(project_id=project_id), classes, f"{self.url}/projects/{project_id}")
+        self._check_labels(self.labels(project_id=project_id), labels, f"{self.url}/projects/{project_id}")
         return project_id
 
     def _project_ids(self, name: str) -> list[int]:
@@ -179,14 +179,14 @@ class CvatServer:
         """The labels of ``project_id=`` or ``task_id=``."""
         return [label_info(label) for label in self.session.pages("labels", **of)]
 
-    def task_labels(self, task_id: int, classes: ClassTable) -> list[Label]:
-        """The labels of a task.
+    def task_labels(self, task_id: int, labels: Sequence[LabelSpec]) -> list[Label]:
+        """The labels of a task, which must be these.
 
         Raises:
             CvatError: a label was added, renamed or deleted in CVAT (law 6).
         """
         found = self.labels(task_id=task_id)
-        self._check_labels(found, classes, self.task_url(task_id))
+        self._check_labels(found, labels, self.task_url(task_id))
         return found
 
     # tasks
@@ -336,12 +336,13 @@ class CvatServer:
                     raise
         raise AssertionError("unreachable")
 
-    def _check_labels(self, found: Sequence[Label], classes: ClassTable, where: str) -> None:
-        wanted = {classes.label_of(index) for index in classes.drawn_indices}
+    def _check_labels(self, found: Sequence[Label], labels: Sequence[LabelSpec], where: str) -> None:
+        wanted = {label.name: {one.name for one in label.attributes} for label in labels}
         names = {label.name for label in found}
-        if names == wanted:
+        extra, missing = sorted(names - wanted.keys()), sorted(wanted.keys() - names)
+        missing += [f"{one.name}.{name}" for one in found for name in wanted.get(one.name, set()) - set(one.attributes)]
+        if not extra and not missing:
             return
-        extra, missing = sorted(names - wanted), sorted(wanted - names)
         differences = [f"unknown label {', '.join(map(repr, extra))}"] if extra else []
         differences += [f"no label {', '.join(map(repr, missing))}"] if missing else []
         raise CvatError(

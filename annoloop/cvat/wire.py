@@ -7,10 +7,11 @@ Pure functions on an ``Answer`` or decoded JSON; no network, no SDK (``server.py
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
+from typing import Literal
 
 from annoloop.cvat.answers import LONGEST_SIDE_PX, Answer, Json
 from annoloop.masks.classes import ClassTable, default_color
@@ -41,10 +42,32 @@ class About:
 
 
 @dataclass(frozen=True, slots=True)
+class AttributeSpec:
+    """An attribute that every shape of a label has, before it is on a server: text, or one of some words; the first is
+    what a shape begins with."""
+
+    name: str
+    kind: Literal["text", "radio"]
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSpec:
+    """A label as it is asked for."""
+
+    name: str
+    color: str
+    attributes: tuple[AttributeSpec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Label:
+    """A label on the server; ``attributes``: their numbers there, by their names."""
+
     id: int
     name: str
     color: str
+    attributes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +112,10 @@ class JobInfo:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """An annotation as CVAT keeps it; ``points`` of a mask as in ``runs.to_cvat_runs``."""
+    """An annotation as CVAT keeps it; ``points`` of a mask as in ``runs.to_cvat_runs``.
+
+    ``attributes``: (number of the attribute, value); they are not part of ``shape_digest``.
+    """
 
     frame: int
     label_id: int
@@ -99,6 +125,7 @@ class Shape:
     rotation: float = 0.0
     source: str = "manual"
     id: int | None = None
+    attributes: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,13 +188,31 @@ def digest_label(digest: str) -> str:
     return digest.rpartition(":")[0]
 
 
-def label_specs(classes: ClassTable) -> list[Json]:
+def class_labels(classes: ClassTable) -> list[LabelSpec]:
+    """A label for each class that annotators can draw."""
     specs = []
     for index in classes.drawn_indices:
         color = "#ffffff" if index == classes.ignore_index else classes.classes[index].color
         # CVAT's own exports cannot tell a black label from background.
-        specs.append({"name": classes.label_of(index), "color": default_color(index) if color == "#000000" else color})
+        specs.append(LabelSpec(classes.label_of(index), default_color(index) if color == "#000000" else color))
     return specs
+
+
+def label_bodies(labels: Iterable[LabelSpec]) -> list[Json]:
+    return [
+        {"name": one.name, "color": one.color, "attributes": [_attribute_body(a) for a in one.attributes]}
+        for one in labels
+    ]
+
+
+def _attribute_body(one: AttributeSpec) -> Json:
+    return {
+        "name": one.name,
+        "input_type": one.kind,
+        "mutable": False,
+        "default_value": one.values[0],
+        "values": list(one.values),
+    }
 
 
 def task_info(task: Answer) -> TaskInfo:
@@ -196,7 +241,12 @@ def issue_info(issue: Answer) -> Issue:
 
 
 def label_info(label: Answer) -> Label:
-    return Label(label["id"].whole(), label["name"].text(), label["color"].text())
+    attributes = label.get("attributes")
+    known = [] if attributes is None else attributes.items()
+    return Label(
+        label["id"].whole(), label["name"].text(), label["color"].text(),
+        {one["name"].text(): one["id"].whole() for one in known},
+    )  # fmt: skip
 
 
 def frame_infos(meta: Answer) -> list[Frame]:
@@ -226,7 +276,7 @@ def _shape_body(shape: Shape) -> Json:
         "occluded": False,
         "group": 0,
         "source": shape.source,
-        "attributes": [],
+        "attributes": [{"spec_id": number, "value": value} for number, value in shape.attributes],
     }
     return body if shape.id is None else {**body, "id": shape.id}
 

@@ -121,7 +121,7 @@ class TrainConfig(Section):
 class PushConfig(Section):
     """What goes into a CVAT task."""
 
-    source: Literal["label", "prediction"] = "label"
+    source: Literal["label", "prediction", "both"] = "label"
     """What an annotator begins with where an image has a label; one without gets the model's prediction."""
     shape: Literal["mask", "polygon"] = "mask"
     """mask: exact; polygon: loses pixels where somebody edits."""
@@ -326,7 +326,7 @@ train:
   seed: {train.seed}
 
 push:
-  source: {push.source}  # label: correct the labels; prediction: correct the model, which takes longer
+  source: {push.source}  # label: correct the labels; prediction: the model's masks; both: labels and additions
   shape: {push.shape}  # mask: exact; polygon: loses pixels where somebody edits
   tolerance_px: {push.tolerance_px}  # polygons: corners go whose triangle is smaller than this, squared
   min_region_px: {push.min_region_px}  # smaller specks of a class travel as one shape

@@ -19,7 +19,7 @@ from annoloop.loop.exchange.corrections import Correction, Counts, Held, TaskRea
 from annoloop.loop.exchange.notices import Notices, tell_cvat
 from annoloop.progress import Say, Track, silent, unsaid
 from annoloop.project.project import Project
-from annoloop.project.rows import FrameRow, MaskChange, TaskRow
+from annoloop.project.rows import WRONG_TOO, FrameRow, MaskChange, TaskRow
 
 OnConflict = Literal["stop", "mine", "theirs"]
 
@@ -55,7 +55,8 @@ class PullReport:
     CVAT; ``kept``: edited on disk too, and yours stayed; ``shared``: in another open task as
     well.  ``tags``: labels of whole frames, which masks do not hold; ``nowhere``: shapes on frames that were never
     pushed.  ``edited_px`` counts pixels that annotators changed against what was pushed; ``lost``: the task was
-    deleted in CVAT.
+    deleted in CVAT.  ``verdicts``: of a review, how many regions have which; ``wrong_too``: images of which label and
+    model are both wrong somewhere, which are marked for the next push.
     """
 
     task: int
@@ -78,6 +79,8 @@ class PullReport:
     tags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     nowhere: int = 0
     edited_px: int = 0
+    verdicts: Mapping[str, int] | None = None
+    wrong_too: tuple[str, ...] = ()
     overlap_px: int = 0
     uncovered_px: int = 0
     classes: tuple[ClassChange, ...] = ()
@@ -289,11 +292,19 @@ def _record(project: Project, reading: TaskReading, parted: _Parted) -> bool:
     settled = [replace(issue, state="settled") for c in taken for issue in c.settled if issue not in c.resolved]
     finished = all(job.finished for job in reading.jobs) and not reading.held
     with project.ledger.transaction():
+        for one in taken:
+            project.ledger.put_verdicts(reading.task.id, one.verdicts)
+        project.ledger.put_marks(add=_wrong_too(taken))
         project.ledger.put_frames(reading.task.id, rows)
         project.ledger.set_task(reading.task.id, "done" if finished else "open", reading.task.cvat_id)
         change = project.change_masks("pull", reading.task.id, changes) if changes else None
         project.ledger.put_issues(reading.task.id, [*by_people, *(replace(i, settled_by=change) for i in settled)])
     return bool(changes)
+
+
+def _wrong_too(corrections: Iterable[Correction]) -> list[str]:
+    """Images that need a full correction, as reviewers say."""
+    return [one.row.sample_id for one in corrections if WRONG_TOO in one.verdicts.values()]
 
 
 def _in_step(one: Correction, base_sha256: str | None, state: str) -> FrameRow:
@@ -315,7 +326,9 @@ def _report(
     cvat_id = reading.task.cvat_id
     assert cvat_id is not None
     came_before = {r.sample_id for r in reading.rows if r.state in ("changed", "accepted")}
-    accepted = [c for c in taken if not c.touched and c.row.sample_id not in came_before]
+    review = reading.task.is_review
+    # A region without an answer is no acceptance.
+    accepted = [c for c in taken if not c.touched and c.row.sample_id not in came_before and not review]
     deleted = [r for r in reading.rows if reading.frames[r.name].deleted]
     kept_ids = {c.row.sample_id for c in parted.kept} | {r.sample_id for r in reading.rows if r.state == "kept"}
     kept_ids -= {c.row.sample_id for c in taken}
@@ -348,6 +361,8 @@ def _report(
         nowhere=reading.nowhere,
         shared=_ids(r for r in reading.rows if r.sample_id in elsewhere),
         edited_px=sum(c.edited_px for c in taken),
+        verdicts=Counter(one.verdict for one in project.ledger.proposals(reading.task.id)) if review else None,
+        wrong_too=tuple(_wrong_too(taken)),
         overlap_px=sum(c.overlap_px for c in taken),
         uncovered_px=sum(c.uncovered_px for c in taken),
         classes=_class_changes(project, taken, accepted, [*waiting, *unopened], deleted),

@@ -1,4 +1,4 @@
-"""``annoloop push``: the worst images with their masks into one CVAT task.
+"""``annoloop push``: the worst images with their masks, or the heaviest proposals, into one CVAT task.
 
 ``choosing.py`` chooses, ``delivery.py`` sends; the whole plan goes into the ledger between the two, so that after a
 crash the same command finds it again and goes on (law 4).
@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 from uuid import uuid4
 
 from annoloop.compute.workers import spread
@@ -22,10 +23,11 @@ from annoloop.data.mmseg_folders import palette_of
 from annoloop.errors import ConfigError
 from annoloop.loop.exchange.delivery import Handling, deliver, give_up
 from annoloop.loop.exchange.planning import Planned, Planner, check_names
+from annoloop.loop.exchange.reviewing import plan_review
 from annoloop.loop.missing_model import why_no_model
 from annoloop.progress import Say, Track, silent, unsaid
 from annoloop.project.project import Project
-from annoloop.project.rows import RunRow, TaskRow
+from annoloop.project.rows import PROPOSALS, RunRow, TaskRow
 from annoloop.selection.choosing import Chosen, choose_images, choose_labelled
 from annoloop.selection.criteria import check_criterion
 from annoloop.selection.request import PushRequest, Source
@@ -53,6 +55,7 @@ class PushedFrame:
 class PushReport:
     """What went to CVAT; ``task`` and ``url`` are None for a dry run.
 
+    ``source``: what the frames hold, "proposals" for a review, which has so many ``proposals``.
     ``polygon_loss_px``: pixels that would change if somebody edited every polygon; None for masks.
     ``corrected_left_out``: images whose mask is as annotators left it.  ``alike_left_out``: sample ids that
     would have gone, but are nearly the same as one that goes.  None of a push that was cut off and finished later.
@@ -61,13 +64,14 @@ class PushReport:
     name: str
     task: int | None
     url: str | None
-    source: Source
+    source: Source | Literal["proposals"]
     run: int | None
     resumed: bool
     polygon_loss_px: int | None
     frames: tuple[PushedFrame, ...]
     corrected_left_out: int | None = None
     alike_left_out: tuple[str, ...] | None = None
+    proposals: int | None = None
 
 
 def push(
@@ -93,7 +97,7 @@ def push(
     """
     check_criterion(request.by, project.classes)
     run = project.current_run()
-    if run is None and not (request.only and request.source == "label"):
+    if run is None and not (request.only and request.source == "label" and request.carries == "shapes"):
         what = "draw" if request.only else "find the worst images with"
         raise ConfigError(f"{why_no_model(project)}, and one is needed to {what}", hint="annoloop retrain")
     plan_digest = _plan_digest(project, request, run)
@@ -107,12 +111,13 @@ def push(
         return _send(project, server, request, handling, task, say, track, resumed=True)
     if server is not None:
         _give_up_stale(project, server, run, say)
-    if run is None:
-        chosen = choose_labelled(project, request, track)
+    if request.carries == PROPOSALS:
+        assert run is not None
+        chosen, planned = None, plan_review(project, run, request, say, track, watch)
     else:
-        chosen = choose_images(project, run, request, say, track, watch)
-    planned = _plan(project, run, request, chosen, track)
-    loss_px = None if request.shape == "mask" else sum(one.loss_px for one in planned)
+        chosen = _chosen(project, run, request, say, track, watch)
+        planned = _plan(project, run, request, chosen, track)
+    loss_px = None if request.shape == "mask" or chosen is None else sum(one.loss_px for one in planned)
     if loss_px is not None:
         say(_loss(planned, loss_px, request))
     if server is None:
@@ -120,7 +125,15 @@ def push(
     else:
         task = _write_plan(project, run, request, plan_digest, planned)
         report = _send(project, server, request, handling, task, say, track, loss_px=loss_px)
+    if chosen is None:
+        return report
     return replace(report, corrected_left_out=chosen.corrected_left_out, alike_left_out=chosen.alike_left_out)
+
+
+def _chosen(project: Project, run: RunRow | None, request: PushRequest, say: Say, track: Track, watch: Watch) -> Chosen:
+    if run is None:
+        return choose_labelled(project, request, track)
+    return choose_images(project, run, request, say, track, watch)
 
 
 # the plan
@@ -133,7 +146,7 @@ def _id(run: RunRow | None) -> int | None:
 def _plan_digest(project: Project, request: PushRequest, run: RunRow | None) -> str:
     """Equal for the same command on the same model, classes and server."""
     plan = [request.worst, request.only, request.splits, request.by, request.source]
-    plan += [request.random_share, request.corrected]
+    plan += [request.random_share, request.corrected, request.carries]
     plan += [
         request.shape,
         request.tolerance_px,
@@ -149,6 +162,8 @@ def _task_name(project: Project, request: PushRequest) -> str:
     """A name that sorts and that nobody else's task has: by it a broken push is found, and its rest deleted."""
     number = len(project.ledger.tasks()) + 1
     what = f"selected {len(request.only)}" if request.only else f"worst {request.worst} by {request.by}"
+    if request.carries == PROPOSALS:
+        what = f"proposals for {len(request.only)} images" if request.only else f"{request.worst} proposals"
     return f"{project.config.project} {number:03d} {what} {uuid4().hex[:8]}"
 
 
@@ -180,7 +195,7 @@ def _write_plan(
     plan = {
         "name": _task_name(project, request),
         "plan_digest": plan_digest,
-        "source": request.source,
+        "source": PROPOSALS if request.carries == PROPOSALS else request.source,
         "run_id": _id(run),
         "class_digest": project.classes.digest,
         "server": project.config.cvat.url,
@@ -189,9 +204,11 @@ def _write_plan(
         "min_region_px": how.min_region_px,
     }
     frames, issues = [one.frame for one in planned], [issue for one in planned for issue in one.issues]
+    proposals = [row for one in planned for row in one.proposals]
     with project.ledger.transaction():
-        project.ledger.plan_task(plan, frames, issues)
-        project.ledger.put_marks(remove=[frame.sample_id for frame in frames])
+        project.ledger.plan_task(plan, frames, issues, proposals)
+        if not proposals:  # a verdict on a region is not what a mark asks for
+            project.ledger.put_marks(remove=[frame.sample_id for frame in frames])
     task = _cut_off(project, plan_digest)
     assert task is not None
     return task
@@ -269,4 +286,7 @@ def _report(
         )
         for one in worst_first
     )
+    if request.carries == PROPOSALS:
+        count = sum(sum(frame.shapes.values()) for frame in pushed)
+        return PushReport(name, cvat_id, url, PROPOSALS, run_id, resumed, loss_px, pushed, proposals=count)
     return PushReport(name, cvat_id, url, request.source, run_id, resumed, loss_px, pushed)

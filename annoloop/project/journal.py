@@ -12,7 +12,16 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from annoloop.project.database import Database, now
-from annoloop.project.rows import ChangeRow, FramePlace, FrameRow, IssueRow, MaskChange, MaskEvent, TaskRow
+from annoloop.project.rows import (
+    ChangeRow,
+    FramePlace,
+    FrameRow,
+    IssueRow,
+    MaskChange,
+    MaskEvent,
+    ProposalRow,
+    TaskRow,
+)
 
 
 class Journal(Database):
@@ -20,7 +29,13 @@ class Journal(Database):
 
     # tasks
 
-    def plan_task(self, task: Mapping[str, Any], frames: Sequence[FrameRow], issues: Sequence[IssueRow] = ()) -> int:
+    def plan_task(
+        self,
+        task: Mapping[str, Any],
+        frames: Sequence[FrameRow],
+        issues: Sequence[IssueRow] = (),
+        proposals: Sequence[ProposalRow] = (),
+    ) -> int:
         """Write down a task before anything is sent; keys as in ``TaskRow``, state 'planned'."""
         with self.transaction():
             cursor = self._execute(
@@ -42,6 +57,14 @@ class Journal(Database):
             self._execute_many(
                 "INSERT INTO issue (task_id, sample_id, number, message, runs) VALUES (?, ?, ?, ?, ?)",
                 [(task_id, i.sample_id, i.number, i.message, json.dumps(i.runs)) for i in issues],
+            )
+            self._execute_many(
+                "INSERT INTO proposal (task_id, number, sample_id, labelled, becomes, runs, confidence, weight)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (task_id, p.number, p.sample_id, p.labelled, p.becomes, json.dumps(p.runs), p.confidence, p.weight)
+                    for p in proposals
+                ],
             )
             return task_id
 
@@ -92,8 +115,14 @@ class Journal(Database):
         return {row["sample_id"] for row in rows}
 
     def corrected(self) -> set[tuple[str, str]]:
-        """(sample id, mask) of every version that annotators left or accepted in a finished frame."""
-        rows = self._execute("SELECT sample_id, pushed_sha256 FROM frame WHERE state IN ('changed', 'accepted')")
+        """(sample id, mask) of every version that annotators left or accepted in a finished frame.
+
+        Not of reviews: a verdict is on a region, and says nothing of the rest of the mask.
+        """
+        rows = self._execute(
+            "SELECT sample_id, pushed_sha256 FROM frame WHERE state IN ('changed', 'accepted')"
+            " AND task_id NOT IN (SELECT id FROM task WHERE source = 'proposals')"
+        )
         return {(sample_id, mask_sha256) for sample_id, mask_sha256 in rows}
 
     def place_frames(self, task_id: int, places: Iterable[tuple[str, int, int]]) -> None:
@@ -145,6 +174,25 @@ class Journal(Database):
                 "UPDATE issue SET cvat_id = ?, state = ?, settled_by = ?"
                 " WHERE task_id = ? AND sample_id = ? AND number = ?",
                 [(i.cvat_id, i.state, i.settled_by, task_id, i.sample_id, i.number) for i in issues],
+            )
+
+    # proposals
+
+    def proposals(self, task_id: int) -> list[ProposalRow]:
+        """The proposals of a review, heaviest first."""
+        rows = self._execute("SELECT * FROM proposal WHERE task_id = ? ORDER BY number", (task_id,))
+        return [_proposal(row) for row in rows]
+
+    def refused_proposals(self) -> list[ProposalRow]:
+        """All that somebody answered without accepting it."""
+        return [_proposal(r) for r in self._execute("SELECT * FROM proposal WHERE verdict IN ('reject', 'wrong too')")]
+
+    def put_verdicts(self, task_id: int, verdicts: Mapping[int, str]) -> None:
+        """Note what was answered, by the numbers of the proposals."""
+        with self.transaction():
+            self._execute_many(
+                "UPDATE proposal SET verdict = ? WHERE task_id = ? AND number = ?",
+                [(verdict, task_id, number) for number, verdict in verdicts.items()],
             )
 
     # mask changes
@@ -235,3 +283,10 @@ class Journal(Database):
         """Note that a pull was undone."""
         with self.transaction():
             self._execute("UPDATE change SET undone_by = ? WHERE id = ?", (by, change_id))
+
+
+def _proposal(row: Any) -> ProposalRow:
+    return ProposalRow(
+        row["sample_id"], row["number"], row["labelled"], row["becomes"], tuple(json.loads(row["runs"])),
+        row["confidence"], row["weight"], row["verdict"],
+    )  # fmt: skip

@@ -12,6 +12,13 @@ from typing import Literal
 from annoloop.metrics.label_quality import Belief
 from annoloop.metrics.scores import Confusion
 
+PROPOSALS: Literal["proposals"] = "proposals"
+"""The source of a task that is a review."""
+
+UNANSWERED, ACCEPT, REJECT, WRONG_TOO = "unanswered", "accept", "reject", "wrong too"
+VERDICTS = (UNANSWERED, ACCEPT, REJECT, WRONG_TOO)
+"""What may be said of a proposal, in the order of the digits that say it in CVAT."""
+
 
 @dataclass(frozen=True, slots=True)
 class ImageRow:
@@ -93,6 +100,11 @@ class TaskRow:
     min_region_px: int
     opened_at: str | None = None
 
+    @property
+    def is_review(self) -> bool:
+        """Whether it asks for verdicts on proposals."""
+        return self.source == PROPOSALS
+
 
 @dataclass(frozen=True, slots=True)
 class FrameRow:
@@ -105,6 +117,24 @@ class FrameRow:
     shapes: tuple[str, ...]
     state: str = "open"
     reading: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalRow:
+    """A region of a review: the class that the label gives it, and the one that is proposed; its number in the task.
+
+    ``runs``: its pixels as CVAT mask points.  ``confidence``: the model's mean over it, 0 ... 1.  ``weight``: as in
+    ``error_regions.contradictions``.  ``verdict``: one of ``VERDICTS``.
+    """
+
+    sample_id: str
+    number: int
+    labelled: int
+    becomes: int
+    runs: tuple[int, ...]
+    confidence: float
+    weight: float
+    verdict: str = UNANSWERED
 
 
 @dataclass(frozen=True, slots=True)

@@ -272,4 +272,45 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE change ADD COLUMN told INTEGER NOT NULL DEFAULT 1",  # 0: an undo of which nobody has heard the end
         "ALTER TABLE run ADD COLUMN config_sha256 TEXT",  # of runs/N/config.py, which is code; NULL: not yet written
     ),
+    # 8, 2026-11: reviews, which ask for verdicts on regions; what a model would add to a label travels beside it
+    (
+        """
+        CREATE TABLE new_task (         -- a plan to annotate, and the CVAT task made from it
+            id INTEGER PRIMARY KEY,
+            name TEXT NOT NULL UNIQUE,  -- also the task's name in CVAT, which is how it is found again
+            plan_digest TEXT NOT NULL,
+            state TEXT NOT NULL CHECK (state IN (
+                'planned', 'created', 'uploaded', 'annotated', 'verified', 'open', 'done', 'lost')),
+            source TEXT NOT NULL CHECK (source IN ('prediction', 'label', 'both', 'proposals')),
+            run_id INTEGER REFERENCES run (id),
+            class_digest TEXT NOT NULL,
+            server TEXT NOT NULL,
+            cvat_id INTEGER,
+            created_at TEXT NOT NULL,
+            shape TEXT NOT NULL CHECK (shape IN ('mask', 'polygon')),
+            tolerance_px REAL NOT NULL, -- of polygons
+            min_region_px INTEGER NOT NULL,
+            opened_at TEXT              -- when its push was done
+        ) STRICT""",
+        "INSERT INTO new_task SELECT id, name, plan_digest, state, source, run_id, class_digest, server, cvat_id,"
+        " created_at, shape, tolerance_px, min_region_px, opened_at FROM task",
+        "DROP TABLE task",
+        "ALTER TABLE new_task RENAME TO task",
+        "CREATE INDEX tasks_at_work ON task (id, state) WHERE state NOT IN ('done', 'lost')",
+        """
+        CREATE TABLE proposal (         -- a region on which a model contradicts a label, and what a person says of it
+            task_id INTEGER NOT NULL REFERENCES task (id),
+            number INTEGER NOT NULL,    -- 1, 2, … in the task, heaviest first
+            sample_id TEXT NOT NULL REFERENCES image (sample_id),
+            labelled INTEGER NOT NULL,  -- class indices
+            becomes INTEGER NOT NULL,
+            runs TEXT NOT NULL,         -- its pixels as CVAT mask points, JSON
+            confidence REAL NOT NULL,
+            weight REAL NOT NULL,
+            verdict TEXT NOT NULL DEFAULT 'unanswered' CHECK (verdict IN (
+                'unanswered', 'accept', 'reject', 'wrong too')),
+            PRIMARY KEY (task_id, number)
+        ) STRICT, WITHOUT ROWID""",
+        "CREATE INDEX answered ON proposal (sample_id) WHERE verdict IN ('reject', 'wrong too')",
+    ),
 )

@@ -39,6 +39,8 @@ _SMALLEST_TEXT_PX = 11
 _QUALITY = 90
 _ROW = 1.4  # height of a legend row in text sizes
 _LONGEST_NAME = 0.5  # of the picture's width
+_GAP_PX = 8  # between two pictures side by side
+_LEAST_MARGIN_PX = 24  # around a region that is shown from near
 _BLOCK_PX = 1 << 20
 """Pixels compared at a time: counting takes some 25 bytes for each."""
 
@@ -96,6 +98,36 @@ def context_pictures(
         _picture("1 labels", _outlined(shown, labels, classes), _class_entries(labels, classes)),
         drawn,
         _picture("3 errors", wrong, [*errors, *scored]),
+    )
+
+
+def change_picture(
+    title: str, image: Rgb, before: LabelMap, after: LabelMap, box_ltrb: tuple[int, int, int, int], classes: ClassTable
+) -> Picture:
+    """A region from near, before and after a change, side by side over the image RGB uint8 (H, W, 3).
+
+    Args:
+        box_ltrb: of the region, px, half-open; as much again is shown around it.
+    """
+    rows, columns = _around(box_ltrb, before.shape)
+    height, width = before[rows, columns].shape
+    size_wh = _shown_size(height, width)
+    shown = np.asarray(_resized(image[rows, columns], size_wh))
+    maps = [_nearest(one[rows, columns], size_wh) for one in (before, after)]
+    both = Image.new("RGB", (2 * size_wh[0] + _GAP_PX, size_wh[1]), _PAPER)
+    for number, one in enumerate(maps):
+        both.paste(_outlined(shown, one, classes), (number * (size_wh[0] + _GAP_PX), 0))
+    entries = _class_entries(np.concatenate(maps, axis=1), classes)
+    return _picture(title, both, [_Entry("left: now, right: accepted", None), *entries])
+
+
+def _around(box_ltrb: tuple[int, int, int, int], size_hw: tuple[int, ...]) -> tuple[slice, slice]:
+    """Rows and columns of a box with its surroundings, inside the image."""
+    left, top, right, bottom = box_ltrb
+    margin = max(_LEAST_MARGIN_PX, (right - left) // 2, (bottom - top) // 2)
+    return (
+        slice(max(0, top - margin), min(size_hw[0], bottom + margin)),
+        slice(max(0, left - margin), min(size_hw[1], right + margin)),
     )
 
 

@@ -173,7 +173,7 @@ class Answers:
         owner = "task_id" if row["project_id"] is None else "project_id"
         return {
             **{key: row[key] for key in ("id", "name", "color", "type", owner)},
-            "attributes": [],
+            "attributes": json.loads(row["attributes"]),
             "sublabels": [],
             "parent_id": None,
             "has_parent": False,

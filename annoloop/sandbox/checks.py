@@ -23,6 +23,7 @@ from annoloop.sandbox.store import Row, written
 STAGES = ("annotation", "validation", "acceptance")
 STATES = ("new", "in progress", "completed", "rejected")
 KINDS = ("tags", "shapes", "tracks")
+INPUT_TYPES = ("checkbox", "radio", "number", "text", "select")
 
 _INT32_MAX = 2**31 - 1
 _REQUIRED = "This field is required."
@@ -90,12 +91,27 @@ def _list(body: Row, field: str) -> list[Row]:
 
 def _label(item: Row) -> Row:
     label_name = name(item)
-    if item.get("attributes") or item.get("sublabels"):
-        raise invalid("annoloop sandbox: labels with attributes or sublabels are not part of the stand-in")
+    if item.get("sublabels"):
+        raise invalid("annoloop sandbox: labels with sublabels are not part of the stand-in")
     return {
         "name": label_name,
         "color": item.get("color") or label_color(label_name),
         "type": item.get("type") or "any",
+        "attributes": [_attribute(one) for one in _list(item, "attributes")],
+    }
+
+
+def _attribute(item: Row) -> Row:
+    choice(item, "input_type", INPUT_TYPES)
+    if "input_type" not in item:
+        raise missing_field("input_type")
+    values = [str(value) for value in item.get("values") or []]
+    return {
+        "name": name(item),
+        "mutable": bool(item.get("mutable")),
+        "input_type": item["input_type"],
+        "default_value": str(item.get("default_value") or ""),
+        "values": values,
     }
 
 

@@ -24,7 +24,8 @@ class Scope:
 
     store: Store
     jobs: list[Row]
-    label_ids: frozenset[int]
+    labels: Mapping[int, list[Row]]
+    """The attributes of each label, by its id."""
 
     def jobs_of(self, item: Row) -> list[Row]:
         """The jobs that get an item: its own, or every one with its frame (overlapping segments)."""
@@ -55,7 +56,7 @@ def _scope(store: Store, task_id: int, project_id: int | None, jobs: list[Row]) 
     where = {"task_id": task_id} if project_id is None else {"project_id": project_id}
     labels = store.select("labels", **where)
     jobs = [{**job, "project_id": project_id} for job in jobs]
-    return Scope(store, jobs, frozenset(label["id"] for label in labels))
+    return Scope(store, jobs, {label["id"]: json.loads(label["attributes"]) for label in labels})
 
 
 def read(scope: Scope, _call: Call) -> Answer:
@@ -125,11 +126,19 @@ _ACTIONS: Mapping[str, Callable[[Scope, Row], Texts]] = {
 def _checked_data(scope: Scope, body: Row, *, allow_ids: bool) -> dict[str, list[Row]]:
     data = checks.labeled_data(body, allow_ids=allow_ids)
     for item in (item for items in data.values() for item in items):
-        if item["label_id"] not in scope.label_ids:
+        if item["label_id"] not in scope.labels:
             raise invalid(f"label_id `{item['label_id']}` is invalid")
-        for attribute in item["attributes"]:  # no label of ours has any
-            raise invalid(f"spec_id `{attribute.get('spec_id')}` is invalid")
+        item["attributes"] = _attributes(item["attributes"], scope.labels[item["label_id"]])
     return data
+
+
+def _attributes(sent: list[Row], specs: list[Row]) -> list[Row]:
+    """A value for every attribute of a label: what was sent, or what a shape begins with."""
+    values = {one.get("spec_id"): one.get("value") for one in sent}
+    strange = values.keys() - {spec["id"] for spec in specs}
+    if strange:
+        raise invalid(f"spec_id `{strange.pop()}` is invalid")
+    return [{"spec_id": spec["id"], "value": str(values.get(spec["id"], spec["default_value"]))} for spec in specs]
 
 
 def _save(scope: Scope, data: dict[str, list[Row]]) -> Texts:

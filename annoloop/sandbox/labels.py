@@ -6,11 +6,16 @@ its own; labels that are sent for it are ignored, as on CVAT.
 
 from __future__ import annotations
 
+import json
+
 from annoloop.sandbox import access, checks, listing
 from annoloop.sandbox.answers import Answers
 from annoloop.sandbox.calls import EMPTY, Answer, Call
 from annoloop.sandbox.refusals import Refusal, missing
 from annoloop.sandbox.store import Row, Store
+
+MOST_ATTRIBUTES = 1000
+"""Of one label; more are not part of the stand-in."""
 
 
 def of_list(call: Call) -> Answer:
@@ -79,7 +84,10 @@ def _home(row: Row) -> dict[str, int]:
 def add(store: Store, home: dict[str, int], items: list[Row]) -> None:
     """Add checked labels to a project or task: ``home`` is ``{"project_id": ...}`` or ``task_id``."""
     for item in items:
-        store.insert("labels", **home, **item)
+        label_id = store.insert("labels", **home, **{**item, "attributes": "[]"})
+        # Their numbers are unique among all labels, as CVAT's are.
+        numbered = [{"id": label_id * MOST_ATTRIBUTES + i, **one} for i, one in enumerate(item["attributes"])]
+        store.update("labels", label_id, attributes=json.dumps(numbered))
 
 
 def change(store: Store, home: dict[str, int], items: list[Row]) -> None:

@@ -6,7 +6,7 @@ used twice (AUTOINCREMENT), as on a real server; every date is an ISO text in UT
 
 from __future__ import annotations
 
-VERSION = 3
+VERSION = 4
 """``PRAGMA user_version`` of these tables."""
 
 TABLES = """
@@ -86,7 +86,8 @@ CREATE TABLE labels (
     task_id INTEGER REFERENCES tasks ON DELETE CASCADE,
     name TEXT NOT NULL,
     color TEXT NOT NULL,
-    type TEXT NOT NULL DEFAULT 'any'
+    type TEXT NOT NULL DEFAULT 'any',
+    attributes TEXT NOT NULL DEFAULT '[]'   -- as they are answered, with their ids, JSON
 ) STRICT;
 CREATE INDEX labels_of_project ON labels (project_id);
 CREATE INDEX labels_of_task ON labels (task_id);

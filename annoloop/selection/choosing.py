@@ -95,7 +95,7 @@ def choose_labelled(project: Project, request: PushRequest, track: Track) -> Cho
         ConfigError: an image that is not in the project, or one without labels, for which a model is needed.
         DataError: one that waits in an open task.
     """
-    known = _named(project, request)
+    known = named_samples(project, request)
     bare = [name for name in request.only if known[name].mask is None]
     if bare:
         rest = f" and {len(bare) - 1} more" if len(bare) > 1 else ""
@@ -105,7 +105,7 @@ def choose_labelled(project: Project, request: PushRequest, track: Track) -> Cho
     return Chosen(tuple(ChosenImage(known[name], rows[name], None, None) for name in request.only), 0, ())
 
 
-def _named(project: Project, request: PushRequest) -> dict[str, Sample]:
+def named_samples(project: Project, request: PushRequest) -> dict[str, Sample]:
     """The samples of the splits that a request names images of, by id.
 
     Raises:
@@ -125,8 +125,8 @@ def _named(project: Project, request: PushRequest) -> dict[str, Sample]:
 
 
 def _by_name(project: Project, request: PushRequest, say: Say) -> PushRequest:
-    """The request for the images that it names, and no others; raises as ``_named``."""
-    known, by = _named(project, request), request.by
+    """The request for the images that it names, and no others; raises as ``named_samples``."""
+    known, by = named_samples(project, request), request.by
     if needs_labels(by) and any(known[name].mask is None for name in request.only):
         say("some of these images have no labels: all are rated by uncertainty")
         by = UNCERTAINTY
@@ -190,7 +190,7 @@ def _ranking(
         keep_scores(project, run, list(wanted.values()), track=track, watch=watch)
         return _by_dice(project, run, wanted, asked, track)
     subjects = _subjects(project, run, by, list(wanted.values()), track, watch)
-    if by in (CONTRADICTION, LABEL_QUALITY) and flattered(project, run.id, subjects):
+    if by in (CONTRADICTION, LABEL_QUALITY) and flattered(project, run.id, wanted.values()):
         say("the model has seen these labels and may have learned their errors; retrain --folds 3 makes this sharper")
     ranked = sorted(_rated(project, run, by, subjects, track), key=rank)
     others = [one for one in ranked if one.sample_id not in asked and not np.isnan(one.score)]

@@ -91,11 +91,10 @@ def _candidate(subject: Subject, value: float, counts: Confusion | None) -> Cand
     return Candidate(subject.sample.id, value, 0 if counts is None else wrong_px(counts))
 
 
-def flattered(project: Project, run_id: int, subjects: Iterable[Subject]) -> bool:
+def flattered(project: Project, run_id: int, pairs: Iterable[tuple[Sample, ImageRow]]) -> bool:
     """Whether a model is heard on labels that it may have been trained on."""
     return any(
-        one.sample.split in _TRAINED_ON and not project.has_out_of_fold(run_id, one.row.image_sha256)
-        for one in subjects
+        sample.split in _TRAINED_ON and not project.has_out_of_fold(run_id, row.image_sha256) for sample, row in pairs
     )
 
 

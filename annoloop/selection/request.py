@@ -17,7 +17,8 @@ from annoloop.errors import check_argument
 from annoloop.metrics.label_quality import Reading
 from annoloop.project.rows import ImageRow
 
-Source = Literal["label", "prediction"]
+Source = Literal["label", "prediction", "both"]
+Carries = Literal["shapes", "proposals"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,9 @@ class PushRequest:
     """What to push, ``by`` being one of ``criteria.py``, and how it is to look in CVAT.
 
     ``only``: these samples and no others, whatever ``worst``, ``splits`` and ``random_share`` say.  ``corrected``: also
-    images whose mask is as annotators left it.  ``source``: what an annotator begins with where there is a label.
+    images whose mask is as annotators left it.  ``source``: what an annotator begins with where there is a label; both:
+    the label, and beside it what the model would add.  ``carries``: masks of whole images; or the ``worst`` proposals,
+    regions that ask for a verdict.
     ``segment_size``: images per job, 0 for one job.  ``tolerance_px`` counts for polygons only.
     """
 
@@ -34,6 +37,7 @@ class PushRequest:
     splits: tuple[str, ...] = ("train",)
     by: str = "dice"
     source: Source = "label"
+    carries: Carries = "shapes"
     random_share: float = 0.0
     corrected: bool = False
     shape: Kind = "mask"
@@ -46,15 +50,21 @@ class PushRequest:
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a value that cannot be."""
-        for name, choices in (("source", get_args(Source)), ("shape", get_args(Kind))):
+        words = (("source", get_args(Source)), ("shape", get_args(Kind)), ("carries", get_args(Carries)))
+        for name, choices in words:
             value = getattr(self, name)
             check_argument(name, value, value in choices, " or ".join(choices))
+        exact = self.source != "both" or self.shape == "mask"
+        check_argument("source", self.source, exact, "label or prediction where shapes are polygons")
         for name, least, most in _RANGES:
             value = getattr(self, name)
             check_argument(
                 name, value, least <= value <= most, f"{least} to {most}" if most < inf else f"{least} or more"
             )
 
+
+_MOST_PROPOSALS = 10_000
+"""Of the images that are named: more than anybody answers."""
 
 _RANGES = (
     ("worst", 1, inf),
@@ -63,6 +73,16 @@ _RANGES = (
     ("segment_size", 0, inf),
     ("issues_per_frame", 0, 20),
 )
+
+
+def how_many(worst: int | None, only: tuple[str, ...], carries: Carries | None) -> int | None:
+    """How many images or proposals are asked for; None where the arguments do not say it, or say it twice.
+
+    Images that are named are as many as they are; of their regions ``worst`` says how many, and all go without it.
+    """
+    if carries == "proposals":
+        return _MOST_PROPOSALS if worst is None and only else worst
+    return None if (worst is None) == (not only) else worst or len(only)
 
 
 def push_request(config: Config, worst: int, **given: Any) -> PushRequest:

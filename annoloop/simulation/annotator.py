@@ -12,17 +12,18 @@ from pathlib import Path
 
 from annoloop.cvat.server import CvatServer
 from annoloop.cvat.shapes import Drawing, draw
-from annoloop.cvat.wire import Frame, JobInfo, Shape, shape_digest
+from annoloop.cvat.wire import Frame, JobInfo, Shape, class_labels, shape_digest
 from annoloop.data.mmseg_folders import check_label_map, mask_name_of, read_label_map
 from annoloop.errors import DataError
 from annoloop.masks.regions import LabelMap
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
+from annoloop.simulation.reviewer import answer
 
 
 @dataclass(frozen=True, slots=True)
 class AnnotateReport:
-    """What was done to a task: frames changed, shapes drawn and deleted, jobs completed."""
+    """What was done to a task: frames changed, shapes drawn and deleted, jobs completed, proposals answered."""
 
     task: int
     frames_changed: int
@@ -30,12 +31,15 @@ class AnnotateReport:
     drawn: int
     deleted: int
     jobs_completed: int
+    answered: int = 0
 
 
 def annotate(
     project: Project, server: CvatServer, task_id: int, truth_dir: Path, *, track: Track = silent
 ) -> AnnotateReport:
-    """Correct every frame of a task to the mask in ``truth_dir/<frame's path>`` and complete its jobs.
+    """Correct every frame of a task to the mask in ``truth_dir/<frame's path>``, or answer its proposals by it.
+
+    Its jobs are completed.
 
     Raises:
         DataError: a mask is missing or does not fit its frame; nothing was changed then.
@@ -43,7 +47,14 @@ def annotate(
     """
     frames = {f.index: f for f in server.frames(task_id) if not f.deleted}
     truths = {f.index: _truth(project, truth_dir, f) for f in frames.values()}
-    label_ids = {label.name: label.id for label in server.task_labels(task_id, project.classes)}
+    here = (one for one in project.ledger.tasks() if (one.server, one.cvat_id) == (server.url, task_id))
+    task = next(here, None)
+    if task is not None and task.is_review:
+        sample_of = {row.name: row.sample_id for row in project.ledger.frames(task.id)}
+        by_sample = {sample_of[f.name]: truths[f.index] for f in frames.values()}
+        count, answered = answer(project, server, task, by_sample, track)
+        return AnnotateReport(task_id, count, len(frames), 0, 0, len(server.jobs(task_id)), answered)
+    label_ids = {label.name: label.id for label in server.task_labels(task_id, class_labels(project.classes))}
     jobs = server.jobs(task_id)
     corrected = [
         _correct_job(project, server, job, {i: truths[i] for i in job.frames if i in truths}, label_ids)

@@ -20,13 +20,14 @@ from annoloop.masks.regions import LabelMap
 from annoloop.progress import Say, Track
 from annoloop.project.files import ProjectFiles
 from annoloop.project.project import Project
-from annoloop.project.rows import RunRow
+from annoloop.project.rows import ACCEPT, RunRow
 from annoloop.selection.choosing import choose_images
 from annoloop.selection.criteria import needs_labels
 from annoloop.selection.proposals import Proposal, find_proposals
 from annoloop.selection.request import PushRequest
 from annoloop.selection.scoring import Watch, predict
 from annoloop.simulation.costs import Edits, edits_between
+from annoloop.simulation.reviewer import verdict
 from annoloop.simulation.working_copy import true_map
 
 NOTHING, EVERYTHING, RANDOM, PROPOSALS = "nothing", "everything", "random", "proposals"
@@ -138,14 +139,14 @@ def _verdicts(bench: Bench, found: Iterable[Proposal]) -> Iterator[Step]:
         if name not in labels:
             assert one.sample.mask is not None
             labels[name] = read_label_map(one.sample.mask, data)
-        left, top, right, bottom = one.region.box_ltrb
-        truth = true_map(bench.folder, name, data)[top:bottom, left:right][one.region.bits]
-        truth = truth[truth != ignored]
-        gain = int(np.count_nonzero(truth == one.becomes)) - int(np.count_nonzero(truth == one.region.class_index))
-        if gain > 0:
+        truth, gain = true_map(bench.folder, name, data), 0
+        if verdict(one.region, one.becomes, truth, ignored) == ACCEPT:
+            left, top, right, bottom = one.region.box_ltrb
+            before = wrong_px(labels[name], truth, ignored)
             labels[name] = labels[name].copy()
             labels[name][top:bottom, left:right][one.region.bits] = one.becomes
-        yield Step(name, Edits(verdicts=1), max(gain, 0), labels[name])
+            gain = before - wrong_px(labels[name], truth, ignored)
+        yield Step(name, Edits(verdicts=1), gain, labels[name])
 
 
 def wrong_px(label_map: LabelMap, truth: LabelMap, ignore_index: int) -> int:

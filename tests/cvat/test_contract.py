@@ -20,7 +20,7 @@ from annoloop.cli.demo import Server
 from annoloop.cvat.credentials import Credentials, credentials_for
 from annoloop.cvat.guide import MARK, annotation_guide, colors_of, without_addresses
 from annoloop.cvat.server import CvatServer, connect
-from annoloop.cvat.wire import Issue, Shape, shape_digest
+from annoloop.cvat.wire import Issue, Shape, class_labels, shape_digest
 from annoloop.data.config import FILE_NAME, CvatConfig
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.errors import CvatError
@@ -66,7 +66,7 @@ def classes() -> ClassTable:
 
 @pytest.fixture(scope="module")
 def project_id(cvat: CvatServer, classes: ClassTable) -> Iterator[int]:
-    number = cvat.ensure_project(f"annoloop-contract-{uuid4().hex}", classes)
+    number = cvat.ensure_project(f"annoloop-contract-{uuid4().hex}", class_labels(classes))
     yield number
     cvat.session.call("DELETE", f"projects/{number}")
 
@@ -110,10 +110,12 @@ def test_the_server_says_who_we_are(cvat: CvatServer) -> None:
 
 def test_a_project_is_made_once_with_a_label_per_class(cvat: CvatServer, project_id: int, classes: ClassTable) -> None:
     name = cvat.session.get(f"projects/{project_id}")["name"]
-    assert cvat.ensure_project(name, classes) == project_id
+    assert cvat.ensure_project(name, class_labels(classes)) == project_id
     assert {label.name for label in cvat.labels(project_id=project_id)} == {"cat", "dog", "ignore"}
     with pytest.raises(CvatError, match="no label 'horse'"):
-        cvat.ensure_project(name, class_table(["background", "cat", "dog", "horse"], background="background"))
+        cvat.ensure_project(
+            name, class_labels(class_table(["background", "cat", "dog", "horse"], background="background"))
+        )
 
 
 def test_frames_keep_their_folders_and_sizes(cvat: CvatServer, task_id: int) -> None:
@@ -132,7 +134,7 @@ def test_segments_become_jobs(cvat: CvatServer, task_id: int) -> None:
 
 
 def test_masks_come_back_bit_for_bit(cvat: CvatServer, task_id: int, classes: ClassTable) -> None:
-    label_ids = {label.name: label.id for label in cvat.task_labels(task_id, classes)}
+    label_ids = {label.name: label.id for label in cvat.task_labels(task_id, class_labels(classes))}
     names = {number: name for name, number in label_ids.items()}
     frames = cvat.frames(task_id)
     maps = {frame.index: noise(frame.size_hw, frame.index) for frame in frames}
@@ -153,7 +155,7 @@ def test_masks_come_back_bit_for_bit(cvat: CvatServer, task_id: int, classes: Cl
 
 
 def test_an_update_keeps_the_id_and_changes_the_digest(cvat: CvatServer, task_id: int, classes: ClassTable) -> None:
-    label_ids = {label.name: label.id for label in cvat.task_labels(task_id, classes)}
+    label_ids = {label.name: label.id for label in cvat.task_labels(task_id, class_labels(classes))}
     job = cvat.jobs(task_id)[0]
     new = Shape(0, label_ids["cat"], "mask", (0.0, 4.0, 1.0, 1.0, 2.0, 2.0))
     cvat.change_job_shapes(job.id, delete=cvat.job_shapes(job.id), create=[new])
@@ -184,7 +186,7 @@ def test_deleted_frames_are_marked(cvat: CvatServer, task_id: int) -> None:
 def test_polygons_and_their_z_order_come_back_as_they_were_sent(
     cvat: CvatServer, task_id: int, classes: ClassTable
 ) -> None:
-    label_ids = {label.name: label.id for label in cvat.task_labels(task_id, classes)}
+    label_ids = {label.name: label.id for label in cvat.task_labels(task_id, class_labels(classes))}
     job = cvat.jobs(task_id)[0]
     points = (1.25, 2.0, 9.03, 2.0, 9.0, 11.99, 3.33, 12.0)
     shape = Shape(0, label_ids["dog"], "polygon", points, 1, source="auto")

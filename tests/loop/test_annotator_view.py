@@ -14,6 +14,7 @@ from running_loop import Loop, mask_bytes
 
 from annoloop.cvat.guide import MARK
 from annoloop.cvat.issues import IssueBoard
+from annoloop.cvat.wire import class_labels
 from annoloop.errors import CvatError
 from annoloop.loop.pull import pull
 from annoloop.loop.push import push
@@ -111,7 +112,7 @@ def test_predicted_masks_are_marked_as_automatic(loop: Loop) -> None:
 
 def test_the_project_gets_a_guide_and_one_of_people_stays(loop: Loop) -> None:
     loop.push(worst=1)
-    project_id = loop.cvat.ensure_project(loop.project.config.project, loop.project.classes)
+    project_id = loop.cvat.ensure_project(loop.project.config.project, class_labels(loop.project.classes))
     guide = f"guides/{loop.cvat.session.get(f'projects/{project_id}')['guide_id']}"
     text = loop.cvat.session.get(guide)["markdown"]
     assert text.startswith(MARK)

@@ -11,6 +11,7 @@ from running_loop import Loop, mask_bytes, opened
 
 from annoloop.cvat.issues import IssueBoard
 from annoloop.cvat.server import CvatServer
+from annoloop.cvat.wire import class_labels
 from annoloop.data.config import load, render
 from annoloop.data.images import IndexImage, encode_index_png
 from annoloop.errors import ConfigError, CvatError, DataError
@@ -26,7 +27,7 @@ BLOT = Region(2, 5, 7, np.ones((6, 9), bool))
 
 
 def label_id(loop: Loop, name: str) -> int:
-    project_id = loop.cvat.ensure_project(loop.project.config.project, loop.project.classes)
+    project_id = loop.cvat.ensure_project(loop.project.config.project, class_labels(loop.project.classes))
     return next(label.id for label in loop.cvat.labels(project_id=project_id) if label.name == name)
 
 
@@ -37,7 +38,7 @@ def test_a_label_added_in_cvat_stops_push_and_pull_before_anything_is_written(lo
     pushed = loop.push(worst=2)
     annotate(loop.project, loop.cvat, int(pushed.task or 0), loop.truth)
     before = mask_bytes(loop.project)
-    project_id = loop.cvat.ensure_project(loop.project.config.project, loop.project.classes)
+    project_id = loop.cvat.ensure_project(loop.project.config.project, class_labels(loop.project.classes))
     loop.cvat.session.call("PATCH", f"projects/{project_id}", {"labels": [{"name": "hexagon"}]})
     with pytest.raises(CvatError, match="unknown label 'hexagon'"):
         loop.pull(pushed.task)

@@ -15,7 +15,7 @@ from running_loop import add_model, make_project
 from annoloop.cli.demo import Server, running_sandbox
 from annoloop.cvat.credentials import Credentials
 from annoloop.cvat.server import CvatServer, connect
-from annoloop.cvat.wire import Issue, shape_digest
+from annoloop.cvat.wire import Issue, class_labels, shape_digest
 from annoloop.data.config import FILE_NAME, CvatConfig
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.errors import CvatError
@@ -79,7 +79,7 @@ def test_with_five_percent_of_requests_failing_200_frames_arrive_exactly_once_an
 def check_arrived_once(project: Project, cvat: CvatServer, report: PushReport) -> None:
     """One task, 200 frames, the planned shapes, every issue once."""
     assert report.task is not None
-    project_id = cvat.ensure_project(project.config.project, project.classes)
+    project_id = cvat.ensure_project(project.config.project, class_labels(project.classes))
     assert [(t["id"], t["size"]) for t in cvat.session.listed("tasks", project_id=project_id)] == [(report.task, 200)]
     task = project.ledger.tasks()[0]
     labels = {label.id: label.name for label in cvat.labels(task_id=report.task)}
@@ -121,7 +121,7 @@ def test_a_push_gets_over_a_fault_by_itself(tmp_path: Path, fault: str) -> None:
         with Project(tmp_path / FILE_NAME) as project, session(server) as cvat:
             add_model(project, made.truth)
             report = push(project, cvat, PushRequest(worst=4, segment_size=2))
-            project_id = cvat.ensure_project("one-fault", project.classes)
+            project_id = cvat.ensure_project("one-fault", class_labels(project.classes))
             assert [t["id"] for t in cvat.session.listed("tasks", project_id=project_id)] == [report.task]
             assert len(cvat.session.listed("projects", name="one-fault")) == 1
 

@@ -24,7 +24,7 @@ from store import Store, contents
 from annoloop.cli.demo import Server
 from annoloop.cvat.issues import IssueBoard
 from annoloop.cvat.server import CvatServer
-from annoloop.cvat.wire import shape_digest
+from annoloop.cvat.wire import class_labels, shape_digest
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.data.storage import RemotePath
 from annoloop.loop.pull import pull
@@ -130,7 +130,7 @@ def check_pushed_once(place: Place, report: PushReport) -> None:
     """One task, of this name, whose shapes are those of the plan; nothing half-made is left."""
     with opened(place.folder, place.server) as (project, cvat):
         assert [task.state for task in project.ledger.tasks()] == ["open"]
-        project_id = cvat.ensure_project(project.config.project, project.classes)
+        project_id = cvat.ensure_project(project.config.project, class_labels(project.classes))
         tasks = cvat.session.listed("tasks", project_id=project_id)
         assert [(t["id"], t["name"], t["size"]) for t in tasks] == [(report.task, report.name, 4)]
         labels = {label.id: label.name for label in cvat.labels(task_id=tasks[0]["id"])}

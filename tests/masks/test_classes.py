@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annoloop.cvat.wire import label_specs
+from annoloop.cvat.wire import class_labels
 from annoloop.errors import ConfigError
 from annoloop.masks.classes import IGNORE_LABEL, ClassTable, LabelClass, class_table, default_color
 
@@ -114,6 +114,6 @@ def test_default_colours_are_colours(index: int) -> None:
 
 def test_no_cvat_label_is_black() -> None:
     table = class_table(["black", "white"], ["#000000", "#ffffff"])
-    specs = {spec["name"]: spec["color"] for spec in label_specs(table)}
+    specs = {spec.name: spec.color for spec in class_labels(table)}
     assert set(specs) == {"black", "white", IGNORE_LABEL}
     assert "#000000" not in specs.values()

@@ -123,7 +123,7 @@ class PushSelection(foo.Operator):  # type: ignore[misc]
 
 
 def _push_options(inputs: Any, settings: Config) -> None:
-    inputs.enum("source", ["prediction", "label"], default=settings.push.source, label="Masks to correct")
+    inputs.enum("source", ["label", "prediction", "both"], default=settings.push.source, label="Masks to correct")
     inputs.int("segment_size", default=settings.cvat.segment_size, min=0, label="Images per job (0: one job)")
     people = ", ".join(settings.cvat.assignees)
     inputs.str("assignees", default=people, label="Assignees", description="CVAT user names, comma separated")

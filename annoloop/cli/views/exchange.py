@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from annoloop.simulation.annotator import AnnotateReport
 
 
+_MASKS = {"label": "label masks", "prediction": "prediction masks", "both": "label masks and what the model would add"}
 _MOST_LINES = 20
 _AFTER_HEAD = ": labelled "
 """What follows what differs in the text of an issue; a class name may hold a colon, too."""
@@ -43,10 +44,12 @@ def push_report(report: PushReport, sheet: Sheet) -> None:
         sheet.print(f"dry run: nothing was sent; the task would be [bold]{escape(report.name)}[/]")
         return
     again = " (finished an earlier push)" if report.resumed else ""
-    sheet.print(
-        f"task [bold]{report.task}[/]: {len(report.frames)} images with {report.source} masks{again}"
-        f"\n{escape(report.url or '')}"
-    )
+    what = f"{len(report.frames)} images with {_MASKS.get(report.source, report.source)}"
+    if report.proposals is not None:
+        what = f"{report.proposals} regions to accept or reject on {len(report.frames)} images"
+    sheet.print(f"task [bold]{report.task}[/]: {what}{again}\n{escape(report.url or '')}")
+    if report.proposals is not None:
+        sheet.print("in CVAT, open its job in the workspace Attribute annotation: Tab walks, digits answer")
     sheet.next(f"annoloop pull --task {report.task}", "when its jobs are completed; annoloop tasks shows how far")
 
 
@@ -58,6 +61,8 @@ def pull_report(report: PullReport, sheet: Sheet) -> None:
     sheet.print(f"task {report.task}: jobs: {jobs}; frames: {_frame_counts(report)}")
     issues = f"; {report.issues_resolved} issues resolved" if report.issues_resolved else ""
     issues += f"; {report.issues_reopened} issues open again" if report.issues_reopened else ""
+    if report.verdicts is not None:
+        sheet.print("regions: " + ", ".join(f"{count} {verdict}" for verdict, count in report.verdicts.items()))
     sheet.print(f"[bold]{report.edited_px} px changed[/] by annotators; {len(report.written)} masks written{issues}")
     sheet.print(_class_table(report))
     for names, words in (
@@ -93,6 +98,9 @@ def pull_report(report: PullReport, sheet: Sheet) -> None:
         sheet.print(f"[yellow]overlaps:[/] {report.overlap_px} px; the upper shape won")
     if report.uncovered_px:
         sheet.print(f"[yellow]covered by no shape:[/] {report.uncovered_px} px; see background in annoloop.yaml")
+    _first_lines(sheet, [f"[yellow]neither is right, marked for push:[/] {escape(name)}" for name in report.wrong_too])
+    if report.wrong_too:
+        sheet.next(f"annoloop push --worst {len(report.wrong_too)}", "full corrections; marked images go first")
     if report.written:
         sheet.next("annoloop retrain", "trains on the corrected masks; annoloop undo takes them back")
     elif report.waiting or report.unopened or report.reopened:
@@ -147,6 +155,10 @@ def undo_report(report: UndoReport, sheet: Sheet) -> None:
 
 
 def annotate_report(report: AnnotateReport, sheet: Sheet) -> None:
+    if report.answered:
+        sheet.print(f"task {report.task}: {report.answered} regions answered, {report.jobs_completed} jobs completed")
+        sheet.next(f"annoloop pull --task {report.task}", "applies what was accepted")
+        return
     sheet.print(
         f"task {report.task}: {report.frames_changed} of {report.frames} frames corrected,"
         f" {report.drawn} shapes drawn, {report.deleted} deleted, {report.jobs_completed} jobs completed"

@@ -16,12 +16,13 @@ import numpy.typing as npt
 
 from annoloop.compute.workers import spread
 from annoloop.cvat.server import CvatServer
-from annoloop.cvat.shapes import Drawing, draw, read_regions
-from annoloop.cvat.wire import Frame, JobInfo, Shape, Tag, shape_digest
+from annoloop.cvat.wire import Frame, JobInfo, Label, Shape, Tag
 from annoloop.data.images import decode_index_png, encode_index_png, read_bytes
 from annoloop.data.mmseg_folders import to_label_map, to_stored
 from annoloop.errors import CvatError
-from annoloop.masks.regions import LabelMap, Region, coverage, paint
+from annoloop.loop.exchange.cargo import Cargo, Unloaded
+from annoloop.loop.exchange.loading import cargo_of
+from annoloop.masks.regions import LabelMap
 from annoloop.masks.run_lengths import from_cvat_runs
 from annoloop.progress import Track
 from annoloop.project.files import ProjectFiles
@@ -38,7 +39,8 @@ class Correction:
 
     ``pixels`` counts its classes.  ``edited_px``: pixels that differ from the last time; ``gained`` and
     ``lost`` count them by class, and ``file_gained`` and ``file_lost`` what would change in the mask file.
-    ``settled``: issues whose area was changed.  ``resolved``: issues that a person resolved in CVAT.
+    ``settled``: issues whose area was changed.  ``resolved``: issues that a person resolved in CVAT.  ``verdicts``: on
+    proposals that were touched, by their numbers.
     """
 
     row: FrameRow
@@ -54,6 +56,7 @@ class Correction:
     file_lost: Counts
     settled: tuple[IssueRow, ...]
     resolved: tuple[IssueRow, ...]
+    verdicts: Mapping[int, str]
 
     @property
     def touched(self) -> bool:
@@ -131,7 +134,8 @@ class _Reader:
 
     files: ProjectFiles
     task: TaskRow
-    labels: Mapping[int, str]
+    cargo: Cargo
+    labels: Mapping[int, Label]
     issues: Sequence[IssueRow]
     resolved: frozenset[int]
     pending: Mapping[str, str]
@@ -157,13 +161,14 @@ def read_task(
         CvatError: labels were changed, a shape cannot be read, frames are missing, the server failed.
     """
     assert task.cvat_id is not None
-    labels = {label.id: label.name for label in server.task_labels(task.cvat_id, project.classes)}
+    cargo = cargo_of(project, task)
+    labels = {label.id: label for label in server.task_labels(task.cvat_id, cargo.labels)}
     jobs = server.jobs(task.cvat_id)
     frames = {frame.name: frame for frame in server.frames(task.cvat_id)}
     rows = project.ledger.frames(task.id)
     _check_frames(rows, frames, jobs, server.task_url(task.cvat_id))
     issues = project.ledger.issues(task.id)
-    reader = _Reader(project.files, task, labels, issues, _resolved(server, task.cvat_id, issues), pending)
+    reader = _Reader(project.files, task, cargo, labels, issues, _resolved(server, task.cvat_id, issues), pending)
     wanted = [job for job in jobs if job.finished or include_unfinished]
     read = [
         _read_job(reader, server, job, [row for row in rows if frames[row.name].index in job.frames], frames)
@@ -246,7 +251,8 @@ def _tags(reader: _Reader, present: Mapping[int, FrameRow], tags: Sequence[Tag])
     for tag in tags:
         if tag.frame in present:
             name = present[tag.frame].sample_id
-            found[name] = (*found.get(name, ()), reader.labels.get(tag.label_id, f"label {tag.label_id}"))
+            label = reader.labels.get(tag.label_id)
+            found[name] = (*found.get(name, ()), f"label {tag.label_id}" if label is None else label.name)
     return found
 
 
@@ -256,15 +262,16 @@ def _read_frame(drawn: tuple[FrameRow, Frame, Sequence[Shape]], reader: _Reader)
     unknown = {shape.label_id for shape in shapes} - set(reader.labels)
     if unknown:
         return f"a shape has the unknown label id {min(unknown)}"
-    digests = tuple(sorted(shape_digest(s, reader.labels[s.label_id]) for s in shapes))
+    digests = tuple(sorted(reader.cargo.digest(s, reader.labels[s.label_id]) for s in shapes))
     last = reader.files.object_label_map(row.pushed_sha256)
     _check_size(frame, last)
-    label_map, overlap_px, uncovered_px = last, 0, 0
+    found = Unloaded(last)
     if digests != row.shapes:
         try:
-            label_map, overlap_px, uncovered_px = _painted(reader, row, frame, shapes)
+            found = reader.cargo.unloaded(row, frame, shapes, reader.labels)
         except CvatError as error:
             return error.message
+    label_map = found.label_map
     on_disk, stored_sha256, before = _stored(reader, row, last, label_map)
     gained, lost = _differences(last, label_map)
     file_gained, file_lost = _differences(before, label_map)
@@ -273,8 +280,8 @@ def _read_frame(drawn: tuple[FrameRow, Frame, Sequence[Shape]], reader: _Reader)
     ]
     by_people = tuple(issue for issue in open_issues if issue.cvat_id in reader.resolved)
     return Correction(
-        row, digests, on_disk, stored_sha256, overlap_px, uncovered_px, _counts(label_map), gained, lost,
-        file_gained, file_lost, _settled(reader, row, open_issues, label_map, before), by_people,
+        row, digests, on_disk, stored_sha256, found.overlap_px, found.uncovered_px, _counts(label_map), gained, lost,
+        file_gained, file_lost, _settled(reader, row, open_issues, label_map, before), by_people, found.verdicts,
     )  # fmt: skip
 
 
@@ -287,37 +294,6 @@ def _check_size(frame: Frame, last: LabelMap) -> None:
             where=f"frame {frame.name}",
             hint="was the task's data replaced, or does a proxy answer in the server's place? Nothing was written",
         )
-
-
-def _painted(reader: _Reader, row: FrameRow, frame: Frame, shapes: Sequence[Shape]) -> tuple[LabelMap, int, int]:
-    """The mask that shapes make, and how many pixels several of them and none of them cover."""
-    files, classes = reader.files, reader.files.classes
-    parts = read_regions(
-        shapes,
-        reader.labels,
-        classes,
-        frame.size_hw,
-        originals=_originals(reader, row),
-        before=set(row.shapes),
-        where=f"frame {frame.name}",
-    )
-    onto = None
-    if classes.keeps_uncovered and row.base_sha256 is not None:  # without labels before, uncovered is ignored
-        onto = files.object_label_map(row.base_sha256)
-    covered = coverage(parts, frame.size_hw)
-    uncovered_px = int(np.count_nonzero(covered == 0)) if classes.background_index is None else 0
-    label_map = paint(parts, frame.size_hw, fill=classes.fill_index, onto=onto)
-    return label_map, int(np.count_nonzero(covered > 1)), uncovered_px
-
-
-def _originals(reader: _Reader, row: FrameRow) -> dict[str, Region]:
-    """The pixels that the polygons of the push stand for as long as nobody touches them."""
-    if reader.task.shape == "mask":
-        return {}
-    how = Drawing(reader.task.shape, reader.task.tolerance_px, reader.task.min_region_px)
-    sent = reader.files.object_label_map(row.sent_sha256)
-    drawn = draw(sent, reader.files.classes, how, row.name)
-    return {one.digest: one.region for one in drawn if one.region is not None}
 
 
 def _stored(

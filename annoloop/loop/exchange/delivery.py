@@ -13,22 +13,20 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import cycle, islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from annoloop.compute.workers import spread
 from annoloop.cvat.archive import Picture
-from annoloop.cvat.guide import MARK, annotation_guide
+from annoloop.cvat.guide import MARK
 from annoloop.cvat.server import CvatServer
-from annoloop.cvat.shapes import Drawing, draw
-from annoloop.cvat.wire import Frame, Issue, JobInfo, Label, Shape, shape_digest
-from annoloop.data.images import read_image
+from annoloop.cvat.wire import Frame, Issue, JobInfo, Label, Shape
 from annoloop.errors import CvatError, DataError
+from annoloop.loop.exchange.cargo import Cargo
+from annoloop.loop.exchange.loading import cargo_of
 from annoloop.loop.exchange.markers import marker
 from annoloop.progress import Say, Track
-from annoloop.project.files import ProjectFiles
 from annoloop.project.project import Project
 from annoloop.project.rows import FrameRow, IssueRow, TaskRow
-from annoloop.reports.context import CONTEXT_FOLDER, context_pictures
 
 _UPLOADS = 3
 _PAUSE_S = 1.0
@@ -55,6 +53,7 @@ class _Delivery:
     project: Project
     server: CvatServer
     task: TaskRow
+    cargo: Cargo
     frames: Sequence[FrameRow]
     handling: Handling
     say: Say
@@ -72,14 +71,15 @@ def deliver(project: Project, server: CvatServer, task: TaskRow, handling: Handl
         DataError: an image cannot be read, or no room for the upload.
         CvatError: the server refused, failed, or holds something else than was sent.
     """
-    way = _Delivery(project, server, task, project.ledger.frames(task.id), handling, say, track)
+    cargo = cargo_of(project, task)
+    way = _Delivery(project, server, task, cargo, project.ledger.frames(task.id), handling, say, track)
     project.scratch_dir()  # a try that was killed may have left its upload there
     project_id = _project(way)
     cvat_id = _uploaded(way, project_id)
     way.note("uploaded", cvat_id)
     jobs = server.jobs(cvat_id)
     _assign(server, jobs, handling.assignees)
-    labels = server.task_labels(cvat_id, project.classes)
+    labels = server.task_labels(cvat_id, cargo.labels)
     on_server = _frames_by_name(way, cvat_id)
     _note_places(way, jobs, on_server)
     # A task that had to be made anew, because somebody deleted it meanwhile, has nothing of the earlier try.
@@ -96,7 +96,7 @@ def deliver(project: Project, server: CvatServer, task: TaskRow, handling: Handl
 def give_up(project: Project, server: CvatServer, task: TaskRow, say: Say) -> None:
     """Forget a half-made task that no command can finish; what somebody may have worked on is not deleted."""
     kept = []
-    for found in server.find_named_tasks(project.config.cvat_project, task.name):
+    for found in server.find_named_tasks(cargo_of(project, task).project_name, task.name):
         if found.size and any(server.job_shapes(job.id) for job in server.jobs(found.id)):
             kept.append(server.task_url(found.id))
         else:
@@ -107,10 +107,10 @@ def give_up(project: Project, server: CvatServer, task: TaskRow, say: Say) -> No
 
 
 def _project(way: _Delivery) -> int:
-    name = way.project.config.cvat_project
-    project_id = way.server.ensure_project(name, way.project.classes)
+    name = way.cargo.project_name
+    project_id = way.server.ensure_project(name, way.cargo.labels)
     try:
-        if not way.server.write_guide(project_id, annotation_guide(way.project.classes), mark=MARK):
+        if not way.server.write_guide(project_id, way.cargo.guide, mark=MARK):
             way.say(f"project {name!r} has a guide of its own, which stays")
     except CvatError as error:
         # A guide is a help, not the work: its failure is told and stops nothing.
@@ -165,7 +165,7 @@ def _upload(way: _Delivery, cvat_id: int) -> None:
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})", where=error.filename) from error
     pictures: Iterator[Picture] = iter(images)
-    if way.handling.context and way.task.run_id is not None:
+    if way.handling.context:
         pictures = _with_context(way, images)
     way.server.upload_images(
         cvat_id, pictures, size_bytes=size_bytes, scratch=way.project.scratch_dir(), track=way.track
@@ -174,29 +174,18 @@ def _upload(way: _Delivery, cvat_id: int) -> None:
 
 def _with_context(way: _Delivery, images: Sequence[tuple[str, Path]]) -> Iterator[Picture]:
     """Every image, and beside it its context pictures; those of a few frames at a time in memory."""
-    assert way.task.run_id is not None
     hashes = way.project.ledger.images([frame.sample_id for frame in way.frames])
     known = [
         (frame, file, hashes[frame.sample_id].image_sha256) for frame, (_, file) in zip(way.frames, images, strict=True)
     ]
-    context = partial(_context, files=way.project.files, run_id=way.task.run_id)
-    drawn = spread(context, known)
+    drawn = spread(partial(_context, cargo=way.cargo), known)
     for image, pictures in zip(images, way.track(drawn, "drawing context", len(known)), strict=True):
         yield image
         yield from pictures
 
 
-def _context(known: tuple[FrameRow, Path, str], files: ProjectFiles, run_id: int) -> list[Picture]:
-    frame, image, image_sha256 = known
-    found = context_pictures(
-        read_image(image),
-        None if frame.base_sha256 is None else files.object_label_map(frame.base_sha256),
-        files.prediction(run_id, image_sha256),
-        files.classes,
-    )
-    name = PurePosixPath(frame.name)
-    folder = name.parent / CONTEXT_FOLDER / f"{name.stem}_{name.suffix[1:]}"
-    return [(str(folder / picture.name), picture.jpeg) for picture in found]
+def _context(known: tuple[FrameRow, Path, str], cargo: Cargo) -> list[Picture]:
+    return cargo.pictures(*known)
 
 
 def _frames_by_name(way: _Delivery, cvat_id: int) -> dict[str, Frame]:
@@ -235,9 +224,7 @@ def _annotate(
     """
     if state in ("annotated", "verified"):
         return set()
-    how = Drawing(way.task.shape, way.task.tolerance_px, way.task.min_region_px)
-    label_ids = {label.name: label.id for label in labels}
-    draw_one = partial(_shapes, files=way.project.files, how=how, label_ids=label_ids, where=way.server.url)
+    draw_one = partial(_shapes, cargo=way.cargo, labels={label.name: label for label in labels})
     resumed = state not in ("planned", "created")
     filled = set()
     for job in way.track(jobs, "sending masks", len(jobs)):
@@ -251,22 +238,8 @@ def _annotate(
     return filled
 
 
-def _shapes(
-    pair: tuple[FrameRow, Frame], files: ProjectFiles, how: Drawing, label_ids: Mapping[str, int], where: str
-) -> list[Shape]:
-    """The shapes of one frame, whose size must be that of its mask."""
-    row, frame = pair
-    label_map = files.object_label_map(row.sent_sha256)
-    if frame.size_hw != label_map.shape:
-        raise CvatError(
-            f"frame {frame.name} is {frame.size_hw} (h, w) on the server, its mask {label_map.shape}",
-            where=where,
-            hint="does the server turn the image by its EXIF orientation, and the mask was made without?",
-        )
-    return [
-        replace(one.shape, frame=frame.index, label_id=label_ids[one.label], source="auto")
-        for one in draw(label_map, files.classes, how, row.name)
-    ]
+def _shapes(pair: tuple[FrameRow, Frame], cargo: Cargo, labels: Mapping[str, Label]) -> list[Shape]:
+    return cargo.loaded(*pair, labels)
 
 
 def _verify(
@@ -282,11 +255,11 @@ def _verify(
     Raises:
         CvatError: the server holds something else than was sent a moment ago; the task is deleted then.
     """
-    names = {label.id: label.name for label in labels}
+    known = {label.id: label for label in labels}
     for job in way.track(jobs, "reading masks back", len(jobs)):
         found: dict[int, list[str]] = {}
         for shape in way.server.job_shapes(job.id):
-            found.setdefault(shape.frame, []).append(shape_digest(shape, names[shape.label_id]))
+            found.setdefault(shape.frame, []).append(way.cargo.digest(shape, known[shape.label_id]))
         pairs = [(frame, on_server[frame.name].index) for frame in way.frames]
         inside = [(frame, index) for frame, index in pairs if index in job.frames]
         wrong = [frame.name for frame, index in inside if tuple(sorted(found.get(index, []))) != frame.shapes]

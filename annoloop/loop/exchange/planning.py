@@ -18,12 +18,13 @@ from annoloop.cvat.shapes import Drawing, draw, polygon_loss_px
 from annoloop.data.images import decode_index_png, encode_index_png, image_size_hw, read_bytes
 from annoloop.data.mmseg_folders import Sample, check_label_map, decode_label_map, shown_name, to_stored
 from annoloop.errors import DataError
-from annoloop.masks.regions import LabelMap
+from annoloop.loop.exchange.mask_cargo import draw_with_additions
+from annoloop.masks.regions import LabelMap, paint
 from annoloop.masks.run_lengths import to_cvat_runs
-from annoloop.metrics.error_regions import largest_mistakes
+from annoloop.metrics.error_regions import additions, largest_mistakes
 from annoloop.metrics.label_quality import Reading
 from annoloop.project.files import ProjectFiles
-from annoloop.project.rows import FrameRow, ImageRow, IssueRow
+from annoloop.project.rows import FrameRow, ImageRow, IssueRow, ProposalRow
 from annoloop.reports.context import CONTEXT_FOLDER
 from annoloop.selection.request import ChosenImage, Source
 
@@ -38,6 +39,7 @@ class Planned:
     frame: FrameRow
     issues: tuple[IssueRow, ...]
     loss_px: int
+    proposals: tuple[ProposalRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +80,33 @@ class Planner:
             label_map = np.where(truth == files.classes.ignore_index, truth, prediction)
             stored = to_stored(label_map, files.config.data, decode_index_png(base_bytes, sample.mask))
             sent = files.keep_object(encode_index_png(stored))
+        elif self.source == "both":
+            return self._with_additions(chosen, self.run_id, base_bytes, base, truth, prediction)
         issues = self._issues(sample, row, truth, prediction, self.run_id)
         return self._planned(sample, chosen.score, base, sent, label_map, issues, chosen.reading)
+
+    def _with_additions(
+        self,
+        chosen: ChosenImage,
+        run_id: int,
+        base_bytes: bytes,
+        base: str,
+        truth: LabelMap,
+        prediction: LabelMap,
+    ) -> Planned:
+        """The label, and beside it what the model would surely add."""
+        files, sample = self.files, chosen.sample
+        confidence = files.confidence(run_id, chosen.row.image_sha256)
+        found = additions(truth, prediction, confidence, files.classes, least_px=max(1, self.drawing.min_region_px))
+        more = [replace(one.region, class_index=one.predicted) for one in found]
+        label_map = paint(more, truth.shape, fill=files.classes.fill_index, onto=truth)
+        stored = to_stored(label_map, files.config.data, decode_index_png(base_bytes, sample.mask))
+        sent = files.keep_object(encode_index_png(stored)) if more else base
+        name = frame_name(files, sample.id)
+        by_people, by_model = draw_with_additions(truth, label_map, files.classes, self.drawing, name)
+        digests = tuple(sorted(one.digest for one in (*by_people, *by_model)))
+        frame = FrameRow(sample.id, name, chosen.score, base, sent, sent, digests, reading=chosen.reading)
+        return Planned(frame, self._issues(sample, chosen.row, truth, prediction, run_id), 0)
 
     def _first(self, sample: Sample, row: ImageRow, score: float | None) -> Planned:
         """An image without labels: the prediction is all there is, and nothing to hold it against."""
@@ -101,7 +128,7 @@ class Planner:
         issues: tuple[IssueRow, ...],
         reading: Reading | None,
     ) -> Planned:
-        name = _frame_name(self.files, sample.id)
+        name = frame_name(self.files, sample.id)
         drawn = draw(label_map, self.files.classes, self.drawing, name)
         digests = tuple(sorted(one.digest for one in drawn))
         frame = FrameRow(sample.id, name, score, base, sent, sent, digests, reading=reading)
@@ -133,7 +160,7 @@ def check_names(files: ProjectFiles, sample_ids: Iterable[str]) -> None:
     Raises:
         DataError: there are some.
     """
-    names = [_frame_name(files, sample_id) for sample_id in sample_ids]
+    names = [frame_name(files, sample_id) for sample_id in sample_ids]
     bad = [name for name in names if CONTEXT_FOLDER in PurePosixPath(name).parts or not _SENDABLE.fullmatch(name)]
     if bad:
         listed = "".join(f"\n  {name!r}" for name in bad[:20]) + (f"\n  and {len(bad) - 20} more" if bad[20:] else "")
@@ -144,5 +171,6 @@ def check_names(files: ProjectFiles, sample_ids: Iterable[str]) -> None:
         )
 
 
-def _frame_name(files: ProjectFiles, sample_id: str) -> str:
+def frame_name(files: ProjectFiles, sample_id: str) -> str:
+    """What the frame of a sample is called in CVAT."""
     return shown_name(sample_id, files.image_path(sample_id), files.config.data)
