@@ -20,7 +20,7 @@ from annoloop.data.images import IndexImage, encode_index_png, read_index_png, w
 from annoloop.data.mmseg_folders import Sample, read_label_map
 from annoloop.data.storage import Location
 from annoloop.errors import DataError
-from annoloop.masks.classes import MAX_CLASSES, ClassTable
+from annoloop.masks.classes import ClassTable
 from annoloop.masks.regions import LabelMap
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
@@ -40,14 +40,15 @@ class _Drawing:
 
 
 def app_values(classes: ClassTable) -> LabelMap:
-    """What a copy holds for each class index, uint8 (256,): i + 1, and 0, which is not drawn, for the background.
+    """What a copy holds for each class index, (256,) or (65536,): i + 1, and 0, which is not drawn, for the background.
 
     >>> from annoloop.masks.classes import class_table
     >>> app_values(class_table(["road", "car", "sky"], background="sky"))[[0, 1, 2, 255]].tolist()
     [1, 2, 0, 255]
     """
-    shown: LabelMap = np.arange(1, 257).astype(np.uint8)
-    shown[classes.ignore_index] = 255 if len(classes) < MAX_CLASSES else 0
+    highest = classes.levels - 1
+    shown: LabelMap = np.arange(1, classes.levels + 1).astype(classes.dtype)
+    shown[classes.ignore_index] = highest if len(classes) < highest else 0
     if classes.background_index is not None:
         shown[classes.background_index] = 0
     return shown

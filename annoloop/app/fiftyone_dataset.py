@@ -239,7 +239,8 @@ def _describe(dataset: Any, board: Board, fo: Any) -> None:
     dataset.info["run"] = board.run
     _declare_fields(dataset, board.classes, fo)
     classes, shift = board.classes, 0 if board.shows_files else 1
-    targets = {c.index + shift: c.name for c in classes.classes} | {255: IGNORE_LABEL}
+    ignored = classes.ignore_index if board.shows_files else classes.levels - 1
+    targets = {c.index + shift: c.name for c in classes.classes} | {ignored: IGNORE_LABEL}
     colors = [{"intTarget": c.index + shift, "color": c.color} for c in classes.classes]
     kinds = list(ERROR_COLORS)
     dataset.mask_targets = {

@@ -56,7 +56,8 @@ def draw(label_map: LabelMap, classes: ClassTable, how: Drawing, where: object) 
     """
     outlined, masks = _outlines_and_masks(label_map, classes, how)
     try:
-        ground = paint((region for region, _ in outlined), _size_hw(label_map), fill=classes.fill_index)
+        bare = np.full(_size_hw(label_map), classes.fill_index, label_map.dtype)
+        ground = paint((region for region, _ in outlined), bare.shape, fill=classes.fill_index, onto=bare)
         exact = np.array_equal(paint_cvat_masks(masks, ground), label_map)
     except DataError as error:
         raise DataError(f"the shapes cannot be read back ({error.message}); please report this", where=where) from error

@@ -19,9 +19,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from annoloop.data.data_section import DataConfig as DataConfig
 from annoloop.data.data_section import Section
 from annoloop.data.durations import seconds_of
-from annoloop.data.stored_values import IGNORED, UNNAMED
 from annoloop.errors import AnnoloopError, ConfigError, meant
-from annoloop.masks.classes import MAX_CLASSES, ClassTable, class_table
+from annoloop.masks.classes import MAX_CLASSES, WIDE_IGNORE, ClassTable, class_table
 
 FILE_NAME = "annoloop.yaml"
 
@@ -151,8 +150,8 @@ class Config(Section):
     """Where images and masks lie."""
     classes: tuple[ClassConfig, ...] = Field(min_length=1)
     """All classes in index order. The list is a contract with CVAT: rename or reorder between tasks, not during one."""
-    ignore_index: int = Field(default=255, ge=0, le=255)
-    """Value of pixels in a mask that are neither trained on nor scored."""
+    ignore_index: int = Field(default=255, ge=0, le=WIDE_IGNORE)
+    """Value of pixels in a mask that are neither trained on nor scored. Beyond 255, as 65535, masks have 16 bits."""
     background: str | None = None
     """What a pixel becomes that no shape covers: a class, which is then never drawn; ``ignore``, which null means, too;
     or ``previous``, the value that it had."""
@@ -165,30 +164,17 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _classes_are_a_table(self) -> Config:
+        object.__setattr__(self, "data", self.data.for_ignore_index(self.ignore_index))
         if self.data.reduce_zero_label and self.ignore_index != 255:
             raise ValueError("reduce_zero_label needs ignore_index 255, as in mmseg")
         if self.data.reduce_zero_label and len(self.classes) > MAX_CLASSES - 1:
             raise ValueError(f"reduce_zero_label leaves room for {MAX_CLASSES - 1} classes")
-        if self.data.values:
-            self._check_values()
+        self.data.check_labels(len(self.classes), self.ignore_index)
         try:
             self.table()
         except AnnoloopError as error:
             raise ValueError(str(error)) from None
         return self
-
-    def _check_values(self) -> None:
-        count, values = len(self.classes), self.data.values
-        if count > UNNAMED:
-            raise ValueError(f"data.values leaves room for {UNNAMED} classes")
-        unknown = sorted({label for label in values.values() if label >= count and label != self.ignore_index})
-        if unknown:
-            raise ValueError(
-                f"data.values: {', '.join(map(str, unknown[:5]))} is no class; classes are 0 … {count - 1},"
-                f" ignored pixels are {self.ignore_index}"
-            )
-        if self.ignore_index != IGNORED and self.ignore_index in values and self.ignore_index not in values.values():
-            raise ValueError(f"data.values: no stored value is left for ignored pixels, {self.ignore_index}")
 
     @property
     def cvat_project(self) -> str:
@@ -299,7 +285,7 @@ data:
 # in index order; the list is a contract with CVAT, so rename or reorder between tasks, not during one
 classes:
 {_class_lines(config)}
-ignore_index: {config.ignore_index}
+ignore_index: {config.ignore_index}  # beyond 255, as 65535: masks have 16 bits
 # what a pixel becomes that no shape covers: a class, which is then never drawn; or ignore; or previous, its old value
 background: {_scalar(config.background)}
 

@@ -13,18 +13,28 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    PrivateAttr,
+    field_validator,
+    model_validator,
+)
 
-from annoloop.data.mask_formats import JPEG_SUFFIXES, MASK_SUFFIXES, form_of
+from annoloop.data.mask_formats import JPEG_SUFFIXES, MASK_SUFFIXES, WIDE_KINDS, form_of
 from annoloop.data.storage import Location, RemotePath, location
-from annoloop.data.stored_values import StoredValues, stored_values
-from annoloop.errors import ConfigError
+from annoloop.data.stored_values import NARROW, WIDE, StoredValues, ignored, stored_values, unnamed
+from annoloop.errors import ConfigError, some_of
+from annoloop.masks.classes import NARROW_IGNORE, WIDE_IGNORE
 
 T = TypeVar("T")
 Split = Literal["train", "val", "test", "pool"]
 Suffix = Annotated[str, Field(min_length=2)]
 Suffixes = Suffix | tuple[Suffix, ...]
-Byte = Annotated[int, Field(ge=0, le=255)]
+Value = Annotated[int, Field(ge=0, le=WIDE_IGNORE)]
 
 _LEAST_APART = 16
 """Grey levels between two values of a JPEG mask, whose pixels are some levels off."""
@@ -128,7 +138,7 @@ class DataConfig(Section):
     """
     splits: dict[Split, str] = Field(min_length=1)
     """For each split its folder below ``image_dir`` and ``mask_dir``, or a ``.txt`` list of stems below ``root``."""
-    values: dict[Byte, Byte] = {}
+    values: dict[Value, Value] = {}
     """What stored values mean, as ``{255: 1}``: a stored 255 is class 1, and class 1 is written as 255. Others mean
     themselves. Several may mean one class, or ``ignore_index``; the first of them is written."""
     nearest: bool = False
@@ -136,6 +146,7 @@ class DataConfig(Section):
     for masks with smoothed outlines or from JPEG files."""
     reduce_zero_label: bool = False
     """As in mmseg: a stored 0 is ignored, a stored 1 is class 0, and so on."""
+    _is_wide: bool = PrivateAttr(default=False)
 
     @field_validator("image_suffix")
     @classmethod
@@ -190,6 +201,40 @@ class DataConfig(Section):
             raise ValueError("nearest needs values")
         return self
 
+    @property
+    def is_wide(self) -> bool:
+        """Whether masks may have 16 bits, as the ignore index of the classes says; see ``ClassTable.is_wide``."""
+        return self._is_wide
+
+    def for_ignore_index(self, ignore_index: int) -> DataConfig:
+        """The same section for masks whose ignored pixels are ``ignore_index``."""
+        section = self.model_copy()
+        section._is_wide = ignore_index > NARROW_IGNORE
+        return section
+
+    def check_labels(self, count: int, ignore_index: int) -> None:
+        """Raise ValueError where masks cannot hold so many classes, or ``values`` names one that is none."""
+        suffixes = self.mask_suffix.values() if isinstance(self.mask_suffix, dict) else (self.mask_suffix,)
+        forms = {form_of(suffix).kind for suffix in suffixes}
+        if self.is_wide and not forms <= WIDE_KINDS:
+            raise ValueError(f"mask_suffix: masks of 16 bits are PNG or TIFF, not {', '.join(sorted(forms))}")
+        levels = WIDE if self.is_wide else NARROW
+        beyond = sorted({one for pair in self.values.items() for one in pair if one >= levels})
+        if beyond:
+            named = some_of(map(str, beyond), 5)
+            raise ValueError(f"data.values: {named} needs masks of 16 bits: ignore_index {WIDE_IGNORE}")
+        if self.values and count > unnamed(levels):
+            raise ValueError(f"data.values leaves room for {unnamed(levels)} classes")
+        labels = set(self.values.values())
+        unknown = sorted(label for label in labels if label >= count and label != ignore_index)
+        if unknown:
+            raise ValueError(
+                f"data.values: {some_of(map(str, unknown), 5)} is no class; classes are 0 … {count - 1},"
+                f" ignored pixels are {ignore_index}"
+            )
+        if ignore_index != ignored(levels) and ignore_index in self.values and ignore_index not in labels:
+            raise ValueError(f"data.values: no stored value is left for ignored pixels, {ignore_index}")
+
     def place(self, split: str) -> Place:
         """Where a split's files lie, and how they are named."""
         where = self.splits[split]  # type: ignore[index]
@@ -208,7 +253,8 @@ class DataConfig(Section):
 
     def rule(self) -> StoredValues | None:
         """What stored values mean; None where every value means itself."""
-        return stored_values(tuple(self.values.items()), self.nearest, self.reduce_zero_label)
+        levels = WIDE if self.is_wide else NARROW
+        return stored_values(tuple(self.values.items()), self.nearest, self.reduce_zero_label, levels)
 
 
 def _of(given: T | Mapping[Any, T], split: str, default: T) -> T:

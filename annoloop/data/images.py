@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,9 +45,9 @@ _UNREADABLE = (OSError, SyntaxError, ValueError, IndexError, Image.Decompression
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IndexImage:
-    """A mask as stored: values uint8 (H, W), the bytes of its palette, if it has one, and how else it is stored."""
+    """A mask as stored: values uint8 or uint16 (H, W), its palette's bytes, if any, and how else it is stored."""
 
-    values: npt.NDArray[np.uint8]
+    values: npt.NDArray[np.unsignedinteger[Any]]
     palette: bytes | None = None
     form: Form = PLAIN
 
@@ -172,10 +172,11 @@ def glance(data: bytes, where: object, side: int) -> Glance:
 def read_index_png(path: Location) -> IndexImage:
     """A mask: an index PNG, grey or palette, 8 bit; or what holds the same in another way.
 
-    That is a TIFF or BMP, grey saved as RGB or with an opaque alpha, 16 bits that need no more than 8, a grey JPEG.
+    That is a TIFF or BMP, grey saved as RGB or with an opaque alpha, 16 bits, a grey JPEG.  Of 16 bits that need no
+    more than 8 the values are uint8.
 
     Raises:
-        ColourMaskError: colours, transparency, or numbers beyond 8 bits.
+        ColourMaskError: colours, transparency, or numbers beyond 16 bits.
         DataError: missing or truncated.
     """
     return decode_index_png(read_bytes(path), path)
@@ -206,9 +207,12 @@ def encode_index_png(mask: IndexImage) -> bytes:
 
     What is stored as a JPEG comes back within a few levels.
     """
-    if mask.form.is_plain:
-        return png.encode(mask.values, mask.palette)
-    return mask_formats.encoded(mask.values, mask.palette, mask.form)
+    values, form = mask.values, mask.form
+    if values.dtype == np.uint16:
+        form = mask_formats.widened(form)
+    if form.is_plain:
+        return png.encode(values.astype(np.uint8, copy=False), mask.palette)
+    return mask_formats.encoded(values, mask.palette, form)
 
 
 def write_atomic(path: Location, data: bytes, *, durable: bool = True) -> None:

@@ -8,7 +8,7 @@ earth, and what goes back into grey saved as RGB is RGB.
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from PIL import Image, TiffImagePlugin
 
 from annoloop.errors import ColourMaskError, DataError
 
-Values = npt.NDArray[np.uint8]
+Values = npt.NDArray[np.unsignedinteger[Any]]
 
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 """Formats that masks are read from and written to, every pixel as it is."""
@@ -26,6 +26,11 @@ JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
 
 _KINDS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP"} | dict.fromkeys(JPEG_SUFFIXES, "JPEG")
 _WIDE = ("I;16", "I;16B", "I;16L", "I")
+WIDE_KINDS = frozenset({"PNG", "TIFF"})
+"""Formats that hold numbers beyond 8 bits."""
+
+_MOST = 65_535
+"""The highest number of 16 bits."""
 _LOSSLESS = ("raw", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "packbits")
 _KEPT_TAGS = (270, 282, 283, 296, 33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113)
 """Description, resolution, and what GeoTIFF and GDAL say of place and missing data."""
@@ -51,17 +56,17 @@ class Form:
 PLAIN = Form()
 
 
-def form_of(suffix: str) -> Form:
-    """The form of a new mask by how its name ends."""
-    end = "." + suffix.lower().rpartition(".")[2]
-    return Form(_KINDS.get(end, "PNG"), compression="tiff_lzw" if _KINDS.get(end) == "TIFF" else None)
+def form_of(suffix: str, *, is_wide: bool = False) -> Form:
+    """The form of a new mask by how its name ends, of 8 bits or of 16."""
+    kind = _KINDS.get("." + suffix.lower().rpartition(".")[2], "PNG")
+    return Form(kind, "I;16" if is_wide else "L", "tiff_lzw" if kind == "TIFF" else None)
 
 
 def decoded(image: Image.Image, where: object) -> tuple[Values, Form]:
-    """Values uint8 (H, W) of an opened mask, and its form.
+    """Values (H, W) of an opened mask, uint8 or, where some are beyond 255, uint16; and its form.
 
     Raises:
-        ColourMaskError: colours, transparency, or numbers beyond 8 bits.
+        ColourMaskError: colours, transparency, or numbers beyond 16 bits.
         DataError: more than one page.
     """
     pages = getattr(image, "n_frames", 1)
@@ -108,16 +113,38 @@ def _one_channel(image: Image.Image, kind: str, where: object) -> Values:
 
 def _narrow(values: npt.NDArray[Any], where: object) -> Values:
     lowest, highest = int(values.min()), int(values.max())
-    if lowest < 0 or highest > 255:
+    if lowest < 0 or highest > _MOST:
         raise ColourMaskError(
-            f"a mask has one 8-bit channel of class indices, 0 … 255; this one holds numbers up to {highest}"
-            if highest > 255
-            else f"a mask has one 8-bit channel of class indices, 0 … 255; this one holds {lowest}",
+            f"a mask has one channel of class indices, 0 … {_MOST} at most; this one holds"
+            f" {f'numbers up to {highest}' if highest > _MOST else lowest}",
             where=where,
-            hint="at most 255 classes can be trained and scored: merge classes and save the masks as 8-bit PNG, or"
-            " check that these are not instances or depth",
+            hint="check that these are not instances or depth",
         )
-    return values.astype(np.uint8)
+    return values.astype(np.uint8 if highest <= np.iinfo(np.uint8).max else np.uint16)
+
+
+def beyond_8_bits(values: Values, where: object) -> ColourMaskError:
+    """The error for a mask of 16 bits where 8 are expected."""
+    return ColourMaskError(
+        f"a mask has one 8-bit channel of class indices, 0 … 255; this one holds numbers up to {int(values.max())}",
+        where=where,
+        hint="if these are classes, ignore_index: 65535 in annoloop.yaml reads masks of 16 bits, with up to 65535"
+        " classes; else check that these are not instances or depth",
+    )
+
+
+def widened(form: Form) -> Form:
+    """The form in which a mask is written that has numbers beyond 8 bits, as far as its format can.
+
+    Raises:
+        DataError: it cannot.
+    """
+    if form.kind not in WIDE_KINDS:
+        raise DataError(
+            f"a class index beyond 255 does not fit into a {form.kind} mask",
+            hint="save the masks as PNG or TIFF, and set data.mask_suffix",
+        )
+    return form if form.mode in _WIDE else replace(form, mode="I;16")
 
 
 def _common(values: Values, mode: str, tolerance: int, where: object) -> Values:

@@ -17,12 +17,12 @@ import numpy as np
 from annoloop.data.data_section import DataConfig, Place, prefixed
 from annoloop.data.folders import Folder, folder, stems
 from annoloop.data.images import IndexImage, decode_index_png, image_size_hw, read_index_png
-from annoloop.data.mask_formats import Form, form_of
+from annoloop.data.mask_formats import Form, beyond_8_bits, form_of, widened
 from annoloop.data.split_lists import listed_stems
 from annoloop.data.storage import Location, each
-from annoloop.data.stored_values import UNNAMED
+from annoloop.data.stored_values import unnamed
 from annoloop.errors import DataError
-from annoloop.masks.classes import ClassTable
+from annoloop.masks.classes import NARROW_IGNORE, ClassTable
 from annoloop.masks.regions import LabelMap
 
 UNLABELLED = "pool"
@@ -116,18 +116,27 @@ def read_label_map(mask: Location, data: DataConfig) -> LabelMap:
     Raises:
         DataError: missing, truncated, colours, or numbers beyond 8 bits.
     """
-    return to_label_map(read_index_png(mask), data)
+    return to_label_map(read_index_png(mask), data, mask)
 
 
 def decode_label_map(stored: bytes, data: DataConfig, where: object) -> LabelMap:
     """The label map of a mask file's bytes."""
-    return to_label_map(decode_index_png(stored, where), data)
+    return to_label_map(decode_index_png(stored, where), data, where)
 
 
-def to_label_map(stored: IndexImage, data: DataConfig) -> LabelMap:
-    """Stored values to class indices."""
+def to_label_map(stored: IndexImage, data: DataConfig, where: object = None) -> LabelMap:
+    """Stored values to class indices; ``where`` names the mask in an error.
+
+    Raises:
+        ColourMaskError: numbers beyond 8 bits, where the classes need no more.
+    """
     rule = data.rule()
-    return stored.values if rule is None else rule.labels[stored.values]
+    values = stored.values
+    if values.dtype == np.uint16 and not data.is_wide:
+        raise beyond_8_bits(values, where)
+    if data.is_wide and rule is None:
+        return values.astype(np.uint16, copy=False)
+    return values if rule is None else rule.labels[values]
 
 
 def to_stored(label_map: LabelMap, data: DataConfig, previous: IndexImage | None) -> IndexImage:
@@ -149,12 +158,16 @@ def to_stored(label_map: LabelMap, data: DataConfig, previous: IndexImage | None
         return previous
     if previous.form.kind == "JPEG":  # what lies between two values might fall to the other side
         return IndexImage(values, form=previous.form)
-    return IndexImage(np.where(same, previous.values, values), previous.palette, previous.form)
+    values = np.where(same, previous.values, values)
+    if values.dtype == np.uint16 and int(values.max()) > NARROW_IGNORE:
+        return IndexImage(values, form=widened(previous.form))
+    return IndexImage(values.astype(np.uint8, copy=False), previous.palette, previous.form)
 
 
 def new_form(data: DataConfig) -> Form:
     """The format of a mask that is new, by its name's end, which is of one format in all splits."""
-    return form_of(next(iter(data.mask_suffix.values())) if isinstance(data.mask_suffix, dict) else data.mask_suffix)
+    suffix = next(iter(data.mask_suffix.values())) if isinstance(data.mask_suffix, dict) else data.mask_suffix
+    return form_of(suffix, is_wide=data.is_wide)
 
 
 def shown_name(sample_id: str, image: Location, data: DataConfig) -> str:
@@ -204,7 +217,7 @@ def other_size(mask_hw: tuple[int, ...], image_hw: tuple[int, int]) -> str:
 def out_of_range(unknown: Sequence[tuple[int, int]], classes: ClassTable) -> str:
     """What is wrong with a mask that holds (index, px) which are no classes, in words."""
     shown = ", ".join(f"{index} ({count} px)" for index, count in unknown[:5])
-    if classes.values and unknown[0][0] == UNNAMED:
+    if classes.values and unknown[0][0] == unnamed(classes.levels):
         return f"{unknown[0][1]} px hold stored values that data.values does not name"
     return f"index out of range: {shown}; classes are 0 … {len(classes) - 1}, ignore {classes.ignore_index}"
 

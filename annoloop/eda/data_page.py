@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from annoloop.data.images import read_image, read_index_png, write_atomic
-from annoloop.data.mmseg_folders import to_label_map
+from annoloop.data.images import read_image, write_atomic
+from annoloop.data.mmseg_folders import read_label_map
 from annoloop.eda.eda import ClassFacts, EdaReport
 from annoloop.eda.findings import KINDS, Finding, Kind
 from annoloop.errors import DataError
@@ -35,6 +35,7 @@ MOST_LISTED = 50
 """Findings of one kind that the page lists; the JSON beside it has more."""
 
 _MOST_CHARTS = 24
+_MOST_MAPS = 64
 _SMALL_PX = 128
 """In a smaller picture every pixel counts, and JPEG would blur the colour of one alone."""
 
@@ -92,7 +93,7 @@ def _html(project: Project, report: EdaReport, track: Track) -> str:
         + [(IGNORE_LABEL, "#ffffff")],
         shares=_share_chart(report),
         sizes=[(one, _size_chart(one)) for one in _most_frequent(report)],
-        heat=[(one, *_heat_picture(one)) for one in report.classes if one.pixels],
+        heat=[(one, *_heat_picture(one)) for one in report.classes if one.pixels and one.heat][:_MOST_MAPS],
         together=_together_chart(report),
         levels=_level_charts(report),
     )
@@ -150,7 +151,7 @@ def _pictures(project: Project, one: Finding) -> Iterator[tuple[str, Rgb]]:
 
 
 def _label_map(project: Project, sample_id: str) -> LabelMap:
-    return to_label_map(read_index_png(project.mask_path(sample_id)), project.config.data)
+    return read_label_map(project.mask_path(sample_id), project.config.data)
 
 
 def _drawn(image: Rgb, label_map: LabelMap, classes: ClassTable) -> Rgb:
@@ -194,8 +195,9 @@ def _heat_picture(one: ClassFacts) -> tuple[str, float]:
 
 
 def _together_chart(report: EdaReport) -> str:
-    present = [number for number, one in enumerate(report.classes) if one.images and one.name != report.background]
-    if len(present) < 2:
+    seen = [number for number, one in enumerate(report.classes) if one.images and one.name != report.background]
+    present = sorted(sorted(seen, key=lambda number: -report.classes[number].images)[:_MOST_MAPS])
+    if len(present) < 2 or not report.together:
         return ""
     shares = np.array(report.together, np.float64)[np.ix_(present, present)]
     names = [report.classes[number].name for number in present]

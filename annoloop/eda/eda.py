@@ -23,7 +23,7 @@ from annoloop.eda.mask_facts import SAMPLES_PER_CELL
 from annoloop.eda.outliers import Copy, Slips, copies, copy_of, missing_classes, odd_slips, said_once, slips_of
 from annoloop.eda.planning_facts import planned_sizes
 from annoloop.eda.sample_facts import SampleFacts
-from annoloop.eda.tally import Tally, quantile_px, total
+from annoloop.eda.tally import MOST_MAPPED, Tally, quantile_px, total
 from annoloop.errors import ConfigError
 from annoloop.masks.classes import ClassTable, LabelClass
 from annoloop.masks.regions import Ints
@@ -101,7 +101,8 @@ class ClassFacts:
 class EdaReport:
     """What the data are like and what is wrong with them.
 
-    ``together[i][j]``: of the images that hold class i the share that holds class j.  ``findings`` come most serious
+    ``together[i][j]``: of the images that hold class i the share that holds class j; empty for more classes than are
+    mapped, as is ``heat`` of each.  ``findings`` come most serious
     first, at most ``MOST_OF_A_KIND`` of each kind; ``counts`` has all of them by kind.  ``page`` is the HTML page,
     ``weights_said`` tells how the classes' weights come about, ``planned`` the scale and crop of ``recipe: auto`` here.
     """
@@ -247,7 +248,7 @@ def _one_class(one: LabelClass, tallies: Mapping[str, Tally], whole: Tally, weig
         median_px=median,
         p90_px=p90,
         sizes=tuple(np.trim_zeros(whole.sizes[index], "b").tolist()),
-        heat=_heat(whole.heat[index], whole.labelled),
+        heat=_heat(whole.heat[index], whole.labelled) if whole.is_mapped else (),
         weight=weight,
     )
 
@@ -304,6 +305,10 @@ def _warnings(
     if not whole.labelled:
         yield "There is no mask that can be read: only images were looked at."
         return
+    if not whole.is_mapped:
+        yield (
+            f"There are {len(classes)} classes: where they lie and which occur together is told of up to {MOST_MAPPED}."
+        )
     background = classes.background_index
     share = 0.0 if background is None else _share(whole.pixels[background], whole.pixels.sum())
     if share >= MUCH_BACKGROUND:

@@ -82,26 +82,26 @@ class MaskFacts:
 
 
 def mask_facts(label_map: LabelMap, classes: ClassTable) -> MaskFacts:
-    """Look at a label map, uint8 (H, W).
+    """Look at a label map (H, W).
 
     Raises:
         DataError: no pixels.
     """
     found = components(label_map)
-    pixels = np.bincount(found.class_of, found.sizes_px, minlength=256).astype(np.int64)
+    pixels = np.bincount(found.class_of, found.sizes_px, minlength=classes.levels).astype(np.int64)
     present = np.flatnonzero(pixels[: len(classes)])
     inside = _off_the_border(found)
-    foreground = _is_in(found.class_of, [c.index for c in classes.classes if c.index != classes.background_index])
+    foreground = _is_foreground(found.class_of, classes)
     holes, owners = _holes(found, inside & ~foreground, foreground)
     return MaskFacts(
         size_hw=(label_map.shape[0], label_map.shape[1]),
         present=present,
         pixels=pixels[present],
-        components=_count(found.class_of, 256)[present],
-        holed=_count(found.class_of[np.unique(owners)], 256)[present],
-        sizes=_by_size(found.class_of, found.sizes_px)[present],
+        components=_count(found.class_of, classes.levels)[present],
+        holed=_count(found.class_of[np.unique(owners)], classes.levels)[present],
+        sizes=_by_size(found.class_of, found.sizes_px, present),
         heat=_heat(label_map, present),
-        sides=_by_size(np.zeros(int(foreground.sum()), np.uint8), _longer_sides(found.boxes_ltrb[foreground]))[0],
+        sides=_count(size_bin(_longer_sides(found.boxes_ltrb[foreground])), BINS),
         ignored_px=int(pixels[classes.ignore_index]),
         unknown=_unknown(pixels, classes),
         specks=_specks(found, np.flatnonzero(inside & foreground & (found.sizes_px <= SPECK_PX))),
@@ -120,20 +120,26 @@ def size_bin(px: npt.ArrayLike) -> Ints:
     return np.floor(2 * np.log2(px) + 1e-9).astype(np.int64)
 
 
-def _is_in(values: IndexMap, wanted: list[int]) -> Bits:
-    lookup = np.zeros(256, np.bool_)
-    lookup[wanted] = True
+def _is_foreground(values: IndexMap, classes: ClassTable) -> Bits:
+    lookup = np.zeros(classes.levels, np.bool_)
+    lookup[: len(classes)] = True
+    if classes.background_index is not None:
+        lookup[classes.background_index] = False
     return lookup[values]
 
 
-def _count(values: IndexMap, length: int) -> Ints:
+def _count(values: IndexMap | Ints, length: int) -> Ints:
     return np.bincount(values, minlength=length).astype(np.int64)
 
 
-def _by_size(classes: IndexMap, px: Ints) -> Ints:
-    """Counts (256, BINS) of sizes by class."""
-    cells = classes.astype(np.int64) * BINS + size_bin(px)
-    counts: Ints = np.bincount(cells, minlength=256 * BINS).reshape(256, BINS)
+def _by_size(class_of: IndexMap, px: Ints, present: Ints) -> Ints:
+    """Counts (P, BINS) of sizes by class, of the classes in ``present``."""
+    if not present.size:
+        return np.zeros((0, BINS), np.int64)
+    rows = np.minimum(np.searchsorted(present, class_of), present.size - 1)
+    counted = present[rows] == class_of
+    cells = rows[counted] * BINS + size_bin(px[counted])
+    counts: Ints = np.bincount(cells, minlength=present.size * BINS).reshape(present.size, BINS)
     return counts
 
 

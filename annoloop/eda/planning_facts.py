@@ -24,7 +24,8 @@ def data_facts(tally: Tally, classes: ClassTable, val_images: int) -> DataFacts 
     """The facts of training samples; None where no image, or no mask, could be read."""
     if not tally.labelled or not tally.image_sizes_hw:
         return None
-    upper, whole = tally.heat[:, : CELLS // 2].sum(axis=(1, 2)), tally.heat.sum(axis=(1, 2))
+    heat = tally.heat if tally.is_mapped else np.zeros((len(classes), CELLS, CELLS), np.int8)
+    upper, whole = heat[:, : CELLS // 2].sum(axis=(1, 2)), heat.sum(axis=(1, 2))
     return DataFacts(
         classes=classes.names,
         background=classes.background_index,

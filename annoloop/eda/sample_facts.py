@@ -63,7 +63,7 @@ def sample_facts(sample: Sample, data: DataConfig, classes: ClassTable) -> Sampl
     try:
         if sample.mask is not None:
             stored = decode_index_png(read_bytes(sample.mask), sample.mask)
-            mask = mask_facts(to_label_map(stored, data), classes)
+            mask = mask_facts(to_label_map(stored, data, sample.mask), classes)
             size_hw = None if image is None else image.size_hw
             findings += _faults(sample, stored.palette, mask, size_hw, _Values.of(mask, data, classes))
     except ColourMaskError as error:

@@ -18,6 +18,9 @@ from annoloop.metrics.scores import Floats
 LEVEL_BINS = 32
 """Bins of 8 grey levels each."""
 
+MOST_MAPPED = 2048
+"""Of more classes it is not kept where they lie and which occur together: that would take gigabytes."""
+
 _PER_BIN = 256 // LEVEL_BINS
 
 _ROUNDING = 1e-9
@@ -28,7 +31,8 @@ class Tally:
     """Sums by class (K, ...) over the samples that were added; all int64.
 
     ``pixels``, ``images``, ``components``, ``holed`` (K,); ``sizes`` (K, BINS) and ``heat`` (K, CELLS, CELLS) as in
-    ``MaskFacts``; ``together`` (K, K) counts images that hold both classes; ``sides`` (BINS,); ``brightness`` and
+    ``MaskFacts``; ``together`` (K, K) counts images that hold both classes, and like ``heat`` it is empty where there
+    are more than ``MOST_MAPPED`` classes; ``sides`` (BINS,); ``brightness`` and
     ``contrast`` (LEVEL_BINS,) count images; ``image_sizes_hw`` counts images by their size.
     """
 
@@ -36,8 +40,10 @@ class Tally:
         self.samples = self.readable = self.labelled = self.with_ignored = self.ignored_px = 0
         self.pixels, self.images, self.components, self.holed = (_zeros(class_count) for _ in range(4))
         self.sizes = _zeros(class_count, BINS)
-        self.heat = _zeros(class_count, CELLS, CELLS)
-        self.together = _zeros(class_count, class_count)
+        self.is_mapped = class_count <= MOST_MAPPED
+        mapped = class_count if self.is_mapped else 0
+        self.heat = _zeros(mapped, CELLS, CELLS)
+        self.together = _zeros(mapped, mapped)
         self.sides = _zeros(BINS)
         self.brightness, self.contrast = _zeros(LEVEL_BINS), _zeros(LEVEL_BINS)
         self.image_sizes_hw: Counter[tuple[int, int]] = Counter()
@@ -56,7 +62,7 @@ class Tally:
 
     def together_shares(self) -> Floats:
         """(K, K): of the images that hold the row's class the share that holds the column's; NaN for no image."""
-        images = self.images[:, None].astype(np.float64)
+        images = self.images[: len(self.together), None].astype(np.float64)
         shares: Floats = np.full(self.together.shape, np.nan)
         np.divide(self.together, images, out=shares, where=images > 0)
         return shares
@@ -72,12 +78,13 @@ class Tally:
         self.with_ignored += mask.ignored_px > 0
         self.ignored_px += mask.ignored_px
         self.images[mask.present] += 1
-        self.together[np.ix_(mask.present, mask.present)] += 1
         self.pixels[mask.present] += mask.pixels
         self.components[mask.present] += mask.components
         self.holed[mask.present] += mask.holed
         self.sizes[mask.present] += mask.sizes
-        self.heat[mask.present] += mask.heat
+        if self.is_mapped:
+            self.together[np.ix_(mask.present, mask.present)] += 1
+            self.heat[mask.present] += mask.heat
         self.sides += mask.sides
 
 

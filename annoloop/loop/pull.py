@@ -234,8 +234,9 @@ def _in_words(project: Project, readings: Sequence[TaskReading], one: Correction
 def _say_what_goes(project: Project, readings: Sequence[TaskReading], say: Say) -> None:
     """What accepting unseen predictions costs, class by class, before it is done."""
     unseen = [one for reading in readings for one in reading.corrections if one.is_unseen_prediction]
-    lost = sum((one.file_lost for one in unseen), np.zeros(256, np.int64))
-    gained = sum((one.file_gained for one in unseen), np.zeros(256, np.int64))
+    nothing: Counts = np.zeros(project.classes.levels, np.int64)
+    lost = sum((one.file_lost for one in unseen), nothing)
+    gained = sum((one.file_gained for one in unseen), nothing)
     if unseen:
         say(f"{len(unseen)} labels that nobody looked at give way to predictions:")
     for index in np.flatnonzero(lost + gained):
@@ -383,7 +384,7 @@ def _class_changes(
     waiting: Sequence[FrameRow],
     deleted: Sequence[FrameRow],
 ) -> tuple[ClassChange, ...]:
-    nothing: Counts = np.zeros(256, np.int64)
+    nothing: Counts = np.zeros(project.classes.levels, np.int64)
     columns = [
         sum((c.gained for c in taken), nothing),
         sum((c.lost for c in taken), nothing),

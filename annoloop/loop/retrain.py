@@ -175,7 +175,7 @@ def _check_and_count(
         except AnnoloopError as error:
             faults.append(f"\n  {error.where or sample.mask}: {error.message}")
             continue
-        counts = np.bincount(label_map.ravel(), minlength=256)
+        counts = np.bincount(label_map.ravel(), minlength=len(project.classes))
         pixels[sample.id] = tuple(counts[: len(project.classes)].tolist())
     if faults:
         raise DataError(

@@ -20,7 +20,7 @@ from annoloop.project.project import Project
 from annoloop.project.rows import RunRow
 from annoloop.selection.scoring import Watch
 from annoloop.training.planning import AUTO, Length
-from annoloop.training.recipes import check_packages
+from annoloop.training.recipes import check_class_count, check_packages
 from annoloop.training.records import Event, result_of
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -89,6 +89,7 @@ def chosen_recipe(project: Project, request: RetrainRequest, champion: RunRow | 
 def _usable(project: Project, recipe: str) -> str:
     if recipe != AUTO:
         check_packages(project.recipe(recipe))
+        check_class_count(project.recipe(recipe), len(project.classes), project.path)
     return recipe
 
 

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from annoloop.errors import ConfigError
+import numpy as np
+import numpy.typing as npt
+
+from annoloop.errors import ConfigError, some_of
 
 IGNORE_LABEL = "ignore"
 """The CVAT label and COCO category that stands for pixels with the ignore index."""
@@ -19,8 +23,17 @@ IGNORE_LABEL = "ignore"
 PREVIOUS = "previous"
 """The background rule by which a pixel that no shape covers keeps the value that it had."""
 
+NARROW_IGNORE = 255
+"""The ignore index of mmsegmentation, and the highest value of an 8-bit mask; with a higher one, masks have 16 bits."""
+
+WIDE_IGNORE = 65_535
+"""The highest value of a 16-bit mask: the ignore index of projects with more classes than 8 bits can tell apart."""
+
 MAX_CLASSES = 255
-"""Class indices live in uint8 masks; 255 is the ignore index of mmsegmentation."""
+"""So many classes fit into 8-bit masks, beside the ignore index 255."""
+
+MAX_WIDE_CLASSES = 65_535
+"""So many fit into 16-bit masks, beside the ignore index 65535."""
 
 _DISTINCT_COLORS = (
     "#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#911eb4", "#42d4f4", "#f032e6",
@@ -66,6 +79,21 @@ class ClassTable:
 
     def __len__(self) -> int:
         return len(self.classes)
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether masks have 16 bits: the ignore index, which lies above all class indices, needs them."""
+        return self.ignore_index > NARROW_IGNORE
+
+    @property
+    def dtype(self) -> npt.DTypeLike:
+        """The type of label maps: uint8, or uint16 where these classes need it."""
+        return np.uint16 if self.is_wide else np.uint8
+
+    @property
+    def levels(self) -> int:
+        """How many values that type has: the length of a table by class index."""
+        return (WIDE_IGNORE if self.is_wide else NARROW_IGNORE) + 1
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -153,13 +181,13 @@ def _digest(table: ClassTable) -> str:
 
 def _check(table: ClassTable) -> None:
     names = table.names
-    if not 1 <= len(names) <= MAX_CLASSES:
-        raise ConfigError(f"between 1 and {MAX_CLASSES} classes are possible, not {len(names)}", where="classes")
+    if not 1 <= len(names) <= MAX_WIDE_CLASSES:
+        raise ConfigError(f"between 1 and {MAX_WIDE_CLASSES} classes are possible, not {len(names)}", where="classes")
     if [c.index for c in table.classes] != list(range(len(names))):
         raise ConfigError("class indices must be 0, 1, 2, … in order", where="classes")
-    repeated = sorted({n for n in names if names.count(n) > 1})
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
-        raise ConfigError(f"class names must be unique; repeated: {', '.join(repeated)}", where="classes")
+        raise ConfigError(f"class names must be unique; repeated: {some_of(repeated, 20)}", where="classes")
     for reserved, meaning in ((IGNORE_LABEL, "the ignore index"), (PREVIOUS, "a background rule")):
         if reserved in names:
             raise ConfigError(f"{reserved!r} is the name of {meaning}", where="classes", hint="rename the class")
@@ -167,10 +195,16 @@ def _check(table: ClassTable) -> None:
         raise ConfigError(
             f"no class is named {table.background!r}",
             where="background",
-            hint=f"one of: {', '.join(names)}; or {IGNORE_LABEL}, or {PREVIOUS}",
+            hint=f"one of: {some_of(names, 20)}; or {IGNORE_LABEL}, or {PREVIOUS}",
         )
-    if not 0 <= table.ignore_index <= 255 or table.ignore_index < len(names):
-        raise ConfigError(f"ignore_index {table.ignore_index} must lie in {len(names)} ... 255", where="ignore_index")
+    if not len(names) <= table.ignore_index <= WIDE_IGNORE:
+        raise ConfigError(
+            f"ignore_index {table.ignore_index} must lie in {len(names)} ... {WIDE_IGNORE}",
+            where="ignore_index",
+            hint=f"{WIDE_IGNORE} for masks of 16 bits, which more than {MAX_CLASSES} classes need"
+            if len(names) > MAX_CLASSES
+            else f"{NARROW_IGNORE} for masks of 8 bits, {WIDE_IGNORE} for masks of 16",
+        )
     for label_class in table.classes:
         _check_color(label_class)
 

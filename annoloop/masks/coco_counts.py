@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,18 +18,19 @@ import numpy.typing as npt
 from annoloop.errors import DataError
 
 Ints: TypeAlias = npt.NDArray[np.int64]
-Bytes: TypeAlias = npt.NDArray[np.uint8]
+Pixels: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PaintedMasks:
-    """The label map uint8 (H, W), and of each mask its pixels (R,) and box (R, 4), half-open; both 0 for none.
+    """The label map (H, W) in the type of the classes, and of each mask its pixels (R,) and box (R, 4), half-open.
 
+    Of a mask without a pixel both are 0.
     ``overlaps`` (M, 3): a mask, a later one of another class that took pixels from what was seen of it, and how many;
     ``is_hidden`` (R,): nothing is left to be seen of a mask that had pixels.
     """
 
-    label_map: Bytes
+    label_map: Pixels
     sizes_px: Ints
     boxes_ltrb: Ints
     overlaps: Ints
@@ -102,7 +103,7 @@ def unfit_masks(counts: Ints, stops: Ints, shape_hw: tuple[int, int]) -> list[in
 
 
 def paint_coco_counts(
-    counts: Ints, stops: Ints, class_of: Bytes, shape_hw: tuple[int, int], *, fill: int, where: Sequence[object]
+    counts: Ints, stops: Ints, class_of: Pixels, shape_hw: tuple[int, int], *, fill: int, where: Sequence[object]
 ) -> PaintedMasks:
     """Paint masks on a map of ``fill``, later over earlier.
 

@@ -7,10 +7,12 @@ time hardly depends on how far one looks.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
-Values = npt.NDArray[np.uint8]
+Values = npt.NDArray[np.unsignedinteger[Any]]
 Bits = npt.NDArray[np.bool_]
 
 

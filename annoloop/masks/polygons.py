@@ -20,8 +20,8 @@ Polygon: TypeAlias = Any
 LinearRing: TypeAlias = Any
 """Shapely's; it has no types, and takes too long to load where no polygon is wanted."""
 
-Shown: TypeAlias = npt.NDArray[np.int16]
-"""int16 (H, W): class index, or -1 where nothing is drawn."""
+Shown: TypeAlias = npt.NDArray[np.int32]
+"""int32 (H, W): class index, or -1 where nothing is drawn."""
 
 _NOTHING = -1
 
@@ -64,7 +64,7 @@ def pieces(
     Raises:
         DataError: not a label map.
     """
-    shown = check_label_map(label_map).astype(np.int16)
+    shown = check_label_map(label_map).astype(np.int32)
     shown[np.isin(label_map, list(skip))] = _NOTHING
     polygons = _simple_polygons(shown, min_region_px)
     drawn = zip(polygons, _simplified(polygons, tolerance_px), strict=True)

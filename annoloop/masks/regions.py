@@ -16,11 +16,11 @@ import numpy.typing as npt
 
 from annoloop.errors import DataError
 
-LabelMap: TypeAlias = npt.NDArray[np.uint8]
-"""uint8 (H, W): the class index of every pixel, or the ignore index."""
+LabelMap: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
+"""uint8 (H, W), uint16 where ``ClassTable.dtype`` says so: the class index of every pixel, or the ignore index."""
 
 IndexMap: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
-"""A label map, or any other small numbers for pixels, uint8 or uint16 (H, W)."""
+"""A label map, or any other numbers for pixels, uint8 or uint16 (H, W)."""
 
 Bits: TypeAlias = npt.NDArray[np.bool_]
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -87,13 +87,13 @@ class Division:
 
 
 def check_label_map(label_map: npt.NDArray[np.generic]) -> LabelMap:
-    """Return ``label_map`` if it is uint8 (H, W) and holds a pixel.
+    """Return ``label_map`` if it is uint8 or uint16 (H, W) and holds a pixel.
 
     Raises:
         DataError: another dtype, another number of axes, or no pixels.
     """
-    if label_map.dtype != np.uint8 or label_map.ndim != 2 or label_map.size == 0:
-        raise DataError(f"a label map is uint8 (H, W), not {label_map.dtype} {label_map.shape}")
+    if label_map.dtype not in (np.uint8, np.uint16) or label_map.ndim != 2 or label_map.size == 0:
+        raise DataError(f"a label map is uint8 or uint16 (H, W), not {label_map.dtype} {label_map.shape}")
     return label_map  # type: ignore[return-value]
 
 
@@ -155,12 +155,17 @@ def components(label_map: IndexMap) -> Components:
 
 
 def paint(parts: Iterable[Region], shape_hw: tuple[int, int], *, fill: int, onto: LabelMap | None = None) -> LabelMap:
-    """Paint regions, later over earlier, on a map of ``fill`` or on a copy of ``onto``.
+    """Paint regions, later over earlier, on a map of ``fill`` or on a copy of ``onto``, in its type.
+
+    Without ``onto`` the map is uint8, or uint16 where an index needs it.
 
     Raises:
         DataError: a region does not lie inside (H, W).
     """
-    canvas = np.full(shape_hw, fill, np.uint8) if onto is None else onto.copy()
+    parts = list(parts)
+    highest = max((region.class_index for region in parts), default=0)
+    narrow = max(highest, fill) <= np.iinfo(np.uint8).max
+    canvas: LabelMap = np.full(shape_hw, fill, np.uint8 if narrow else np.uint16) if onto is None else onto.copy()
     for region in parts:
         left, top, right, bottom = region.box_ltrb
         if left < 0 or top < 0 or right > shape_hw[1] or bottom > shape_hw[0]:
@@ -255,8 +260,7 @@ def _connected(index_map: IndexMap, along: Along, skip: Iterable[int]) -> tuple[
     from annoloop.masks.kernels import runs as loops
     from annoloop.masks.kernels.machine_code import readable
 
-    if index_map.dtype != np.uint16 or index_map.ndim != 2 or index_map.size == 0:
-        check_label_map(index_map)
+    check_label_map(index_map)
     columns = along == "columns"
     runs = loops.find_runs(readable(index_map), _lookup(skip, index_map.dtype), columns)
     owners, count = loops.connect(runs)

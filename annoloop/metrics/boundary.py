@@ -57,7 +57,8 @@ def boundary_dice(counts: npt.NDArray[np.int64]) -> Floats:
 
 def _near_contour(label_map: LabelMap, counted: Bits, width_px: int) -> Bits:
     """Counted pixels whose square of ``2 width + 1`` holds two classes: its highest index is not its lowest."""
-    highest = highest_around(np.where(counted, label_map, 0), width_px)
-    lowest = 255 - highest_around(np.where(counted, 255 - label_map, 0), width_px)
+    highest = highest_around(np.where(counted, label_map, label_map.dtype.type(0)), width_px)
+    most = label_map.dtype.type(np.iinfo(label_map.dtype).max)
+    lowest = most - highest_around(np.where(counted, most - label_map, label_map.dtype.type(0)), width_px)
     near: Bits = counted & (highest != lowest)
     return near

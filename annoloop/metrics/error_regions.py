@@ -90,6 +90,9 @@ def largest_of_each_kind(
     return {kind: _mistake(areas, i, confidence) for kind, i in largest.items() if kinds[kind][i]}
 
 
+_MOST_PAIRS = 1 << 16
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Contradiction:
     """A mistake of which the model is sure; the more of it, the greater its ``weight``, in sure pixels."""
@@ -143,7 +146,7 @@ def additions(
 class _Areas:
     """All areas, by the number of their component; where truth and prediction agree, an area has no size.
 
-    ``sizes_px`` int64, ``labelled`` and ``predicted`` uint8, (N,) each.
+    ``sizes_px`` int64, ``labelled`` and ``predicted`` in the type of label maps, (N,) each.
     """
 
     components: Components
@@ -154,11 +157,33 @@ class _Areas:
 
 def _areas(truth: LabelMap, prediction: LabelMap, classes: ClassTable) -> _Areas:
     wrong = (truth != prediction) & (truth != classes.ignore_index)
+    if classes.is_wide:
+        pairs, codes = _numbered_pairs(truth, prediction, wrong)
+        found = components(pairs)
+        labelled, predicted = (part.astype(np.uint16)[found.class_of] for part in (codes >> 16, codes & 0xFFFF))
+        return _Areas(found, np.where(found.class_of == 0, 0, found.sizes_px), labelled, predicted)
     # One number per pair of classes; 0 stays for agreement, where no pair has one class twice.
     pairs = np.where(wrong, truth.astype(np.uint16) << 8 | prediction, 0).astype(np.uint16)
     found = components(pairs)
     labelled, predicted = (found.class_of >> 8).astype(np.uint8), found.class_of.astype(np.uint8)
     return _Areas(found, np.where(found.class_of == 0, 0, found.sizes_px), labelled, predicted)
+
+
+def _numbered_pairs(truth: LabelMap, prediction: LabelMap, wrong: Bits) -> tuple[LabelMap, Ints]:
+    """The pairs of classes in wrong pixels, numbered from 1, (H, W); and of each number truth x 65536 + prediction.
+
+    Of more pairs than 16 bits can number, which one image hardly has, only the most frequent are areas.
+    """
+    pairs = truth[wrong].astype(np.int64) << 16 | prediction[wrong]
+    codes, numbers, counts = np.unique(pairs, return_inverse=True, return_counts=True)
+    if codes.size >= _MOST_PAIRS:
+        kept = np.sort(np.argsort(-counts, kind="stable")[: _MOST_PAIRS - 1])
+        places = np.full(codes.size, -1)
+        places[kept] = np.arange(kept.size)
+        codes, numbers = codes[kept], places[numbers]
+    canvas = np.zeros(wrong.shape, np.uint16)
+    canvas[wrong] = numbers + 1
+    return canvas, np.concatenate([np.zeros(1, np.int64), codes])
 
 
 def _mistake(areas: _Areas, index: int, confidence: npt.NDArray[np.uint8]) -> Mistake:

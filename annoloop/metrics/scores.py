@@ -34,6 +34,9 @@ IN_PLAIN_WORDS: dict[ErrorKind, str] = {
 """The kinds as they are named where they stand for the first time."""
 """A class taken for background; background taken for a class; one class taken for another."""
 
+MOST_CONFUSION_BYTES = 4 << 30
+"""Of the matrices of all images that are scored at once: about 23 000 classes for one image, 730 for a thousand."""
+
 _ENDS = (0.025, 0.975)
 _BLOCK = 1000
 """Resamples drawn at a time: memory stays small for any number of images."""
@@ -74,12 +77,28 @@ class Comparison:
     """Share of the resamples in which the candidate is better."""
 
 
+def check_confusions(images: int, class_count: int) -> None:
+    """Raise where the confusions of so many images, (N, K, K) int64, are more than memory is to hold.
+
+    Raises:
+        DataError: says how many bytes they take, and what helps.
+    """
+    needed = images * class_count**2 * np.dtype(np.int64).itemsize
+    if needed > MOST_CONFUSION_BYTES:
+        raise DataError(
+            f"the confusions of {images} images with {class_count} classes take {needed / 2**30:.1f} GiB;"
+            f" {MOST_CONFUSION_BYTES >> 30} GiB are the most",
+            hint="score fewer images at a time (another split, a shorter list), or merge classes",
+        )
+
+
 def confusion(truth: Pixels, prediction: Pixels, class_count: int, ignore_index: int) -> Confusion:
     """Count every pair of truth and prediction, class indices as uint8 or uint16; both (H, W).
 
     Raises:
-        DataError: different sizes, or an index that is no class.
+        DataError: different sizes, an index that is no class, or too many classes for a matrix of all pairs.
     """
+    check_confusions(1, class_count)
     if truth.shape != prediction.shape:
         raise DataError(f"truth is {truth.shape[::-1]} px, prediction {prediction.shape[::-1]} px")
     table = _joint_counts(truth, prediction, class_count)
@@ -110,6 +129,14 @@ def _check(indices: Pixels, class_count: int, name: str) -> None:
     highest = int(indices.max(initial=0))
     if highest >= class_count:
         raise DataError(f"{name} holds index {highest}, the classes end at {class_count - 1}")
+
+
+def map_dice(truth: Pixels, prediction: Pixels, class_count: int, ignore_index: int) -> Floats:
+    """Dice per class of two label maps (H, W), as from their confusion, but without a matrix of K x K."""
+    counted = truth != ignore_index
+    t, p = truth[counted], prediction[counted]
+    hits, wanted, given = (np.bincount(one, minlength=class_count)[:class_count] for one in (t[t == p], t, p))
+    return _ratio(2 * hits, wanted + given)
 
 
 def dice(counts: Confusion) -> Floats:

@@ -161,7 +161,7 @@ class ProjectFiles:
         Raises:
             DataError: it has not been made.
         """
-        return read_index_png(self.prediction_paths(run_id, image_sha256)[0]).values
+        return self._index_map(self.prediction_paths(run_id, image_sha256)[0])
 
     def confidence(self, run_id: int, image_sha256: str) -> npt.NDArray[np.uint8]:
         """How sure a run is of its prediction, (H, W), 255 is certain.
@@ -169,7 +169,7 @@ class ProjectFiles:
         Raises:
             DataError: it has not been made.
         """
-        return read_index_png(self.prediction_paths(run_id, image_sha256)[1]).values
+        return _confidence(self.prediction_paths(run_id, image_sha256)[1])
 
     def opinion(self, run_id: int, image_sha256: str) -> Opinion:
         """What to hold a label against: the out-of-fold prediction, or else the run's own.
@@ -179,7 +179,11 @@ class ProjectFiles:
         """
         out_of_fold = self.has_out_of_fold(run_id, image_sha256)
         paths = (self.out_of_fold_paths if out_of_fold else self.prediction_paths)(run_id, image_sha256)
-        return Opinion(*(read_index_png(path).values for path in paths))
+        return Opinion(self._index_map(paths[0]), _confidence(paths[1]))
+
+    def _index_map(self, path: Path) -> LabelMap:
+        """A prediction in the type of the classes: 16 bits that need no more than 8 are read as 8."""
+        return read_index_png(path).values.astype(self.classes.dtype, copy=False)
 
     def image_path(self, sample_id: str) -> Location:
         """Where a sample's image lies."""
@@ -259,6 +263,10 @@ def is_made(path: Path) -> bool:
         return path.stat().st_size > 0
     except OSError:
         return False
+
+
+def _confidence(path: Path) -> npt.NDArray[np.uint8]:
+    return read_index_png(path).values.astype(np.uint8, copy=False)
 
 
 def _holds(path: Path, data: bytes) -> bool:

@@ -44,7 +44,7 @@ class Panel:
 
 def colorize(label_map: LabelMap, classes: ClassTable) -> Rgb:
     """A label map in its classes' colours, RGB uint8 (H, W, 3); ignore is white."""
-    lookup = np.zeros((256, 3), np.uint8)
+    lookup = np.zeros((classes.levels, 3), np.uint8)
     for label_class in classes.classes:
         lookup[label_class.index] = label_class.rgb
     lookup[classes.ignore_index] = _IGNORE_RGB

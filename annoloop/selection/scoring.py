@@ -22,7 +22,7 @@ from annoloop.data.mmseg_folders import Sample, read_label_map
 from annoloop.data.storage import Location
 from annoloop.errors import ConfigError, DataError
 from annoloop.masks.classes import ClassTable
-from annoloop.metrics.scores import Confusion, confusion, image_dice
+from annoloop.metrics.scores import Confusion, check_confusions, confusion, image_dice
 from annoloop.progress import Track, silent
 from annoloop.project.files import is_made
 from annoloop.project.project import Project
@@ -78,6 +78,7 @@ def score(
     labelled = [sample for sample in samples if sample.mask is not None]
     if not labelled:
         raise DataError("no image with a mask to score on", where=_splits_of(samples), hint="see data.splits")
+    check_confusions(len(labelled), len(project.classes))
     rows = project.scan(labelled, track)
     keep_scores(project, run, [(s, rows[s.id]) for s in labelled], track=track, watch=watch)
     known = project.ledger.scores(run.id, rows)

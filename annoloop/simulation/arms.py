@@ -39,7 +39,7 @@ _MOST_PROPOSALS = 1_000_000
 class Step:
     """One piece of work on a sample: the edits, and how many wrong pixels fewer its label has then.
 
-    ``label_map``: the label after it, uint8 (H, W); None: the true one.
+    ``label_map``: the label after it (H, W); None: the true one.
     """
 
     sample_id: str

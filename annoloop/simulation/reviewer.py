@@ -24,7 +24,7 @@ def verdict(region: Region, becomes: int, truth: LabelMap, ignore_index: int) ->
 
     Args:
         region: with the class that the label gives it.
-        truth: uint8 (H, W); its ignored pixels do not count.
+        truth: (H, W); its ignored pixels do not count.
     """
     left, top, right, bottom = region.box_ltrb
     true = truth[top:bottom, left:right][region.bits]

@@ -12,7 +12,8 @@ from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 
-from annoloop.errors import ConfigError, MissingPackageError, meant
+from annoloop.errors import ConfigError, DataError, MissingPackageError, meant
+from annoloop.masks.classes import MAX_CLASSES
 
 _PACKAGES = {"mmdet": "onedl-mmdetection", "mmpretrain": "onedl-mmpretrain"}
 """What recipes name as ``mmdet.X`` or import, and what brings it."""
@@ -46,6 +47,22 @@ def recipe_path(name_or_path: str) -> Path:
         where="train.recipe",
         hint=f"auto, one of {names}, or the path of an mmseg config",
     )
+
+
+def check_class_count(recipe: Path, classes: int, where: object) -> None:
+    """Say what cannot be trained with many classes before anything is begun.
+
+    Raises:
+        DataError: more than 255 classes, and a recipe that is not annoloop's own.
+    """
+    if classes > MAX_CLASSES and recipe not in shipped_recipes().values():
+        raise DataError(
+            f"{classes} classes cannot be trained with {recipe.name}: mmseg's own steps and losses take class 255 for"
+            " ignored pixels",
+            where=where,
+            hint=f"one of annoloop's recipes, which do not ({', '.join(shipped_recipes())}), or auto; or merge classes"
+            f" to {MAX_CLASSES} at most",
+        )
 
 
 def check_packages(recipe: Path) -> None:

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from annoloop.masks.classes import MAX_CLASSES, NARROW_IGNORE, WIDE_IGNORE
+
 Kind = Literal["train", "predict", "measure"]
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "bfloat16", "float32"]
@@ -71,6 +73,11 @@ class Job:
     processes: int = 1
     nodes: int = 1
     threads: int | None = None
+
+    @property
+    def trained_ignore(self) -> int:
+        """What ignored pixels have in training: mmseg's 255 as long as that is no class, or else the one of 16 bits."""
+        return NARROW_IGNORE if len(self.class_names) <= MAX_CLASSES else WIDE_IGNORE
 
     def to_json(self) -> str:
         """The job as JSON text; paths become strings."""

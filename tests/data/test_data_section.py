@@ -127,7 +127,7 @@ def test_splits_that_share_masks_but_not_images_are_refused(tmp_path: Path) -> N
         ({"mask_suffix": {"train": ".png", "val": ".tif"}}, "of one format"),
         ({"values": {255: 1}, "reduce_zero_label": True}, "values or reduce_zero_label, not both"),
         ({"nearest": True}, "nearest needs values"),
-        ({"values": {256: 1}}, "less than or equal to 255"),
+        ({"values": {65_536: 1}}, "less than or equal to 65535"),
         ({"image_suffix": []}, "must name a suffix"),
     ],
 )

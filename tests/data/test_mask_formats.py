@@ -15,7 +15,7 @@ from PIL import Image, TiffImagePlugin
 from annoloop.data.config import DataConfig
 from annoloop.data.images import IndexImage, decode_index_png, encode_index_png
 from annoloop.data.mask_formats import form_of
-from annoloop.data.mmseg_folders import to_stored
+from annoloop.data.mmseg_folders import to_label_map, to_stored
 from annoloop.errors import ColourMaskError, DataError
 
 MASKS = hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)))
@@ -84,9 +84,18 @@ def test_a_tiff_of_two_pages_is_no_mask() -> None:
 
 
 def test_numbers_beyond_8_bits_are_named() -> None:
+    read = decode_index_png(_wide(900), "mask.png")
+    assert read.values.dtype == np.uint16
     with pytest.raises(ColourMaskError, match="numbers up to 900") as caught:
-        decode_index_png(_wide(900), "mask.png")
-    assert "255 classes" in (caught.value.hint or "")
+        to_label_map(read, DataConfig(root=".", splits={"train": "."}), "mask.png")
+    assert "ignore_index: 65535" in (caught.value.hint or "")
+
+
+def test_numbers_beyond_16_bits_are_no_classes() -> None:
+    stream = io.BytesIO()
+    Image.fromarray(np.full((2, 3), 70_000, np.int32)).save(stream, "TIFF")
+    with pytest.raises(ColourMaskError, match="numbers up to 70000"):
+        decode_index_png(stream.getvalue(), "mask.tif")
 
 
 def _wide(value: int) -> bytes:

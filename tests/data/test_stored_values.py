@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from annoloop.data.config import DataConfig
 from annoloop.data.images import IndexImage, decode_index_png, encode_index_png
 from annoloop.data.mmseg_folders import check_label_map, to_label_map, to_stored
-from annoloop.data.stored_values import UNNAMED, changed, stored_values
+from annoloop.data.stored_values import NARROW, changed, stored_values, unnamed
 from annoloop.errors import DataError
 from annoloop.masks.classes import class_table
 
@@ -29,7 +29,7 @@ def test_every_class_that_can_be_stored_is_read_again(values: dict[int, int], ne
     rule = stored_values(tuple(values.items()), nearest, False)
     assert rule is not None
     for label in range(256):
-        if rule.storable[label] and label != UNNAMED:
+        if rule.storable[label] and label != unnamed(NARROW):
             assert rule.labels[rule.stored[label]] == label
     for value, label in values.items():
         assert rule.labels[value] == label
@@ -99,4 +99,4 @@ def test_values_belong_to_the_contract_and_no_values_leave_it_as_it_was() -> Non
 def test_what_differs_is_what_the_training_is_told() -> None:
     rule = stored_values(((255, 1),), False, False)
     assert rule is not None
-    assert changed(rule) == ((1, UNNAMED), (254, 255), (255, 1))
+    assert changed(rule) == ((1, unnamed(NARROW)), (254, 255), (255, 1))

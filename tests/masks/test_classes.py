@@ -72,13 +72,13 @@ def test_the_digest_is_stable_and_blind_to_the_case_of_colours() -> None:
 @pytest.mark.parametrize(
     ("names", "colors", "details", "where", "message"),
     [
-        ([], [], {}, "classes", "between 1 and 255 classes"),
-        ([f"c{i}" for i in range(256)], [], {}, "classes", "not 256"),
+        ([], [], {}, "classes", "between 1 and 65535 classes"),
+        ([f"c{i}" for i in range(256)], [], {}, "ignore_index", "65535 for masks of 16 bits"),
         (["a", "b", "a"], [], {}, "classes", "repeated: a"),
         (["a", "ignore"], [], {}, "classes", "'ignore' is the name of the ignore index"),
         (["a"], [], {"background": "b"}, "background", "no class is named 'b'"),
-        (["a", "b"], [], {"ignore_index": 1}, "ignore_index", "must lie in 2 ... 255"),
-        (["a"], [], {"ignore_index": 256}, "ignore_index", "must lie in 1 ... 255"),
+        (["a", "b"], [], {"ignore_index": 1}, "ignore_index", "must lie in 2 ... 65535"),
+        (["a"], [], {"ignore_index": 65_536}, "ignore_index", "must lie in 1 ... 65535"),
         (["a"], ["red"], {}, "classes.a.color", "'red' is not a colour"),
         (["a"], ["#12345"], {}, "classes.a.color", "'#12345' is not a colour"),
         (["a"], ["#12345g"], {}, "classes.a.color", "'#12345g' is not a colour"),

@@ -15,13 +15,18 @@ from annoloop.data.coco.json_values import Id, read_color, read_id, read_text, w
 from annoloop.data.coco.reading import is_ours, refuse
 from annoloop.data.remarks import Remarks
 from annoloop.errors import meant
-from annoloop.masks.classes import IGNORE_LABEL, PREVIOUS, ClassTable, class_table
+from annoloop.masks.classes import (
+    IGNORE_LABEL,
+    MAX_CLASSES,
+    NARROW_IGNORE,
+    PREVIOUS,
+    WIDE_IGNORE,
+    ClassTable,
+    class_table,
+)
 
 BACKGROUND_NAMES = ("background", "bg", "_background_", "__background__", "unlabeled", "unlabelled", "void")
 """What people call the class of pixels that are none of the others, in any case."""
-
-_IGNORE_INDEX = 255
-_OUR_IGNORE_ID = _IGNORE_INDEX + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +191,7 @@ def _told(document: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     told: dict[str, Any] = {}
     index = whole(ours.get("ignore_index"))
-    if index is not None and 0 <= index <= _IGNORE_INDEX:
+    if index is not None and 0 <= index <= WIDE_IGNORE:
         told["ignore_index"] = index
     names = [one.get("name") for one in document["categories"] if isinstance(one, dict)]
     if "background" in ours and ours["background"] in (None, PREVIOUS, *names):
@@ -201,9 +206,14 @@ def _looks_like_ours(ignored: Sequence[Category], real: Sequence[Category]) -> b
         [one.id for one in real] == list(range(1, last + 1))
         and len(ignored) == 1
         and isinstance(ignored[0].id, int)
-        and last + 1 < ignored[0].id <= _OUR_IGNORE_ID
+        and last + 1 < ignored[0].id <= _widest(last) + 1
     )
 
 
 def _ignore_index(ignored: Sequence[Category], real: Sequence[Category]) -> int:
-    return int(ignored[0].id) - 1 if _looks_like_ours(ignored, real) else _IGNORE_INDEX
+    return int(ignored[0].id) - 1 if _looks_like_ours(ignored, real) else _widest(len(real) + 1)
+
+
+def _widest(count: int) -> int:
+    """The ignore index of so many classes: that of 8-bit masks as long as they fit."""
+    return NARROW_IGNORE if count <= MAX_CLASSES else WIDE_IGNORE

@@ -1,7 +1,7 @@
 """Regions to a COCO instances dictionary; RLE compressed, exact (law 1).
 
-Ours: category id = class index + 1, so class 0 is category 1 and ignore (255) is category 256; one
-annotation per region; ``iscrowd`` = 1 for regions that are a collection (specks that travel together,
+Ours: category id = class index + 1, so class 0 is category 1 and ignore (255) is category 256, 65535 in masks of 16
+bits 65536; one annotation per region; ``iscrowd`` = 1 for regions that are a collection (specks that travel together,
 ignored area), as COCO defines it.  Not here: how files are read, ours and others (``reading.py``).
 Source of the format: cocodataset.org/#format-data and pycocotools ``mask.py``.
 """

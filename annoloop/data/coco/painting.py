@@ -77,7 +77,7 @@ def read_label_map(
     drawn = read_annotations(image, index_of, remarks, in_shares=in_shares)
     if overlap == "small-over-large":
         _put_large_first(drawn)
-    values = np.array(drawn.class_of, np.uint8)[drawn.owners]
+    values = np.array(drawn.class_of, classes.dtype)[drawn.owners]
     painted = paint_coco_counts(
         drawn.numbers, drawn.stops, values, image.size_hw, fill=classes.fill_index, where=drawn.owners.tolist()
     )

@@ -96,7 +96,7 @@ def read_segments(image: CocoImage, png: Location, classes: ClassTable, index_of
         return ReadImage(None, 0, remarks)
     class_of = _class_of(image, index_of, remarks)
     present, inverse, px = np.unique(numbers, return_inverse=True, return_counts=True)
-    values = np.full(present.size, classes.fill_index, np.uint8)
+    values = np.full(present.size, classes.fill_index, classes.dtype)
     for place, (number, count) in enumerate(zip(present.tolist(), px.tolist(), strict=True)):
         if number in class_of:
             values[place] = class_of[number]

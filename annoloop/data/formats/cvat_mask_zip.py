@@ -104,7 +104,7 @@ def read_label_map_text(text: str, where: object) -> list[Label]:
 
 def encode_mask(label_map: LabelMap, labels: dict[int, Label]) -> bytes:
     """A label map as a colour PNG."""
-    colors = np.zeros((256, 3), np.uint8)
+    colors = np.zeros((np.iinfo(label_map.dtype).max + 1, 3), np.uint8)
     for index, label in labels.items():
         colors[index] = label.rgb
     stream = io.BytesIO()

@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from annoloop.errors import DataError
+from annoloop.masks.classes import MAX_CLASSES, NARROW_IGNORE, WIDE_IGNORE
 
 Rgb = tuple[int, int, int]
 
-_IGNORED = 255
 _RESERVED = ("ignore", "previous")
 _NUMBERED = re.compile(r"^\s*(\d+)\s*[:;,\t =]\s*(\D.*)$")
 _COLOURED = re.compile(r"^(.*?)[\s,;:]+(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})\s*$")
@@ -81,8 +81,12 @@ def hex_color(rgb: Iterable[Any]) -> str:
 
 
 def by_index(rows: Iterable[tuple[int, str, str | None]], notes: tuple[str, ...] = ()) -> Names | None:
-    """Names from (index, name, colour); gaps get names of their own, and 255 is no class."""
-    named = {index: (name, color) for index, name, color in rows if 0 <= index < _IGNORED}
+    """Names from (index, name, colour); gaps get names of their own, and 255 is no class.
+
+    Where there are more than 8-bit masks can tell apart, it is 65535 that is none.
+    """
+    told = {index: (name, color) for index, name, color in rows if 0 <= index < WIDE_IGNORE}
+    named = told if len(told) > MAX_CLASSES + 1 else {i: one for i, one in told.items() if i < NARROW_IGNORE}
     if not named:
         return None
     first = 1 if min(named) == 1 else 0
@@ -92,11 +96,11 @@ def by_index(rows: Iterable[tuple[int, str, str | None]], notes: tuple[str, ...]
 
 def unique(names: Sequence[str]) -> tuple[str, ...]:
     """Names without blanks around them, none twice, none that means something else to annoloop."""
-    found: list[str] = []
+    found: dict[str, None] = {}
     for index, given in enumerate(names):
         name = given.strip() or f"class_{index}"
         name = f"{name}_class" if name in _RESERVED else name
-        found.append(name if name not in found else f"{name}_{index}")
+        found[name if name not in found else f"{name}_{index}"] = None
     return tuple(found)
 
 

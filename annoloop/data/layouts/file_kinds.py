@@ -18,6 +18,7 @@ from annoloop.data.images import read_bytes, unreadable
 from annoloop.data.mask_formats import JPEG_SUFFIXES
 from annoloop.data.storage import Location
 from annoloop.errors import DataError
+from annoloop.masks.classes import WIDE_IGNORE
 
 Kind = Literal["index", "lossy", "wide", "colour", "photo", "unreadable"]
 
@@ -54,14 +55,15 @@ def look_at(path: Location) -> Seen:
 
 
 def highest_value(path: Location) -> int:
-    """The highest number in a file of one channel, also beyond 8 bits.
+    """The highest number in a file of one channel, also beyond 8 bits; but for 65535, which means ignored there.
 
     Raises:
         DataError: it cannot be read.
     """
     try:
         with Image.open(io.BytesIO(read_bytes(path))) as image:
-            return int(np.asarray(image).max(initial=0))
+            values = np.asarray(image)
+            return int(values.max(initial=0, where=values != WIDE_IGNORE))
     except (OSError, SyntaxError, ValueError, IndexError, Image.DecompressionBombError) as error:
         raise unreadable(path, error) from error
 

@@ -32,7 +32,8 @@ from annoloop.data.images import (
 from annoloop.data.layouts.class_names import is_known, rank, read_names
 from annoloop.data.storage import Location, each, location
 from annoloop.errors import ColourMaskError, ConfigError, DataError
-from annoloop.masks.classes import ClassTable
+from annoloop.masks.classes import MAX_CLASSES, NARROW_IGNORE, WIDE_IGNORE, ClassTable
+from annoloop.masks.regions import LabelMap
 from annoloop.progress import Track, silent
 
 _SUFFIXES = (*IMAGE_SUFFIXES, ".gif")
@@ -57,9 +58,16 @@ class Palette:
 
     names: tuple[str, ...]
     colors: tuple[str, ...]
-    ignore_index: int = 255
+    ignore_index: int | None = None
     source: str = "--palette"
     ignored: tuple[str, ...] = ()
+
+    @property
+    def ignored_index(self) -> int:
+        """What ignored pixels become: ``ignore_index``, or where that is None the one that so many classes need."""
+        if self.ignore_index is not None:
+            return self.ignore_index
+        return NARROW_IGNORE if len(self.names) <= MAX_CLASSES else WIDE_IGNORE
 
     @classmethod
     def of(cls, classes: ClassTable, source: str) -> Palette:
@@ -83,7 +91,7 @@ class Palette:
         found: dict[int, int] = {}
         named = [
             *zip(self.colors, range(len(self.colors)), strict=True),
-            *((c, self.ignore_index) for c in (*self.ignored, *ignored)),
+            *((c, self.ignored_index) for c in (*self.ignored, *ignored)),
         ]
         for color, index in named:
             if len(color) != 7 or not color.startswith("#"):
@@ -213,7 +221,7 @@ def _files_in(place: Location) -> Iterator[str]:
         yield from (name for name in folder(place).names() if "/" not in name)
 
 
-def _read(path: Location, codes: Mapping[int, int]) -> tuple[npt.NDArray[np.uint8], Counter[int]]:
+def _read(path: Location, codes: Mapping[int, int]) -> tuple[LabelMap, Counter[int]]:
     """Indices (H, W) of a mask, and pixels per colour that has none."""
     data = read_bytes(path)
     try:
@@ -243,11 +251,12 @@ def _is_grey(color: int) -> bool:
     return color >> 16 == color >> 8 & 255 == color & 255
 
 
-def _indices(pixels: npt.NDArray[np.uint8], codes: Mapping[int, int]) -> tuple[npt.NDArray[np.uint8], Counter[int]]:
+def _indices(pixels: npt.NDArray[np.uint8], codes: Mapping[int, int]) -> tuple[LabelMap, Counter[int]]:
     wide = pixels.astype(np.uint32)
     packed = (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
     colors, where, counts = np.unique(packed, return_inverse=True, return_counts=True)
-    table = np.array([codes.get(int(color), 0) for color in colors], np.uint8)
+    dtype = np.uint8 if max(codes.values(), default=0) <= NARROW_IGNORE else np.uint16
+    table = np.array([codes.get(int(color), 0) for color in colors], dtype)
     unknown = Counter({int(c): int(n) for c, n in zip(colors, counts, strict=True) if int(c) not in codes})
     return table[where.reshape(packed.shape)], unknown
 
@@ -282,7 +291,7 @@ def _advice(palette: Palette) -> str:
     )
 
 
-def _write(target: Location, values: npt.NDArray[np.uint8]) -> bool:
+def _write(target: Location, values: LabelMap) -> bool:
     """True if the file was written, False if it was there with the same pixels."""
     if target.exists():
         try:

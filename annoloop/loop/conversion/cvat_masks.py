@@ -40,7 +40,7 @@ from annoloop.data.remarks import Remarks
 from annoloop.data.storage import Location
 from annoloop.errors import DataError
 from annoloop.loop.conversion.mask_folder import clear_away, flush, mask_place, write_mask
-from annoloop.masks.classes import ClassTable
+from annoloop.masks.classes import NARROW_IGNORE, ClassTable
 from annoloop.progress import Track, silent
 
 _MOST_BYTES = 1 << 30
@@ -196,6 +196,7 @@ def _paint(
         remarks.add("masks that cannot be read, left out", f"{error.where}: {error.message}", loss=True)
         return None, remarks
     lookup = np.array([index_of.get(number, -1) for number in range(len(labels))], np.int64)
+    dtype = np.uint8 if lookup.max(initial=0) <= NARROW_IGNORE else np.uint16
     label_map = lookup[numbers]
     if (label_map < 0).any():
         strange = [labels[number].name for number in np.unique(numbers[label_map < 0]).tolist()]
@@ -203,7 +204,7 @@ def _paint(
         kind = "masks with labels that are no class, left out"
         remarks.add(kind, f"{name}: {', '.join(strange[:5])}", loss=True, hint=hint)
         return None, remarks
-    return write_mask(target, label_map.astype(np.uint8), data), remarks
+    return write_mask(target, label_map.astype(dtype), data), remarks
 
 
 def _tell_missing(zipped: Path, root: str, masks: Mapping[str, str], remarks: Remarks) -> None:

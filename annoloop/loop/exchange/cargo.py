@@ -21,7 +21,7 @@ from annoloop.reports.context import CONTEXT_FOLDER, Picture
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Unloaded:
-    """The mask, uint8 (H, W), that a frame comes to, and how many pixels several shapes and none of them cover.
+    """The mask (H, W) that a frame comes to, and how many pixels several shapes and none of them cover.
 
     ``verdicts``: of proposals, by their numbers in the task.
     """

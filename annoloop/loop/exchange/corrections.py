@@ -30,7 +30,7 @@ from annoloop.project.project import Project
 from annoloop.project.rows import FrameRow, IssueRow, TaskRow
 
 Counts = npt.NDArray[np.int64]
-"""int64 (256,): pixels by class index."""
+"""int64 (256,), (65536,) where masks have 16 bits: pixels by class index."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -189,14 +189,19 @@ def _resolved(server: CvatServer, cvat_id: int, issues: Sequence[IssueRow]) -> f
 
 def class_pixels(project: Project, rows: Sequence[FrameRow]) -> Counts:
     """Pixels by class in the masks of frames as they were last in step."""
-    counts: Counts = np.zeros(256, np.int64)
+    counts: Counts = np.zeros(project.classes.levels, np.int64)
     for row in rows:
         counts += _counts(project.object_label_map(row.pushed_sha256))
     return counts
 
 
 def _counts(label_map: LabelMap) -> Counts:
-    return np.bincount(label_map.ravel(), minlength=256)
+    return np.bincount(label_map.ravel(), minlength=_levels(label_map))
+
+
+def _levels(label_map: LabelMap) -> int:
+    """How many values its type has."""
+    return np.iinfo(label_map.dtype).max + 1
 
 
 def _check_frames(rows: Sequence[FrameRow], frames: Mapping[str, Frame], jobs: Sequence[JobInfo], where: str) -> None:
@@ -317,7 +322,7 @@ def _stored(
     if label_map is last and on_disk == row.pushed_sha256:
         return on_disk, on_disk, last
     present = decode_index_png(present_bytes, path)
-    before = to_label_map(present, data)
+    before = to_label_map(present, data, path)
     if before.shape != label_map.shape:
         return on_disk, files.keep_object(encode_index_png(to_stored(label_map, data, None))), None
     stored = to_stored(label_map, data, present)
@@ -328,12 +333,13 @@ def _stored(
 
 def _differences(before: LabelMap | None, after: LabelMap) -> tuple[Counts, Counts]:
     """Pixels gained and lost by class; where nothing comparable was before, all are gained."""
+    nothing: Counts = np.zeros(_levels(after), np.int64)
     if before is None:
-        return _counts(after), np.zeros(256, np.int64)
+        return _counts(after), nothing
     if before is after or before.shape != after.shape:
-        return np.zeros(256, np.int64), np.zeros(256, np.int64)
+        return nothing, nothing
     differs = before != after
-    return np.bincount(after[differs], minlength=256), np.bincount(before[differs], minlength=256)
+    return _counts(after[differs]), _counts(before[differs])
 
 
 def _settled(

@@ -108,7 +108,7 @@ class MaskCargo:
             before=set(row.shapes),
             where=f"frame {frame.name}",
         )
-        onto = None
+        onto: LabelMap = np.full(frame.size_hw, classes.fill_index, classes.dtype)
         if classes.keeps_uncovered and row.base_sha256 is not None:  # without labels before, uncovered is ignored
             onto = self.files.object_label_map(row.base_sha256)
         covered = coverage(parts, frame.size_hw)

@@ -6,7 +6,7 @@ one below, and a name that no file tells is made up and said to be.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from annoloop.data.coco.categories import BACKGROUND_NAMES
@@ -15,7 +15,7 @@ from annoloop.data.images import read_bytes
 from annoloop.data.layouts.class_names import Names, hex_color, is_known, rank, read_names
 from annoloop.data.layouts.pairings import in_order
 from annoloop.errors import ConfigError, DataError
-from annoloop.masks.classes import MAX_CLASSES, default_color
+from annoloop.masks.classes import MAX_CLASSES, MAX_WIDE_CLASSES, default_color
 
 _MOST_BYTES = 1 << 22
 _DEEPEST = 4
@@ -35,17 +35,21 @@ class ClassList:
     notes: tuple[str, ...] = ()
 
 
-def told_classes(files: Folder, names: Sequence[str], given: Sequence[str], mask_set: str) -> ClassList:
+def told_classes(
+    files: Folder, names: Sequence[str], given: Sequence[str], mask_set: str, most: int = MAX_CLASSES
+) -> ClassList:
     """The classes that are given, or that the most telling file names; without names where there is none.
+
+    Of files that name more classes than ``most``, which masks can hold, none is believed.
 
     Raises:
         DataError: meta.json, which is annoloop's own, cannot be read.
     """
     if given:
-        found, _ = _from_files(files, names, mask_set)
+        found, _ = _from_files(files, names, mask_set, most)
         same = found is not None and found.names == tuple(given)
         return ClassList(tuple(given), found.colors if found is not None and same else (), source="--classes")
-    found, notes = _from_files(files, names, mask_set)
+    found, notes = _from_files(files, names, mask_set, most)
     if found is None:
         return ClassList((), notes=notes)
     return replace(found, notes=(*notes, *found.notes))
@@ -60,7 +64,7 @@ def completed(told: ClassList, highest: int, palette: bytes | None) -> ClassList
     count = highest + 1 - told.first
     if not names:
         names = ["background", *(f"class_{i}" for i in range(1, max(2, count)))]
-    elif told.source != "--classes" and told.first and len(names) < count <= MAX_CLASSES - 1:
+    elif told.source != "--classes" and told.first and len(names) < count <= MAX_WIDE_CLASSES - 1:
         notes.append(f"{told.source} names {len(names)} of {count} classes: the others are class_{len(names) + 1}, …")
         names += [f"class_{i}" for i in range(len(names) + 1, count + 1)]
     colors = list(told.colors) + [None] * (len(names) - len(told.colors))
@@ -88,9 +92,8 @@ def chosen_colors(classes: ClassList, palette: Sequence[str]) -> list[str]:
     return [color or default_color(i) for i, color in enumerate(given)]
 
 
-def zero_is_no_class(classes: ClassList, counts: Mapping[int, int]) -> str | None:
-    """Why a stored 0 is no class and a stored 1 the first one; None where nothing speaks for that."""
-    real = [value for value in counts if value != 255]
+def zero_is_no_class(classes: ClassList, real: Sequence[int]) -> str | None:
+    """Why a stored 0 is no class and a stored 1 the first one, of the values in masks; None: nothing speaks for it."""
     if not classes.names or not real:
         return None
     count = len(classes.names)
@@ -101,7 +104,9 @@ def zero_is_no_class(classes: ClassList, counts: Mapping[int, int]) -> str | Non
     return None
 
 
-def _from_files(files: Folder, names: Sequence[str], mask_set: str) -> tuple[ClassList | None, tuple[str, ...]]:
+def _from_files(
+    files: Folder, names: Sequence[str], mask_set: str, most: int
+) -> tuple[ClassList | None, tuple[str, ...]]:
     notes: list[str] = []
     found: list[tuple[str, Names]] = []
     for name in _known(names, mask_set):
@@ -112,7 +117,7 @@ def _from_files(files: Folder, names: Sequence[str], mask_set: str) -> tuple[Cla
                 raise DataError(error.message, where=files.at(name)) from error
             notes.append(f"{name} tells no classes: {error.message}")
             continue
-        if told is not None and len(told.names) <= MAX_CLASSES:
+        if told is not None and len(told.names) <= most:
             found.append((name, told))
             break
     if not found:

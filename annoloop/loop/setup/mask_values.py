@@ -9,17 +9,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from annoloop.data.images import read_index_png
+from annoloop.data.mask_formats import beyond_8_bits
 from annoloop.data.mmseg_folders import Sample
 from annoloop.data.storage import Location, each
 from annoloop.errors import DataError
+from annoloop.masks.classes import NARROW_IGNORE
 from annoloop.progress import Track
 
-IGNORED = 255
 _MOST_READ = 500
 _SHOWN_ODD = 3
 _WHITE = 255
@@ -31,15 +33,16 @@ _TRAIN_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 
 
 @dataclass(frozen=True, slots=True)
 class MaskValues:
-    """Pixels per stored value over some masks, and lines on those that cannot be read."""
+    """Pixels per stored value over some masks, and lines on those that cannot be read; and what ignored ones have."""
 
     counts: Mapping[int, int]
     unreadable: tuple[str, ...]
+    ignore_index: int = NARROW_IGNORE
 
     @property
     def real(self) -> list[int]:
-        """All stored values but 255, in order."""
-        return sorted(value for value in self.counts if value != IGNORED)
+        """All stored values but the ignore index, in order."""
+        return sorted(value for value in self.counts if value != self.ignore_index)
 
     @property
     def black_and_white(self) -> bool:
@@ -53,28 +56,37 @@ class MaskValues:
         between = total - self.counts.get(0, 0) - max((self.counts.get(v, 0) for v in range(250, 256)), default=0)
         # Class ids and 255 for ignored ones leave a gap between them that smoothing fills.
         both_ends = any(5 < value < 60 for value in self.counts) and any(200 < value < 250 for value in self.counts)
-        smooth = both_ends and len(self.counts) > _MANY and 0 < between <= _RIM * total
+        smooth = (
+            self.ignore_index == NARROW_IGNORE
+            and both_ends
+            and len(self.counts) > _MANY
+            and 0 < between <= _RIM * total
+        )
         return between / total if smooth else 0.0
 
 
-def look_at_values(root: Location, samples: Sequence[Sample], track: Track) -> MaskValues:
+def look_at_values(root: Location, samples: Sequence[Sample], track: Track, ignore_index: int) -> MaskValues:
     """The values in the masks, in 500 or so of them if there are many."""
     masks = [s.mask for s in samples if s.mask is not None]
     chosen = masks[:: max(1, len(masks) // _MOST_READ)]
-    counts = np.zeros(256, np.int64)
+    counts = np.zeros(ignore_index + 1, np.int64)
     bad: list[DataError] = []
-    for found in track(each(root, _values_of, chosen), "looking at masks", len(chosen)):
+    for found in track(each(root, partial(_values_of, levels=counts.size), chosen), "looking at masks", len(chosen)):
         if isinstance(found, DataError):
             bad.append(found)
         else:
             counts += found
-    return MaskValues(Counter({int(v): int(counts[v]) for v in np.flatnonzero(counts)}), tuple(_in_short(bad)))
+    held = Counter({int(v): int(counts[v]) for v in np.flatnonzero(counts)})
+    return MaskValues(held, tuple(_in_short(bad)), ignore_index)
 
 
-def _values_of(mask: Location) -> npt.NDArray[np.int64] | DataError:
-    """Pixels per stored value (256,), or why there are none."""
+def _values_of(mask: Location, levels: int) -> npt.NDArray[np.int64] | DataError:
+    """Pixels per stored value (levels,), or why there are none."""
     try:
-        return np.bincount(read_index_png(mask).values.ravel(), minlength=256).astype(np.int64)
+        values = read_index_png(mask).values
+        if int(values.max()) >= levels:
+            return beyond_8_bits(values, mask)
+        return np.bincount(values.ravel(), minlength=levels).astype(np.int64)
     except DataError as error:
         return error
 

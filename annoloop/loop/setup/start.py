@@ -25,7 +25,7 @@ from annoloop.data.layouts.pairings import Pictures
 from annoloop.data.layouts.seen_files import nothing_found, scattered
 from annoloop.data.mmseg_folders import Fault, Listing, list_samples, palette_of
 from annoloop.data.storage import Location
-from annoloop.data.stored_values import UNNAMED
+from annoloop.data.stored_values import WIDE, ignored, unnamed
 from annoloop.eda.findings import KINDS
 from annoloop.errors import ConfigError, DataError, check_argument, meant
 from annoloop.loop.setup.class_list import (
@@ -36,7 +36,6 @@ from annoloop.loop.setup.class_list import (
     zero_is_no_class,
 )
 from annoloop.loop.setup.mask_values import (
-    IGNORED,
     MaskValues,
     look_at_values,
     odd_values,
@@ -45,6 +44,7 @@ from annoloop.loop.setup.mask_values import (
 )
 from annoloop.loop.setup.unusable_masks import conversion, index_section, refuse_colours, refuse_unusable
 from annoloop.loop.setup.val_share import LISTS, with_val
+from annoloop.masks.classes import MAX_CLASSES, MAX_WIDE_CLASSES, NARROW_IGNORE, WIDE_IGNORE
 from annoloop.progress import Track, silent
 
 _PICTURE_SUFFIXES = (*IMAGE_SUFFIXES, ".gif", ".jpe", ".jfif")
@@ -123,6 +123,7 @@ def init(
             ClassConfig(name=name, color=color)
             for name, color in zip(found.classes.names, chosen_colors(found.classes, wishes.palette), strict=True)
         ),
+        ignore_index=found.ignore_index,
         background=background if background is not None else _background(found.classes.names),
     )
     for name, text in found.lists.items():
@@ -143,7 +144,7 @@ def values_of(parts: Sequence[str]) -> dict[int, int | str]:
     found: dict[int, int | str] = {}
     for part in parts:
         value, equals, label = (piece.strip() for piece in part.partition("="))
-        if not equals or not label or not value.isdecimal() or int(value) > 255:
+        if not equals or not label or not value.isdecimal() or int(value) >= WIDE:
             raise ConfigError(f"{part!r} is not like 255=1 or 128=ignore", where="--values")
         found[int(value)] = int(label) if label.isdecimal() else label
     return found
@@ -160,6 +161,7 @@ class _Found:
     odd: tuple[str, ...]
     lists: Mapping[str, str] = field(default_factory=dict)
     """Text of lists of splits that are not there yet, by their names."""
+    ignore_index: int = NARROW_IGNORE
 
 
 def _found(files: Folder, wishes: _Wishes, track: Track) -> _Found:
@@ -173,15 +175,17 @@ def _found(files: Folder, wishes: _Wishes, track: Track) -> _Found:
     if choice.scattered:
         raise scattered(files, choice.paired.pairing.image_set, choice.paired.pairing.mask_set, choice.scattered)
     splits = splits_of(choice, _lists(files, names))
-    told = told_classes(files, names, wishes.classes, choice.paired.pairing.mask_set)
+    most = MAX_WIDE_CLASSES if choice.kind == "wide" else MAX_CLASSES
+    told = told_classes(files, names, wishes.classes, choice.paired.pairing.mask_set, most)
     notes = (_on_choice(choice), *choice.notes, *splits.notes)
     section = {"root": files.path, **splits.section}
     if choice.kind == "colour":
         found = _of_colours(files, choice, section, told)
     else:
-        values = _resolved(wishes.values, told.names)
-        refuse_unusable(files, choice, values, section)
-        found = _of_indices(choice, section | splits.every, values, told, wishes, track)
+        ignore_index = _ignore_index(choice, told, wishes)
+        values = _resolved(wishes.values, told.names, ignore_index)
+        refuse_unusable(files, choice, values, section, len(told.names) + told.first)
+        found = _of_indices(choice, section | splits.every, values, told, wishes, ignore_index, track)
         if not any(sample.mask for sample in found.listing.samples):
             raise nothing_found(files, names)
         kept = {key: getattr(found.data, key) for key in ("values", "nearest", "reduce_zero_label")}
@@ -195,13 +199,15 @@ def _of_indices(
     values: Mapping[int, int],
     told: ClassList,
     wishes: _Wishes,
+    ignore_index: int,
     track: Track,
 ) -> _Found:
     """Masks that hold numbers: what they are read as, and what is odd about them."""
     data = checked(section | {"values": values, "nearest": bool(values) and choice.kind == "lossy"})
+    data = data.for_ignore_index(ignore_index)
     listing = list_samples(data)
-    seen = look_at_values(data.root, listing.samples, track)
-    notes = []
+    seen = look_at_values(data.root, listing.samples, track, ignore_index)
+    notes = [] if ignore_index == NARROW_IGNORE else [f"masks of 16 bits: ignore_index is {ignore_index}"]
     if values and (data.nearest or seen.rim):
         data = checked(section | {"values": {0: 0, **values}, "nearest": True})
         why = "masks are JPEGs, which are lossy" if choice.kind == "lossy" else "outlines are smoothed"
@@ -209,7 +215,7 @@ def _of_indices(
             f"{why}: each value means the nearest of {', '.join(map(str, sorted(data.values)))} (data.nearest)"
         )
     data, reason = _reduced(data, told, seen, wishes)
-    told = replace(told, first=int(data.reduce_zero_label))
+    told = replace(told, first=int(bool(reason)))
     labels, unnamed = _labels(data, seen)
     another_kind = [] if values else list(of_another_kind(seen))
     highest = 1 if another_kind else max(labels, default=0) + told.first
@@ -222,7 +228,7 @@ def _of_indices(
     ]
     odd += odd_values(seen, labels, classes.names, given=bool(told.names))
     odd += [] if values else on_label_ids(choice.paired.pairing.mask_set)
-    return _Found(data, listing, classes, (*notes, *classes.notes, *reason), tuple(odd))
+    return _Found(data, listing, classes, (*notes, *classes.notes, *reason), tuple(odd), ignore_index=ignore_index)
 
 
 # masks
@@ -238,10 +244,18 @@ def _of_colours(files: Folder, choice: Choice, section: dict[str, Any], told: Cl
     command = conversion(files, section)
     odd = (f"masks are colours: {command} makes the index masks that annoloop.yaml names",) if without else ()
     classes = completed(told, len(told.names) - 1, None)
-    return _Found(data, listing, replace(classes, first=0), classes.notes, odd)
+    ignore_index = NARROW_IGNORE if len(classes.names) <= MAX_CLASSES else WIDE_IGNORE
+    return _Found(data, listing, replace(classes, first=0), classes.notes, odd, ignore_index=ignore_index)
 
 
-def _resolved(values: Mapping[int, int | str] | None, names: Sequence[str]) -> dict[int, int]:
+def _ignore_index(choice: Choice, told: ClassList, wishes: _Wishes) -> int:
+    """What ignored pixels have: 255, or 65535 where there are numbers or classes for which 8 bits are too few."""
+    mentioned = [one for pair in (wishes.values or {}).items() for one in pair if isinstance(one, int)]
+    few = choice.kind != "wide" and len(told.names) <= MAX_CLASSES and max(mentioned, default=0) <= NARROW_IGNORE
+    return NARROW_IGNORE if few else WIDE_IGNORE
+
+
+def _resolved(values: Mapping[int, int | str] | None, names: Sequence[str], ignore_index: int) -> dict[int, int]:
     """Values with class indices for names."""
     found = {}
     for value, label in (values or {}).items():
@@ -251,7 +265,9 @@ def _resolved(values: Mapping[int, int | str] | None, names: Sequence[str]) -> d
                 where="--values",
                 hint="a class's index or its name",
             )
-        found[value] = label if isinstance(label, int) else IGNORED if label == "ignore" else list(names).index(label)
+        found[value] = (
+            label if isinstance(label, int) else ignore_index if label == "ignore" else list(names).index(label)
+        )
     return found
 
 
@@ -259,9 +275,13 @@ def _reduced(data: DataConfig, told: ClassList, seen: MaskValues, wishes: _Wishe
     """With ``reduce_zero_label`` where that is wished, or where 0 is no class of the list; and why."""
     if data.values or wishes.reduce_zero_label is False:
         return data, []
-    reason = "as wished" if wishes.reduce_zero_label else zero_is_no_class(told, seen.counts)
+    reason = "as wished" if wishes.reduce_zero_label else zero_is_no_class(told, seen.real)
     if reason is None:
         return data, []
+    if data.is_wide:  # mmseg's reduce_zero_label is a rule for 8 bits
+        values = {0: seen.ignore_index, **{i + 1: i for i in range(max(len(told.names), max(seen.real, default=1)))}}
+        read = data.model_copy(update={"values": values})
+        return read, [f"data.values: a stored 0 is ignored and 1 is the first class: {reason}"]
     note = f"reduce_zero_label: true, so a stored 0 is ignored and 1 is the first class: {reason}"
     hint = "" if wishes.reduce_zero_label else "; --no-reduce-zero-label if 0 is a class"
     return data.model_copy(update={"reduce_zero_label": True}), [note + hint]
@@ -269,17 +289,17 @@ def _reduced(data: DataConfig, told: ClassList, seen: MaskValues, wishes: _Wishe
 
 def _labels(data: DataConfig, seen: MaskValues) -> tuple[dict[int, int], list[str]]:
     """Pixels per class index, ignored ones left out, and a line on stored values that mean nothing."""
-    rule = data.rule()
+    rule, levels = data.rule(), seen.ignore_index + 1
     labels: Counter[int] = Counter()
-    unnamed = []
+    nameless = []
     for value, count in seen.counts.items():
         label = value if rule is None else int(rule.labels[value])
-        if data.values and label == UNNAMED:
-            unnamed.append(f"{value} ({count} px)")
-        elif label != IGNORED:
+        if data.values and label == unnamed(levels):
+            nameless.append(f"{value} ({count} px)")
+        elif label != ignored(levels):
             labels[label] += count
-    lines = [f"masks hold stored values that data.values does not name: {', '.join(unnamed[:10])}"] if unnamed else []
-    return dict(labels), lines
+    said = f"masks hold stored values that data.values does not name: {', '.join(nameless[:10])}"
+    return dict(labels), [said] if nameless else []
 
 
 # splits

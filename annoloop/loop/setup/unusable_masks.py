@@ -16,20 +16,29 @@ from annoloop.data.layouts.discovery import Choice
 from annoloop.data.layouts.file_kinds import highest_value
 from annoloop.data.mask_formats import JPEG_SUFFIXES, MASK_SUFFIXES
 from annoloop.errors import DataError
+from annoloop.masks.classes import NARROW_IGNORE
 
 
-def refuse_unusable(files: Folder, choice: Choice, values: Mapping[int, int], section: Mapping[str, Any]) -> None:
-    """Raise for masks that cannot be read as class indices, or not be written as what they are."""
+def refuse_unusable(
+    files: Folder, choice: Choice, values: Mapping[int, int], section: Mapping[str, Any], named: int
+) -> None:
+    """Raise for masks that cannot be read as class indices, or not be written as what they are.
+
+    Numbers beyond 8 bits are class indices where as many classes are ``named``, or where it is said what they mean;
+    without that they may as well be instances or depth.
+    """
     mask_set = choice.paired.pairing.mask_set
     suffix = PurePosixPath(mask_set).suffix.lower()
     where = files.at(next(iter(sorted(choice.pairs.values()))))
-    if choice.kind == "wide":
+    highest = _highest(files, choice) if choice.kind == "wide" and not values else 0
+    if highest >= max(named, NARROW_IGNORE):
+        told = f"{named} classes are named" if named else "no file names that many classes"
         raise DataError(
-            f"masks hold numbers up to {_highest(files, choice)}, which 8 bits cannot: instances, depth, or more than"
-            f" 255 classes ({mask_set})",
+            f"masks hold numbers up to {highest}, which 8 bits cannot: instances, depth, or more than 255 classes;"
+            f" {told} ({mask_set})",
             where=where,
-            hint="at most 255 classes can be trained and scored: merge them and save 8-bit PNG masks; --masks takes"
-            " another set, if there is one",
+            hint="if they are classes, name all of them: classes.txt beside the data, a name a line, or --classes; or"
+            " say which numbers are classes: --values 1000=1,2000=2; --masks takes another set, if there is one",
         )
     if (suffix in JPEG_SUFFIXES or choice.kind == "lossy") and not values:
         raise DataError(

@@ -24,6 +24,7 @@ from mmseg.registry import DATASETS, TRANSFORMS
 from annoloop.compute.hardware import free_memory_bytes
 from annoloop.data.images import read_index_png
 from annoloop.errors import TrainingError
+from annoloop.masks.classes import NARROW_IGNORE, WIDE_IGNORE
 from annoloop.training.mmseg.ranks import LOCAL_WORLD
 from annoloop.training.records import Job
 from annoloop.training.validation_plan import stratified_order
@@ -66,11 +67,13 @@ class JobDataset(BaseSegDataset):  # type: ignore[misc]
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """One dict per image, as mmseg's loading transforms want it."""
+        ignored = self._ignored()
         return [
             {
                 "img_path": str(image),
                 "seg_map_path": str(mask),
-                "label_map": self._ignored(),
+                "label_map": ignored,
+                "ignore_index": self._job.trained_ignore,
                 "reduce_zero_label": self.reduce_zero_label,
                 "seg_fields": [],
                 "background_index": self._job.background_index,
@@ -90,7 +93,7 @@ class JobDataset(BaseSegDataset):  # type: ignore[misc]
         except Exception as error:
             raise TrainingError(f"cannot be used with its mask: {error}", where=files["img_path"]) from error
         labels = packed["data_samples"].gt_sem_seg.data
-        highest = int(torch.where(labels == 255, 0, labels).max())
+        highest = int(torch.where(labels == self._job.trained_ignore, 0, labels).max())
         if highest >= len(self._job.class_names):
             raise TrainingError(
                 f"the value {highest + int(self.reduce_zero_label)} is no class and not the ignore index",
@@ -129,13 +132,15 @@ class JobDataset(BaseSegDataset):  # type: ignore[misc]
                 return
 
     def _ignored(self) -> dict[int, int] | None:
+        trained = self._job.trained_ignore
         if self._job.values:
             mapped = dict(self._job.values)
-            ignored = [v for v in range(256) if mapped.get(v, v) == self._job.ignore_index]
-            return mapped | dict.fromkeys(ignored, 255)
+            levels = (WIDE_IGNORE if self._job.ignore_index > NARROW_IGNORE else NARROW_IGNORE) + 1
+            ignored = [v for v in range(levels) if mapped.get(v, v) == self._job.ignore_index]
+            return mapped | dict.fromkeys(ignored, trained)
         # mmseg applies the map after it has reduced the labels.
         value = self._job.ignore_index - int(self.reduce_zero_label)
-        return None if self._job.ignore_index == 255 or value < 0 else {value: 255}
+        return None if self._job.ignore_index == trained or value < 0 else {value: trained}
 
 
 class _LoadMask(LoadAnnotations):  # type: ignore[misc]
@@ -143,13 +148,16 @@ class _LoadMask(LoadAnnotations):  # type: ignore[misc]
 
     def _load_seg_map(self, results: dict[str, Any]) -> None:
         stored = read_index_png(Path(results["seg_map_path"])).values
-        table = np.arange(256, dtype=np.uint8)
+        # OpenCV, which scales the map, knows 16 bits as well as 8; mmseg makes 64 of them at the end.
+        is_wide = results["ignore_index"] > NARROW_IGNORE or stored.dtype == np.uint16
+        table = np.arange((WIDE_IGNORE if is_wide else NARROW_IGNORE) + 1, dtype=np.uint16 if is_wide else np.uint8)
         if results["reduce_zero_label"]:
             table = np.roll(table, 1)
-            table[[0, 255]] = 255
+            table[[0, NARROW_IGNORE]] = NARROW_IGNORE
         mapped = table.copy()
         for value, label in (results.get("label_map") or {}).items():
-            mapped[table == value] = label
+            if value < table.size:
+                mapped[table == value] = label
         results["gt_seg_map"] = mapped[stored]
         results["seg_fields"].append("gt_seg_map")
 
@@ -172,7 +180,8 @@ class ForegroundCrop(BaseTransform):  # type: ignore[misc]
         """Crop ``img`` and every map of ``seg_fields``."""
         scale = float(np.exp(np.random.uniform(*self._log_scale)))
         label_map = results["gt_seg_map"]
-        window = self._window(label_map, results.get("background_index", 0), scale)
+        unseen = results.get("background_index", 0), results.get("ignore_index", NARROW_IGNORE)
+        window = self._window(label_map, *unseen, scale)
         results["img"] = self._enlarged(results["img"][window], scale, "area" if scale < 1 else "bilinear")
         for key in results.get("seg_fields", ()):
             results[key] = self._enlarged(results[key][window], scale, "nearest")
@@ -188,8 +197,10 @@ class ForegroundCrop(BaseTransform):  # type: ignore[misc]
         enlarged: npt.NDArray[Any] = mmcv.imresize(cut, (width, height), interpolation=interpolation)
         return enlarged
 
-    def _window(self, label_map: npt.NDArray[Any], background: int | None, scale: float) -> tuple[slice, slice]:
-        centre = self._foreground_pixel(label_map, background) if np.random.random() < self._share else None
+    def _window(
+        self, label_map: npt.NDArray[Any], background: int | None, ignored: int, scale: float
+    ) -> tuple[slice, slice]:
+        centre = self._foreground_pixel(label_map, background, ignored) if np.random.random() < self._share else None
         spans = []
         for axis, crop in enumerate(self._crop_size):
             length = label_map.shape[axis]
@@ -201,9 +212,9 @@ class ForegroundCrop(BaseTransform):  # type: ignore[misc]
         return spans[0], spans[1]
 
     @staticmethod
-    def _foreground_pixel(label_map: npt.NDArray[Any], background: int | None) -> tuple[int, int] | None:
-        counts = np.bincount(label_map.ravel(), minlength=256)
-        counts[255] = 0
+    def _foreground_pixel(label_map: npt.NDArray[Any], background: int | None, ignored: int) -> tuple[int, int] | None:
+        counts = np.bincount(label_map.ravel(), minlength=ignored + 1)
+        counts[ignored] = 0
         if background is not None:
             counts[background] = 0
         present = np.flatnonzero(counts)

@@ -12,7 +12,7 @@ from typing import Any
 from annoloop.training.mmseg.pretrained import each_dict
 
 IGNORE = 255
-"""mmseg's ignore index: the one that its losses, padding and metrics agree on."""
+"""mmseg's ignore index: the one that its losses, padding and metrics agree on as they come."""
 
 _OTHER_QUESTIONS = ("STDCHead",)
 """Heads whose outputs are not the classes."""
@@ -21,23 +21,28 @@ _SOFTMAX = {"use_sigmoid": False, "loss_type": "multi_class"}
 """The options by which mmseg's losses expect one channel per class."""
 
 
-def fit_heads(model: Any, classes: int, weights: Sequence[float] | None, warn: Callable[[str], None]) -> None:
+def fit_heads(
+    model: Any, classes: int, weights: Sequence[float] | None, warn: Callable[[str], None], ignored: int = IGNORE
+) -> None:
     """Fit ``decode_head`` and ``auxiliary_head`` of a model's config.
 
     ``weights`` of the classes go into cross entropies that have none of their own; ``warn`` hears of weights that
-    do not fit.
+    do not fit.  ``ignored``: the index that is trained with as that of ignored pixels.
     """
     for head in [*listed(model["decode_head"]), *listed(model.get("auxiliary_head"))]:
         if head["type"] not in _OTHER_QUESTIONS:
             _fit(head, classes, weights, warn)
+        for part in each_dict(head):
+            if "ignore_index" in part:
+                part["ignore_index"] = ignored
+        if ignored != IGNORE:
+            head["ignore_index"] = ignored
 
 
 def _fit(head: Any, classes: int, weights: Sequence[float] | None, warn: Callable[[str], None]) -> None:
     counting = [part for part in each_dict(head) if "num_classes" in part] or [head]
     before = counting[0].get("num_classes")
     for part in each_dict(head):
-        if "ignore_index" in part:
-            part["ignore_index"] = IGNORE
         _fit_lists(part, before, classes)
     for part in counting:
         part["num_classes"] = classes

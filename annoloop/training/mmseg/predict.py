@@ -23,6 +23,7 @@ from PIL import Image
 from annoloop.data.images import IndexImage, encode_index_png
 from annoloop.errors import TrainingError
 from annoloop.training.mmseg.checkpoint import replacing
+from annoloop.training.mmseg.heads import listed
 from annoloop.training.mmseg.recipe import looks_per_image, prediction_pipeline
 from annoloop.training.windows import windows
 
@@ -40,8 +41,14 @@ _WHOLE_PX = 1 << 21
 _WINDOW, _MARGIN = 1024, 128
 """Side of a window and what of it is only looked at, in px at the working scale."""
 
-Maps = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
-"""Class indices and confidences, each (H, W)."""
+_LEAST_WINDOW = 3 * _MARGIN
+_FEW_CLASSES = 256
+"""With more, what is predicted at once gets smaller, as there is a probability for each class and pixel."""
+
+Indices = npt.NDArray[np.unsignedinteger[Any]]
+
+Maps = tuple[Indices, npt.NDArray[np.uint8]]
+"""Class indices, uint16 where there are more than 8 bits tell apart, and confidences, each (H, W)."""
 
 
 def write_predictions(
@@ -75,6 +82,8 @@ class _Network:
         scales = [step.get("scale_factor", 1.0) for step in others if step["type"] == "Resize"]
         self._scale = float(scales[0]) if scales and isinstance(scales[0], float) else 1.0
         self._flips = looks_per_image(config) > 1
+        counted = [head["num_classes"] for head in listed(config.model.decode_head) if "num_classes" in head]
+        self._fewer = min(1.0, _FEW_CLASSES / max([_FEW_CLASSES, *counted]))
 
     def read(self, image: Path) -> dict[str, Any]:
         """What the pipeline makes of an image; of a large one only the pixels.
@@ -84,7 +93,7 @@ class _Network:
         """
         try:
             loaded: dict[str, Any] = self._loading({"img_path": str(image)})
-            large = loaded["img"].shape[0] * loaded["img"].shape[1] * self._scale**2 > _WHOLE_PX
+            large = loaded["img"].shape[0] * loaded["img"].shape[1] * self._scale**2 > _WHOLE_PX * self._fewer
             item: dict[str, Any] = loaded if large else self._others(loaded)
         except Exception as error:
             raise TrainingError(f"cannot be read as an image: {error}", where=image) from error
@@ -101,17 +110,20 @@ class _Network:
         for probabilities in self._probabilities(items):
             confidence, indices = probabilities.max(dim=0)
             # Made small on the device: four bytes less in eight have to travel.
-            yield indices.byte().cpu().numpy(), (255 * confidence).round().byte().cpu().numpy()
+            yield _numbers(indices, len(probabilities)), (255 * confidence).round().byte().cpu().numpy()
 
     def _in_windows(self, loaded: dict[str, Any]) -> Maps:
         pixels = loaded["img"]
         size_hw = pixels.shape[0], pixels.shape[1]
-        indices, confidences = np.empty(size_hw, np.uint8), np.empty(size_hw, np.uint8)
-        for window in windows(size_hw, round(_WINDOW / self._scale), round(_MARGIN / self._scale)):
+        indices: Indices = np.empty(0, np.uint8)
+        confidences = np.empty(size_hw, np.uint8)
+        side = max(_LEAST_WINDOW, round(_WINDOW * self._fewer**0.5))
+        for window in windows(size_hw, round(side / self._scale), round(_MARGIN / self._scale)):
             part = np.ascontiguousarray(pixels[window.rows, window.columns])
             item = self._others({**loaded, "img": part, "img_shape": part.shape[:2], "ori_shape": part.shape[:2]})
             ((found, sure),) = self._whole([item])
             place = window.used_rows, window.used_columns
+            indices = indices if indices.size else np.empty(size_hw, found.dtype)
             indices[place], confidences[place] = found[window.used], sure[window.used]
         return indices, confidences
 
@@ -127,6 +139,14 @@ class _Network:
                     one += sample.seg_logits.data.float().softmax(dim=0).flip(-1)
                     one /= 2
         return found
+
+
+def _numbers(indices: torch.Tensor, classes: int) -> Indices:
+    """On the CPU, in as few bytes as so many classes need."""
+    if classes <= 1 << 8:
+        narrow: Indices = indices.byte().cpu().numpy()
+        return narrow
+    return indices.to(torch.int32).cpu().numpy().astype(np.uint16)
 
 
 def _decoded(
@@ -159,7 +179,7 @@ def _size(item: dict[str, Any]) -> object:
     return item["inputs"].shape if "inputs" in item else id(item)
 
 
-def _write(target: Target, indices: npt.NDArray[np.uint8], confidences: npt.NDArray[np.uint8]) -> None:
+def _write(target: Target, indices: Indices, confidences: npt.NDArray[np.uint8]) -> None:
     _, index_png, confidence_png = target
     for path in (confidence_png, index_png):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -104,8 +104,11 @@ def _load(recipe: Path) -> Config:
 def _set_model(config: Config, job: Job, warn: Warn) -> None:
     model = config.model
     _replace_sync_bn(model)
-    fit_heads(model, len(job.class_names), _weights(config, job), warn)
-    _set_padding(model.setdefault("data_preprocessor", {"type": "SegDataPreProcessor"}))
+    fit_heads(model, len(job.class_names), _weights(config, job), warn, job.trained_ignore)
+    preprocessor = model.setdefault("data_preprocessor", {"type": "SegDataPreProcessor"})
+    _set_padding(preprocessor)
+    if job.trained_ignore != IGNORE:
+        preprocessor["seg_pad_val"] = job.trained_ignore
     begins = job.init_checkpoint is None and job.kind == "train"
     if begins:
         thaw_what_starts_at_random(model, job.pretrained)
@@ -153,7 +156,7 @@ def _set_data(config: Config, job: Job, machine: Machine) -> None:
         "batch_size": 1,
         "sampler": {"type": "FirstSampler"},
     }
-    config.test_evaluator = {"type": "ExactIoUMetric", "ignore_index": IGNORE}
+    config.test_evaluator = {"type": "ExactIoUMetric", "ignore_index": job.trained_ignore}
     config.test_cfg = {"type": "TestLoop"}
     validates = bool(job.val) and job.kind == "train"
     meanwhile = {"type": "FirstSampler", "images": MEANWHILE}
