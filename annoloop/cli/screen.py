@@ -34,6 +34,7 @@ _VIEWS = {
     "training": ("retrain_report", "plan_report", "evaluate_report"),
     "exchange": ("push_report", "pull_report", "tasks_report", "login_report", "undo_report", "annotate_report"),
     "project": ("doctor_report", "status_report", "browse_report", "export_report", "log_entry"),
+    "serving": ("serve_report",),
 }
 """In which module of ``views/`` the view of a report is."""
 

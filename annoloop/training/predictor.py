@@ -23,7 +23,7 @@ from typing import IO, Self
 import numpy as np
 import numpy.typing as npt
 
-from annoloop.compute.launch import launch, thread_settings
+from annoloop.compute.launch import launch
 from annoloop.errors import AnnoloopError, DataError, MissingExtraError, TrainingError
 from annoloop.progress import Say, unsaid
 from annoloop.training.child import kill_group, log_tail, require_training
@@ -37,6 +37,9 @@ IMAGE_S = 100.0
 """How long one image may take."""
 
 _END_S = 5.0
+
+_THREADS = {"OMP_WAIT_POLICY": "passive"}
+"""It lives for days beside a CVAT, a training, a browser: threads that spin would be several times slower then."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,7 +139,7 @@ class Predictor:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
-                    env={**thread_settings(), **os.environ},
+                    env={**_THREADS, **os.environ},
                     start_new_session=True,
                 )
         except OSError as error:
