@@ -15,6 +15,8 @@ from annoloop.masks.regions import Region, regions
 from annoloop.serving.model import Answer
 
 _TOLERANCE_PX = 1.0
+_DIGITS = 4
+"""What is told is what a threshold is compared with."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +34,7 @@ def detected(answer: Answer, threshold: float | None = None) -> list[Found]:
     found = []
     for region in regions(label_map, skip=answer.unshown, min_region_px=answer.min_region_px):
         left, top, right, bottom = region.box_ltrb
-        sure = float(confidence[top:bottom, left:right][region.bits].mean()) / 255
+        sure = round(float(confidence[top:bottom, left:right][region.bits].mean()) / 255, _DIGITS)
         if threshold is None or sure >= threshold:
             found.append(Found(answer.classes.names[region.class_index], region, sure))
     return found

@@ -209,7 +209,7 @@ def detections_json(found: Sequence[Found]) -> list[bytes]:
         about = {
             "label": one.label,
             "type": "mask",
-            "confidence": round(one.confidence, 4),
+            "confidence": one.confidence,
             "points": outline(one.region),
             "attributes": [],
             "group_id": 0,
