@@ -34,7 +34,7 @@ HOMES = {
     "fiftyone": ("app/fiftyone_app.py", "app/plugin/"),
     "ray": ("compute/ray_cluster.py",),
     "fsspec": ("data/storage.py",),
-    "cvat_sdk": ("cvat/session.py",),
+    "cvat_sdk": ("cvat/session.py", "serving/cvat_function.py"),
     "matplotlib": ("reports/plots.py",),
     "jinja2": ("reports/page.py",),
     "pydantic": ("data/config.py", "data/data_section.py"),
@@ -46,8 +46,9 @@ HOMES = {
     "numba": ("masks/kernels/",),
     "kornia_rs": ("data/png.py",),
     "pycocotools": ("masks/regions.py",),
-    "starlette": ("sandbox/",),
-    "hypercorn": ("sandbox/",),
+    "starlette": ("sandbox/", "serving/application.py"),
+    "hypercorn": ("sandbox/", "serving/server.py"),
+    "onnxruntime": ("serving/sam.py",),
 }
 """The only files that may import a package; a name that ends in a slash stands for all files below that folder."""
 

@@ -30,6 +30,7 @@ from annoloop.cli.project_commands import (
     undo_command,
 )
 from annoloop.cli.sandbox_commands import sandbox_group
+from annoloop.cli.serving_commands import serve_command
 from annoloop.cli.simulation_commands import simulate_command
 from annoloop.cli.training_commands import evaluate_command, retrain_command
 from annoloop.errors import AnnoloopError, FileError, Interrupted
@@ -138,6 +139,6 @@ for command in (to_yolo_command, from_yolo_command, to_cvat_command, from_cvat_c
 for command in (
     init_command, login_command, doctor_command, eda_command, convert_group,
     retrain_command, evaluate_command, push_command, tasks_command, pull_command, undo_command,
-    status_command, log_command, browse_command, simulate_command, demo_command, sandbox_group,
+    status_command, log_command, browse_command, serve_command, simulate_command, demo_command, sandbox_group,
 ):  # fmt: skip
     commands.add_command(command)

@@ -35,6 +35,7 @@ _VIEWS = {
     "exchange": ("push_report", "pull_report", "tasks_report", "login_report", "undo_report", "annotate_report"),
     "simulation": ("simulate_report",),
     "project": ("doctor_report", "status_report", "browse_report", "export_report", "log_entry"),
+    "serving": ("serve_report",),
 }
 """In which module of ``views/`` the view of a report is."""
 

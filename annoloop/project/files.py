@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ from annoloop.errors import ConfigError, DataError, LedgerError
 from annoloop.masks.classes import ClassTable
 from annoloop.masks.regions import LabelMap
 from annoloop.training.recipes import recipe_path
-from annoloop.training.records import Job
+from annoloop.training.records import Job, Kind
 
 _HOLE = (
     "restore .annoloop/masks from a backup; or give that version up: a mask that you save anew at its place counts as"
@@ -204,7 +204,7 @@ class ProjectFiles:
 
     # training
 
-    def job(self, kind: Literal["train", "predict", "measure"], run_dir: Path, *, recipe: Path, **details: Any) -> Job:
+    def job(self, kind: Kind, run_dir: Path, *, recipe: Path, **details: Any) -> Job:
         """A job for the training process; device, seed and classes come from the configuration."""
         train, data = self.config.train, self.config.data
         settled: dict[str, Any] = {

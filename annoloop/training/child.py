@@ -92,7 +92,7 @@ def _run_once(job: Job, on_event: Callable[[Event], None], python: str) -> Resul
         except KeyboardInterrupt:
             raise _interrupted(job, _stop(child, record, last), last) from None
         finally:
-            _kill_group(child)
+            kill_group(child)
     if code == 0 and (result := result_of(job.run_dir)) is not None:
         return result
     if "missing" in last:
@@ -139,7 +139,7 @@ def _stop(child: subprocess.Popen[str], record: IO[str], last: dict[str, Event])
         for event in _events(child, record):
             last[event.kind] = event
     code = child.poll()
-    _kill_group(child)
+    kill_group(child)
     return code
 
 
@@ -148,7 +148,7 @@ def _signal_child(child: subprocess.Popen[str], number: signal.Signals) -> None:
         child.send_signal(number)
 
 
-def _kill_group(child: subprocess.Popen[str]) -> None:
+def kill_group(child: subprocess.Popen[str]) -> None:
     """Kill a child that still runs, with its data loading processes."""
     if child.poll() is None:
         with contextlib.suppress(ProcessLookupError):
@@ -177,9 +177,7 @@ def _failed(job: Job, command: Sequence[str], code: int, last: dict[str, Event])
     if said and code in _FORESEEN and "out-of-memory" not in last:
         return _FORESEEN[code](said["message"], where=said["where"], hint=said["hint"] or f"the whole log is {log}")
     reason = f"{said['message']}\n" if "message" in said else ""
-    text = (
-        f"{reason}the training process {ending}\n  command: {' '.join(command)}\n  last lines of the log:\n{_tail(log)}"
-    )
+    text = f"{reason}the training process {ending}\n  command: {' '.join(command)}\n  last lines of the log:\n{log_tail(log)}"
     if "out-of-memory" in last:
         batch_size = last["started"].fields.get("batch_size", 0) if "started" in last else 0
         return OutOfMemoryError(text, batch_size, where=log, hint=said.get("hint"))
@@ -201,7 +199,8 @@ def _hint(code: int) -> str:
     return "the whole log is the file named above"
 
 
-def _tail(log: Path) -> str:
+def log_tail(log: Path) -> str:
+    """The last lines of a child's log, indented."""
     with log.open("rb") as stream:
         stream.seek(max(0, log.stat().st_size - 16_384))
         lines = stream.read().decode("utf-8", "replace").splitlines()

@@ -61,7 +61,7 @@ def write_predictions(
     """
     model.eval()
     size = _BATCH[next(model.parameters()).device.type]
-    network = _Network(model, config)
+    network = Network(model, config)
     with ThreadPoolExecutor(_THREADS) as pool:
         writing: deque[tuple[Target, Future[None]]] = deque()
         for batch in _batches(_decoded(pool, network, targets, size * _AHEAD), size):
@@ -73,7 +73,7 @@ def write_predictions(
             _finish(*writing.popleft(), done)
 
 
-class _Network:
+class Network:
     """A model with the pipeline that its recipe has for images."""
 
     def __init__(self, model: Any, config: Config) -> None:
@@ -150,7 +150,7 @@ def _numbers(indices: torch.Tensor, classes: int) -> Indices:
 
 
 def _decoded(
-    pool: ThreadPoolExecutor, network: _Network, targets: Sequence[Target], ahead: int
+    pool: ThreadPoolExecutor, network: Network, targets: Sequence[Target], ahead: int
 ) -> Iterator[tuple[Target, dict[str, Any]]]:
     """Every target with what the recipe's pipeline makes of its image; the next ones are under way."""
     coming = deque((target, pool.submit(network.read, target[0])) for target in targets[:ahead])

@@ -1,4 +1,4 @@
-"""The child process: ``python -m annoloop.training.mmseg.worker JOB.json`` trains, predicts or measures with mmseg.
+"""The child process: ``python -m annoloop.training.mmseg.worker JOB.json`` trains, predicts, measures or answers.
 
 Events go to the original stdout as JSON lines, all chatter of torch and mm* to train.log. It stops in
 good order, with last.pth saved, on SIGTERM and when the process that started it is gone.
@@ -47,8 +47,11 @@ _KNOWN_CHATTER = "Could not import OneDL"
 class Border:
     """Between this process and the one that started it: events out, the wish to stop in."""
 
-    def __init__(self, log: Path) -> None:
-        """Take the original stdout for events; from now on fd 1 and 2 are ``log``."""
+    def __init__(self, log: Path, *, asked: bool = False) -> None:
+        """Take the original stdout for events; from now on fd 1 and 2 are ``log``.
+
+        ``asked``: stdin brings requests, and whoever reads these notices its end.
+        """
         self._out = os.fdopen(os.dup(1), "w", encoding="utf-8")
         self._stop = False
         self._orderly = False
@@ -57,16 +60,23 @@ class Border:
             os.dup2(stream.fileno(), 2)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.stop())
-        if stat.S_ISFIFO(os.fstat(0).st_mode):
+        if not asked and stat.S_ISFIFO(os.fstat(0).st_mode):
             threading.Thread(target=self._watch_parent, daemon=True).start()
 
     def emit(self, kind: str, **fields: Any) -> None:
         """Send an event; where nobody listens any more, stop.  Of several processes the first speaks for all."""
         if not _FIRST and kind not in _EVERYONES:
             return
+        self.send(Event(kind, fields))
+
+    def send(self, event: Event, *parts: bytes) -> None:
+        """The same with bytes behind it, of which the event says how many there are."""
         try:
-            self._out.write(Event(kind, fields).to_json() + "\n")
+            self._out.write(event.to_json() + "\n")
             self._out.flush()
+            for part in parts:
+                self._out.buffer.write(part)
+            self._out.buffer.flush()
         except BrokenPipeError:
             self.stop()
 
@@ -96,7 +106,7 @@ class Border:
 def main(job_file: Path) -> int:
     """Do the job; the exit code, after which ``result.json`` is there if and only if it is 0."""
     job = Job.from_json(job_file.read_text(encoding="utf-8"))
-    border = Border(job.run_dir / "train.log")
+    border = Border(job.run_dir / "train.log", asked=job.kind == "answer")
     # mmengine falls back to full unpickling where a file is more than weights; torch can forbid that.
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     try:
@@ -144,7 +154,7 @@ def _run(job: Job, border: Border) -> Result:
     began = time.perf_counter()
     device = choose_device(job)
     join(device)
-    operation = {"train": _train, "predict": _predict, "measure": _measure}[job.kind]
+    operation = {"train": _train, "predict": _predict, "measure": _measure, "answer": _answer}[job.kind]
     try:
         result = operation(job, device, border)
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
@@ -222,6 +232,26 @@ def _measure(job: Job, device: str, border: Border) -> Result:
 
 
 def _predict(job: Job, device: str, border: Border) -> Result:
+    model, config = _loaded(job, device, border)
+    border.emit("started", device=device, total=len(job.predictions))
+    began = time.perf_counter()
+    _write_predictions(model, config, job, border)
+    each = (time.perf_counter() - began) / max(1, len(job.predictions))
+    return Result(predicted=len(job.predictions), seconds_per_image=each)
+
+
+def _answer(job: Job, device: str, border: Border) -> Result:
+    """Predict what comes in over stdin, until it ends."""
+    from annoloop.training.mmseg.answering import answer_requests
+
+    model, config = _loaded(job, device, border)
+    border.emit("started", device=device)
+    answered = answer_requests(model, config, sys.stdin.buffer, job.run_dir / "image", border.send)
+    return Result(predicted=answered)
+
+
+def _loaded(job: Job, device: str, border: Border) -> tuple[torch.nn.Module, Config]:
+    """The job's model on its device, with the weights that it names."""
     from mmengine.registry import init_default_scope
     from mmseg.registry import MODELS
 
@@ -234,11 +264,7 @@ def _predict(job: Job, device: str, border: Border) -> Result:
     init_default_scope("mmseg")
     model = placed(MODELS.build(config.model), device, config.precision)
     load_weights(model, job.init_checkpoint)
-    border.emit("started", device=device, total=len(job.predictions))
-    began = time.perf_counter()
-    _write_predictions(model, config, job, border)
-    each = (time.perf_counter() - began) / max(1, len(job.predictions))
-    return Result(predicted=len(job.predictions), seconds_per_image=each)
+    return model, config
 
 
 def _config(job: Job, device: str, border: Border) -> Config:

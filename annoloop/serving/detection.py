@@ -1,0 +1,56 @@
+"""The shapes of a prediction: one for each region, with how sure the model is of it.
+
+Not here: how CVAT's parts write them (``nuclio.py``, ``cvat_function.py``).  The fact to know: the regions are those
+that ``push`` would send, so that painting them gives the prediction back, but for what is never a shape.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from annoloop.masks.polygons import pieces
+from annoloop.masks.regions import Region, regions
+from annoloop.serving.model import Answer
+
+_TOLERANCE_PX = 1.0
+_DIGITS = 4
+"""What is told is what a threshold is compared with."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """A region of a class; ``confidence`` is the mean probability of the class over it, 0 to 1."""
+
+    label: str
+    region: Region
+    confidence: float
+
+
+def detected(answer: Answer, threshold: float | None = None) -> list[Found]:
+    """All regions of a prediction but background and ignore; with a threshold those that are at least as sure."""
+    label_map, confidence = answer.prediction.label_map, answer.prediction.confidence
+    found = []
+    for region in regions(label_map, skip=answer.unshown, min_region_px=answer.min_region_px):
+        left, top, right, bottom = region.box_ltrb
+        sure = round(float(confidence[top:bottom, left:right][region.bits].mean()) / 255, _DIGITS)
+        if threshold is None or sure >= threshold:
+            found.append(Found(answer.classes.names[region.class_index], region, sure))
+    return found
+
+
+def outline(region: Region) -> list[float]:
+    """The outline x1, y1, x2, y2, ... of a region's largest part, simplified; holes are lost.
+
+    For who asks for polygons: masks are exact.
+    """
+    drawn = pieces(region.bits.astype(np.uint8), skip=[0], tolerance_px=_TOLERANCE_PX)
+    outlined = [piece for piece in drawn if piece.outline is not None]
+    if not outlined:
+        left, top, right, bottom = map(float, region.box_ltrb)
+        return [left, top, right, top, right, bottom, left, bottom]
+    largest = max(outlined, key=lambda piece: piece.region.area_px)
+    assert largest.outline is not None
+    corners = np.array(largest.outline).reshape(-1, 2) + (region.left_px, region.top_px)
+    return [round(number, 2) for number in corners.ravel().tolist()]
