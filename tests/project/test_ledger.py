@@ -60,7 +60,7 @@ def test_a_new_file_gets_every_migration(path: Path) -> None:
     tables = dict(db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall())
     assert set(tables) == {
         "image", "run", "score", "task", "frame", "issue", "change", "mask_change", "look", "belief", "mark",
-        "census", "fact",
+        "census", "fact", "proposal",
     }  # fmt: skip
     assert all("STRICT" in sql for sql in tables.values())
 
