@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from annoloop.errors import ConfigError, DataError
 from annoloop.masks.classes import class_table
 from annoloop.masks.regions import LabelMap, regions
-from annoloop.simulation.damage import damage, damage_share
+from annoloop.simulation.damage import KINDS, damage, damage_share
 
 CLASSES = class_table(["ground", "disc", "ring", "cross"], background="ground")
 TWO = class_table(["ground", "disc"], background="ground")
@@ -79,7 +79,7 @@ def test_the_same_seed_does_the_same(right: LabelMap, seed: int) -> None:
 def test_every_kind_of_damage_happens_and_any_component_may_be_hit() -> None:
     right = _objects(2)["train/01"]
     done = [one for seed in range(60) if (one := damage(right, CLASSES, seed)) is not None]
-    assert set(Counter(one.kind for one in done)) == {"removed", "shifted", "swapped"}
+    assert set(Counter(one.kind for one in done)) == set(KINDS)
     assert {one.component.top_px for one in done} == {r.top_px for r in regions(right, skip=(0, 255))}
 
 
@@ -96,7 +96,24 @@ def test_with_a_single_foreground_class_nothing_is_swapped() -> None:
     right = np.zeros((9, 9), np.uint8)
     right[2:5, 2:5] = 1
     kinds = {one.kind for seed in range(40) if (one := damage(right, TWO, seed)) is not None}
-    assert kinds == {"removed", "shifted"}
+    assert kinds == set(KINDS) - {"swapped"}
+    assert damage(right, TWO, 0, kinds=("swapped",)) is None
+
+
+def test_holes_and_ragged_outlines_are_inside_and_along_the_component() -> None:
+    right = np.zeros((60, 60), np.uint8)
+    right[10:50, 10:50] = 1
+    for seed in range(10):
+        holes, ragged = (damage(right, CLASSES, seed, kinds=(kind,)) for kind in ("holes", "ragged"))
+        assert holes is not None
+        assert ragged is not None
+        lost = (holes.label_map == 0) & (right == 1)
+        assert 0.3 <= lost.sum() / 1600 < 0.6
+        assert not (holes.label_map != right)[right == 0].any()
+        differs = ragged.label_map != right
+        assert (differs & (right == 1)).any()
+        assert (differs & (right == 0)).any()
+        assert not differs[22:38, 22:38].any(), "the middle is far from the outline"
 
 
 def test_specks_can_be_left_alone() -> None:
