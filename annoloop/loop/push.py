@@ -23,11 +23,13 @@ from annoloop.data.mmseg_folders import palette_of
 from annoloop.errors import ConfigError
 from annoloop.loop.exchange.delivery import Handling, deliver, give_up
 from annoloop.loop.exchange.planning import Planned, Planner, check_names
+from annoloop.loop.exchange.review_cargo import region_of
 from annoloop.loop.exchange.reviewing import plan_review
 from annoloop.loop.missing_model import why_no_model
+from annoloop.masks.classes import ClassTable
 from annoloop.progress import Say, Track, silent, unsaid
 from annoloop.project.project import Project
-from annoloop.project.rows import PROPOSALS, RunRow, TaskRow
+from annoloop.project.rows import PROPOSALS, ProposalRow, RunRow, TaskRow
 from annoloop.selection.choosing import Chosen, choose_images, choose_labelled
 from annoloop.selection.criteria import check_criterion
 from annoloop.selection.request import PushRequest, Source
@@ -52,10 +54,23 @@ class PushedFrame:
 
 
 @dataclass(frozen=True, slots=True)
+class ProposedRegion:
+    """One region that asks for a verdict: its number in the task, the class that the label gives it and the one that
+    is proposed, by name, its pixels, and the model's mean confidence, 0 ... 1."""
+
+    number: int
+    sample_id: str
+    labelled: str
+    becomes: str
+    px: int
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
 class PushReport:
     """What went to CVAT; ``task`` and ``url`` are None for a dry run.
 
-    ``source``: what the frames hold, "proposals" for a review, which has so many ``proposals``.
+    ``source``: what the frames hold, "proposals" for a review, which has ``proposals``, heaviest first.
     ``polygon_loss_px``: pixels that would change if somebody edited every polygon; None for masks.
     ``corrected_left_out``: images whose mask is as annotators left it.  ``alike_left_out``: sample ids that
     would have gone, but are nearly the same as one that goes.  None of a push that was cut off and finished later.
@@ -71,7 +86,7 @@ class PushReport:
     frames: tuple[PushedFrame, ...]
     corrected_left_out: int | None = None
     alike_left_out: tuple[str, ...] | None = None
-    proposals: int | None = None
+    proposals: tuple[ProposedRegion, ...] | None = None
 
 
 def push(
@@ -121,7 +136,7 @@ def push(
     if loss_px is not None:
         say(_loss(planned, loss_px, request))
     if server is None:
-        report = _report(request, _id(run), _task_name(project, request), planned, loss_px)
+        report = _report(project, request, _id(run), _task_name(project, request), planned, loss_px)
     else:
         task = _write_plan(project, run, request, plan_digest, planned)
         report = _send(project, server, request, handling, task, say, track, loss_px=loss_px)
@@ -255,16 +270,22 @@ def _send(
     resumed: bool = False,
 ) -> PushReport:
     cvat_id = None if server is None else deliver(project, server, task, handling, say=say, track=track)
-    issues = project.ledger.issues(task.id)
+    issues, proposals = project.ledger.issues(task.id), project.ledger.proposals(task.id)
     planned = [
-        Planned(frame, tuple(i for i in issues if i.sample_id == frame.sample_id), 0)
+        Planned(
+            frame,
+            tuple(one for one in issues if one.sample_id == frame.sample_id),
+            0,
+            tuple(one for one in proposals if one.sample_id == frame.sample_id),
+        )
         for frame in project.ledger.frames(task.id)
     ]
     url = None if server is None or cvat_id is None else server.task_url(cvat_id)
-    return _report(request, task.run_id, task.name, planned, loss_px, cvat_id, url, resumed=resumed)
+    return _report(project, request, task.run_id, task.name, planned, loss_px, cvat_id, url, resumed=resumed)
 
 
 def _report(
+    project: Project,
     request: PushRequest,
     run_id: int | None,
     name: str,
@@ -287,6 +308,12 @@ def _report(
         for one in worst_first
     )
     if request.carries == PROPOSALS:
-        count = sum(sum(frame.shapes.values()) for frame in pushed)
-        return PushReport(name, cvat_id, url, PROPOSALS, run_id, resumed, loss_px, pushed, proposals=count)
+        rows = sorted((row for one in planned for row in one.proposals), key=lambda row: row.number)
+        regions = tuple(_proposed(row, project.classes) for row in rows)
+        return PushReport(name, cvat_id, url, PROPOSALS, run_id, resumed, loss_px, pushed, proposals=regions)
     return PushReport(name, cvat_id, url, request.source, run_id, resumed, loss_px, pushed)
+
+
+def _proposed(row: ProposalRow, classes: ClassTable) -> ProposedRegion:
+    labelled, becomes = classes.label_of(row.labelled), classes.label_of(row.becomes)
+    return ProposedRegion(row.number, row.sample_id, labelled, becomes, region_of(row).area_px, row.confidence)

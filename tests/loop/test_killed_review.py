@@ -60,7 +60,7 @@ def test_a_review_killed_while_it_is_pushed_is_finished(
         report = propose(loop, 6)
         number = cvat.ensure_project(review_project(project.config.project), [REGION])
         assert [t["id"] for t in cvat.session.listed("tasks", project_id=number)] == [report.task]
-        assert report.proposals == 6
+        assert len(report.proposals or ()) == 6
         assert sum(len(cvat.job_shapes(job.id)) for job in loop.jobs(report.task)) == 6
         assert [task.state for task in project.ledger.tasks()] == ["open"]
 
@@ -102,7 +102,7 @@ def test_two_hundred_answers_make_the_masks_that_they_say(tmp_path: Path, sandbo
         loop = Loop(tmp_path, made.truth, sandbox, project, cvat)
         before, report = labels_of(loop), propose(loop, 200, segment_size=10)
         rows = rows_of(loop, report)
-        assert len(rows) == report.proposals == 200
+        assert len(rows) == len(report.proposals or ()) == 200
         drawn = np.random.default_rng(1).integers(0, len(VERDICTS), 200)
         verdicts = {row.number: VERDICTS[int(v)] for row, v in zip(rows, drawn, strict=True)}
         answer(loop, report, verdicts)

@@ -13,7 +13,7 @@ from annoloop.cli.views.sheet import Sheet
 if TYPE_CHECKING:
     from annoloop.loop.login import LoginReport
     from annoloop.loop.pull import PullReport
-    from annoloop.loop.push import PushReport
+    from annoloop.loop.push import ProposedRegion, PushReport
     from annoloop.loop.tasks import TaskProgress, TasksReport
     from annoloop.loop.undo import UndoReport
     from annoloop.simulation.annotator import AnnotateReport
@@ -26,6 +26,34 @@ _AFTER_HEAD = ": labelled "
 
 
 def push_report(report: PushReport, sheet: Sheet) -> None:
+    if report.proposals is None:
+        _images(report, sheet)
+    else:
+        _regions(report.proposals, sheet)
+    if report.task is None:
+        sheet.print(f"dry run: nothing was sent; the task would be [bold]{escape(report.name)}[/]")
+        return
+    again = " (finished an earlier push)" if report.resumed else ""
+    what = f"{len(report.frames)} images with {_MASKS.get(report.source, report.source)}"
+    if report.proposals is not None:
+        what = f"{len(report.proposals)} regions to accept or reject on {len(report.frames)} images"
+    sheet.print(f"task [bold]{report.task}[/]: {what}{again}\n{escape(report.url or '')}")
+    if report.proposals is not None:
+        sheet.print("in CVAT, open its job in the workspace Attribute annotation: Tab walks, digits answer")
+    sheet.next(f"annoloop pull --task {report.task}", "when its jobs are completed; annoloop tasks shows how far")
+
+
+def _regions(regions: Sequence[ProposedRegion], sheet: Sheet) -> None:
+    table = Table("", "image", "label says", "model says", "px", "confidence", box=None, pad_edge=False)
+    for one in regions[:_MOST_LINES]:
+        px, confidence = str(one.px), f"{one.confidence:.2f}"
+        table.add_row(str(one.number), escape(one.sample_id), escape(one.labelled), escape(one.becomes), px, confidence)
+    sheet.print(table)
+    if len(regions) > _MOST_LINES:
+        sheet.print(f"… and {len(regions) - _MOST_LINES} more (--json has all)")
+
+
+def _images(report: PushReport, sheet: Sheet) -> None:
     table = Table("image", "score", "looks like", "shapes", "pinned as issues", box=None, pad_edge=False)
     for frame in report.frames:
         shapes = ", ".join(f"{label} {count}" for label, count in frame.shapes.items())
@@ -40,17 +68,6 @@ def push_report(report: PushReport, sheet: Sheet) -> None:
             f"[yellow]left out:[/] {report.corrected_left_out} images that annotators corrected already;"
             " --corrected takes them in"
         )
-    if report.task is None:
-        sheet.print(f"dry run: nothing was sent; the task would be [bold]{escape(report.name)}[/]")
-        return
-    again = " (finished an earlier push)" if report.resumed else ""
-    what = f"{len(report.frames)} images with {_MASKS.get(report.source, report.source)}"
-    if report.proposals is not None:
-        what = f"{report.proposals} regions to accept or reject on {len(report.frames)} images"
-    sheet.print(f"task [bold]{report.task}[/]: {what}{again}\n{escape(report.url or '')}")
-    if report.proposals is not None:
-        sheet.print("in CVAT, open its job in the workspace Attribute annotation: Tab walks, digits answer")
-    sheet.next(f"annoloop pull --task {report.task}", "when its jobs are completed; annoloop tasks shows how far")
 
 
 def pull_report(report: PullReport, sheet: Sheet) -> None:
