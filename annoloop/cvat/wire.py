@@ -77,6 +77,8 @@ class JobInfo:
     stage: str
     state: str
     assignee: str | None
+    parent: int | None = None
+    """Of a replica: the number of the job whose frames it repeats for another annotator."""
 
     @property
     def finished(self) -> bool:
@@ -179,11 +181,12 @@ def task_info(task: Answer) -> TaskInfo:
 
 
 def job_info(job: Answer) -> JobInfo:
-    assignee = job.get("assignee")
+    assignee, parent = job.get("assignee"), job.get("parent_job_id")
     start = job["start_frame"].whole(high=MOST_FRAMES)
     return JobInfo(
         job["id"].whole(), start, job["stop_frame"].whole(start, MOST_FRAMES), job["stage"].text(),
         job["state"].text(), None if assignee is None else assignee["username"].text(),
+        None if parent is None else parent.whole(),
     )  # fmt: skip
 
 
