@@ -1,7 +1,7 @@
 """Working time as a CVAT server with analytics knows it: minutes per job and user, from an export of its events.
 
 Not here: what the minutes are compared with (``loop/effort.py``).  The fact to know: the server adds up the time from
-one doing in a job to the next, unless it is 100 s or more: a pause is no work; minutes per job are sound, per frame not.
+one doing in a job to the next, unless it is 100 s or more: a pause is no work; minutes are sound by job, not by frame.
 """
 
 from __future__ import annotations

@@ -95,12 +95,15 @@ def pull(
     accept_untouched: bool = False,
     redo: bool = False,
     on_conflict: OnConflict = "stop",
+    annotator: str | None = None,
     say: Say = unsaid,
     track: Track = silent,
 ) -> list[PullReport]:
     """Pull one task by its CVAT number, or every open task of the project.
 
     Args:
+        annotator: of a task with replicas, whose masks are taken; None: at each pixel what most of them say, and the
+            label as it was where several values share the most votes.
         accept_untouched: also predictions that were pushed over labels and that nobody looked at; what this costs,
             class by class, is said before anything is written.
         redo: also what came back before and was undone here.
@@ -128,6 +131,7 @@ def pull(
             again=on_conflict == "theirs",
             pending=pending,
             track=track,
+            annotator=annotator,
         )
         readings.append(reading)
         for one in asked.taken(reading):

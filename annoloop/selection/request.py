@@ -26,7 +26,8 @@ class PushRequest:
 
     ``only``: these samples and no others, whatever ``worst``, ``splits`` and ``random_share`` say.  ``corrected``: also
     images whose mask is as annotators left it.  ``source``: what an annotator begins with where there is a label.
-    ``segment_size``: images per job, 0 for one job.  ``tolerance_px`` counts for polygons only.
+    ``replicas``: so many people annotate each job for themselves, 0 for one.  ``segment_size``: images per job, 0 for
+    one job.  ``tolerance_px`` counts for polygons only.
     """
 
     worst: int
@@ -43,6 +44,7 @@ class PushRequest:
     context: bool = True
     issues_per_frame: int = 2
     dry_run: bool = False
+    replicas: int = 0
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a value that cannot be."""
@@ -54,7 +56,13 @@ class PushRequest:
             check_argument(
                 name, value, least <= value <= most, f"{least} to {most}" if most < inf else f"{least} or more"
             )
+        count, people = self.replicas, len(set(self.assignees))
+        check_argument("replicas", count, count == 0 or 2 <= count <= _MOST_REPLICAS, f"0, or 2 to {_MOST_REPLICAS}")
+        said = f"none, or {count} people and more: each of {count} replicas is another's"
+        check_argument("assignees", ", ".join(self.assignees), not count or not people or people >= count, said)
 
+
+_MOST_REPLICAS = 10
 
 _RANGES = (
     ("worst", 1, inf),

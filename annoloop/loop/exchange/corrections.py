@@ -21,6 +21,7 @@ from annoloop.cvat.wire import Frame, JobInfo, Shape, Tag, shape_digest
 from annoloop.data.images import decode_index_png, encode_index_png, read_bytes
 from annoloop.data.mmseg_folders import to_label_map, to_stored
 from annoloop.errors import CvatError
+from annoloop.loop.exchange.replicas import Replicas, Vote, counted
 from annoloop.masks.regions import LabelMap, Region, coverage, paint
 from annoloop.masks.run_lengths import from_cvat_runs
 from annoloop.progress import Track
@@ -135,6 +136,7 @@ class _Reader:
     issues: Sequence[IssueRow]
     resolved: frozenset[int]
     pending: Mapping[str, str]
+    replicas: Replicas
 
 
 def read_task(
@@ -146,10 +148,12 @@ def read_task(
     again: bool,
     pending: Mapping[str, str],
     track: Track,
+    annotator: str | None = None,
 ) -> TaskReading:
     """Read a task and check all of it.
 
     Args:
+        annotator: of a task with replicas, whose are taken; None: at each pixel what most of them say.
         again: also frames that were kept from disk and not touched since.
         pending: masks by sample id that an earlier task of the same pull will have written.
 
@@ -158,13 +162,15 @@ def read_task(
     """
     assert task.cvat_id is not None
     labels = {label.id: label.name for label in server.task_labels(task.cvat_id, project.classes)}
-    jobs = server.jobs(task.cvat_id)
+    own_jobs, copies = server.jobs_and_replicas(task.cvat_id)
+    replicas = counted(own_jobs, copies, annotator, server.task_url(task.cvat_id))
+    jobs = [replicas.combined(job) for job in own_jobs]
     frames = {frame.name: frame for frame in server.frames(task.cvat_id)}
     rows = project.ledger.frames(task.id)
     _check_frames(rows, frames, jobs, server.task_url(task.cvat_id))
     issues = project.ledger.issues(task.id)
-    reader = _Reader(project.files, task, labels, issues, _resolved(server, task.cvat_id, issues), pending)
-    wanted = [job for job in jobs if job.finished or include_unfinished]
+    reader = _Reader(project.files, task, labels, issues, _resolved(server, task.cvat_id, issues), pending, replicas)
+    wanted = [job for job in jobs if job.finished or (include_unfinished and replicas.count(job))]
     read = [
         _read_job(reader, server, job, [row for row in rows if frames[row.name].index in job.frames], frames)
         for job in track(wanted, f"reading task {task.cvat_id}", len(wanted))
@@ -220,8 +226,9 @@ def _read_job(
     reader: _Reader, server: CvatServer, job: JobInfo, rows: Sequence[FrameRow], frames: Mapping[str, Frame]
 ) -> _JobReading:
     """The frames of a job; one that holds something that is no mask is held back, alone."""
-    there = server.job_annotations(job.id)
     present = {frames[row.name].index: row for row in rows if not frames[row.name].deleted}
+    numbered = {one.index: one for one in frames.values()}
+    there = reader.replicas.annotations(server, job, present, numbered, _vote(reader))
     shapes: dict[int, list[Shape]] = {}
     for shape in there.shapes:
         shapes.setdefault(shape.frame, []).append(shape)
@@ -244,6 +251,13 @@ def _read_job(
         _tags(reader, present, there.tags),
         sum(frame not in ours for frame in [one.frame for one in there.shapes] + [one.frame for one in there.strays]),
     )
+
+
+def _vote(reader: _Reader) -> Vote:
+    """How the replicas of a frame are settled."""
+    files, labels, least_px = reader.files, reader.labels, reader.task.min_region_px
+    last = lambda row: files.object_label_map(row.pushed_sha256)  # noqa: E731
+    return Vote(files.classes, labels, least_px, last, lambda *drawn: _painted(reader, *drawn)[0])
 
 
 def _tags(reader: _Reader, present: Mapping[int, FrameRow], tags: Sequence[Tag]) -> dict[str, tuple[str, ...]]:
