@@ -114,6 +114,8 @@ def pull(
         DataError: a mask was edited on disk since (``on_conflict="stop"``).
     """
     check_argument("on_conflict", on_conflict, on_conflict in get_args(OnConflict), ", ".join(get_args(OnConflict)))
+    alone = annotator is None or task is not None
+    check_argument("annotator", annotator, alone, "named with the task whose replicas are meant")
     asked = _Asked(accept_untouched, redo, on_conflict)
     readings: list[TaskReading] = []
     lost: list[TaskRow] = []

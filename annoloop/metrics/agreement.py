@@ -20,7 +20,7 @@ Counts = npt.NDArray[np.int64]
 """int64 (K, 2): by class twice the pixels that two maps share, and the pixels of both; sums over images give Dice."""
 
 _RESAMPLES = 2000
-_APART = 0.05
+_APART = 0.1
 """Whoever agrees with the others by so much less in Dice than they do among themselves stands apart."""
 _MOST_SURE = 0.975
 

@@ -160,7 +160,7 @@ def test_an_annotator_who_is_none_is_told_with_those_who_are(ready: Loop) -> Non
     task = ready.push(only=(SAMPLE,), source="label", replicas=2).task
     with pytest.raises(ConfigError, match="no replica belongs to 'eve'"):
         ready.pull(task, annotator="eve")
-    with pytest.raises(ConfigError, match="with the task whose replicas"):
+    with pytest.raises(ConfigError, match="named with the task whose replicas"):
         ready.pull(None, annotator="eve")
     first = _replicas(ready, task)[0]
     _finish(ready, first)
@@ -207,7 +207,7 @@ def test_a_server_without_replicas_is_named(ready: Loop, monkeypatch: pytest.Mon
     monkeypatch.setattr(
         type(ready.cvat),
         "create_task",
-        lambda *given, replicas=0, **more: real(*given, **more),  # noqa: ARG005
+        lambda *given, replicas=0, **more: real(*given, **more),
     )
     with pytest.raises(CvatError, match="made 0 replicas of 1 jobs, 2 of each"):
         ready.push(only=(SAMPLE,), source="label", replicas=2)

@@ -16,13 +16,13 @@ import numpy.typing as npt
 
 from annoloop.compute.workers import spread
 from annoloop.cvat.server import CvatServer
-from annoloop.cvat.shapes import Drawing, draw, read_regions
 from annoloop.cvat.wire import Frame, JobInfo, Shape, Tag, shape_digest
 from annoloop.data.images import decode_index_png, encode_index_png, read_bytes
 from annoloop.data.mmseg_folders import to_label_map, to_stored
 from annoloop.errors import CvatError
+from annoloop.loop.exchange.frame_maps import painted
 from annoloop.loop.exchange.replicas import Replicas, Vote, counted
-from annoloop.masks.regions import LabelMap, Region, coverage, paint
+from annoloop.masks.regions import LabelMap
 from annoloop.masks.run_lengths import from_cvat_runs
 from annoloop.progress import Track
 from annoloop.project.files import ProjectFiles
@@ -310,33 +310,7 @@ def _check_size(frame: Frame, last: LabelMap) -> None:
 
 def _painted(reader: _Reader, row: FrameRow, frame: Frame, shapes: Sequence[Shape]) -> tuple[LabelMap, int, int]:
     """The mask that shapes make, and how many pixels several of them and none of them cover."""
-    files, classes = reader.files, reader.files.classes
-    parts = read_regions(
-        shapes,
-        reader.labels,
-        classes,
-        frame.size_hw,
-        originals=_originals(reader, row),
-        before=set(row.shapes),
-        where=f"frame {frame.name}",
-    )
-    onto: LabelMap = np.full(frame.size_hw, classes.fill_index, classes.dtype)
-    if classes.keeps_uncovered and row.base_sha256 is not None:  # without labels before, uncovered is ignored
-        onto = files.object_label_map(row.base_sha256)
-    covered = coverage(parts, frame.size_hw)
-    uncovered_px = int(np.count_nonzero(covered == 0)) if classes.background_index is None else 0
-    label_map = paint(parts, frame.size_hw, fill=classes.fill_index, onto=onto)
-    return label_map, int(np.count_nonzero(covered > 1)), uncovered_px
-
-
-def _originals(reader: _Reader, row: FrameRow) -> dict[str, Region]:
-    """The pixels that the polygons of the push stand for as long as nobody touches them."""
-    if reader.task.shape == "mask":
-        return {}
-    how = Drawing(reader.task.shape, reader.task.tolerance_px, reader.task.min_region_px)
-    sent = reader.files.object_label_map(row.sent_sha256)
-    drawn = draw(sent, reader.files.classes, how, row.name)
-    return {one.digest: one.region for one in drawn if one.region is not None}
+    return painted(reader.files, reader.task, reader.labels, row, frame, shapes)
 
 
 def _stored(

@@ -164,7 +164,7 @@ def counted(jobs: Sequence[JobInfo], replicas: Sequence[JobInfo], annotator: str
     own = [one for one in replicas if annotator_of(one) == annotator]
     if not own:
         known = some_of(sorted({annotator_of(one) for one in replicas}), _NAMED)
-        raise ConfigError(f"no replica is {annotator!r}'s", where=where, hint=f"replicas have: {known}")
+        raise ConfigError(f"no replica belongs to {annotator!r}", where=where, hint=f"replicas have: {known}")
     found = {job.id: tuple(one for one in own if one.parent == job.id) for job in jobs}
     twice = [str(number) for number, some in found.items() if len(some) > 1]
     if twice:
