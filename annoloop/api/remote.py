@@ -87,9 +87,9 @@ def push(
     Args:
         worst: how many images, worst first ``by`` a criterion; or ``images``: these and no others, like "train/0001".
         corrected: also images that annotators have corrected already.  random_share: by chance, 0 to 1.
-        tolerance_px: how coarse polygons may be.  segment_size: images per job; 0: one job.
+        tolerance_px: how coarse polygons may be.  segment_size: images per job; 0: one job.  replicas: so many people
+            annotate each job by themselves.
         again: False: the same push that was done a moment ago is told, not done once more with the next images.
-        replicas: so many people annotate each job by themselves; 0 for one.
         dry_run: only say what would go; asks no server.
         server: a session that is open already; default: one of this call's own.
 
@@ -110,13 +110,11 @@ def push(
         random_share=random_share,
         shape=shape,
         tolerance_px=tolerance_px,
-        segment_size=segment_size,
+        segment_size=segment_size, replicas=replicas,
         assignees=assignees and names_of(assignees),
-        context=context,
-        issues_per_frame=issues_per_frame,
-        replicas=replicas,
+        context=context, issues_per_frame=issues_per_frame,
         dry_run=dry_run,
-    )
+    )  # fmt: skip
     with project.locked("push"), nullcontext() if dry_run else _session(project, server, say) as open_server:
         return _push.push(project, open_server, request, again=again, say=say, track=track, watch=watch)
 
