@@ -87,8 +87,7 @@ def push(
     Args:
         worst: how many images, worst first ``by`` a criterion; or ``images``: these and no others, like "train/0001".
         corrected: also images that annotators have corrected already.  random_share: by chance, 0 to 1.
-        tolerance_px: how coarse polygons may be.  segment_size: images per job; 0: one job.  replicas: so many people
-            annotate each job by themselves.
+        tolerance_px: how coarse polygons may be.  segment_size: images per job, 0 for one.  replicas: people for each.
         again: False: the same push that was done a moment ago is told, not done once more with the next images.
         dry_run: only say what would go; asks no server.
         server: a session that is open already; default: one of this call's own.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
@@ -117,6 +118,7 @@ def pull(
     alone = annotator is None or task is not None
     check_argument("annotator", annotator, alone, "named with the task whose replicas are meant")
     asked = _Asked(accept_untouched, redo, on_conflict)
+    read = partial(read_task, project, server, include_unfinished=include_unfinished, annotator=annotator, track=track)
     readings: list[TaskReading] = []
     lost: list[TaskRow] = []
     pending: dict[str, str] = {}
@@ -125,16 +127,7 @@ def pull(
             lost.append(row)
             continue
         _check_classes(project, row)
-        reading = read_task(
-            project,
-            server,
-            row,
-            include_unfinished=include_unfinished,
-            again=on_conflict == "theirs",
-            pending=pending,
-            track=track,
-            annotator=annotator,
-        )
+        reading = read(row, again=on_conflict == "theirs", pending=pending)
         readings.append(reading)
         for one in asked.taken(reading):
             if on_conflict == "theirs" or not one.in_conflict:

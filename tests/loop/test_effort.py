@@ -78,13 +78,12 @@ def test_a_server_without_events_is_no_failure(loop: Loop, monkeypatch: pytest.M
 def test_shapes_and_pixels_are_held_against_what_was_sent(loop: Loop) -> None:
     name = SAMPLES[1]
     task = loop.push(only=(name,), source="label").task
-    before = loop.label_map(name)
-    loop.draw(task, loop.frame_of(task, name), "bar", Region(1, 4, 5, np.ones((6, 7), np.bool_)))
+    before, label = loop.label_map(name), loop.project.classes.names[1]
+    loop.draw(task, loop.frame_of(task, name), label, Region(1, 4, 5, np.ones((6, 7), np.bool_)))
     report = effort(loop.project, loop.cvat, task=task)
     job = _only(report)
-    index = loop.project.classes.index_of("bar")
     assert (job.shapes, job.changed_frames) == (1, 1)
-    assert job.changed_px == np.count_nonzero(before[4:10, 5:12] != index)
+    assert job.changed_px == np.count_nonzero(before[4:10, 5:12] != 1)
     assert report.mended_px == 0  # nothing was pulled
 
 

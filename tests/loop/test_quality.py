@@ -75,9 +75,7 @@ def _annotated(loop: Loop, *hands: str) -> int:
             maps[sample] = {
                 "right": right,
                 "ragged": np.where(right == 0, ragged, right).astype(np.uint8),
-                "careful": np.where(np.random.default_rng(len(maps)).random(right.shape) < 0.02, 0, right).astype(
-                    np.uint8
-                ),
+                "careful": np.where(rng.random(right.shape) < 0.02, 0, right).astype(np.uint8),
                 "bad": np.roll(right, 14, axis=1),
                 "nothing": loop.label_map(sample),
             }[hand]

@@ -86,9 +86,8 @@ def _annotator_table(report: QualityReport) -> Table:
 
 def _disagreement_table(report: QualityReport) -> Table:
     more = report.disagreement_count - len(report.disagreements[:_MOST_LINES])
-    title = f"{report.disagreement_px} px in {report.disagreement_count} areas" + (
-        f", {more} not shown" if more else ""
-    )
+    rest = f", {more} not shown" if more else ""
+    title = f"{report.disagreement_px} px in {report.disagreement_count} areas{rest}"
     table = Table("image", "px", "says", title, box=None, pad_edge=False)
     for one in report.disagreements[:_MOST_LINES]:
         says = ", ".join(f"{who}: {label}" for who, label in one.says.items())
