@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         undo,
     )
     from annoloop.api.model import browse, evaluate, export_gallery, plan_training, retrain
-    from annoloop.api.remote import connect, login, pull, push, tasks
+    from annoloop.api.remote import connect, effort, login, pull, push, quality, tasks
     from annoloop.api.trials import simulate
     from annoloop.app.browse import BrowseReport, BrowseSession, ExportReport
     from annoloop.eda.eda import EdaReport
@@ -49,12 +49,14 @@ if TYPE_CHECKING:
     from annoloop.loop.conversion.colors import FromColorsReport
     from annoloop.loop.conversion.cvat_masks import FromCvatReport, ToCvatReport
     from annoloop.loop.conversion.yolo import FromYoloReport, ToYoloReport
+    from annoloop.loop.effort import EffortReport
     from annoloop.loop.evaluate import EvaluateReport
     from annoloop.loop.history import LogEntry
     from annoloop.loop.login import LoginReport
     from annoloop.loop.plan import PlanReport
     from annoloop.loop.pull import PullReport
     from annoloop.loop.push import PushReport
+    from annoloop.loop.quality import QualityReport
     from annoloop.loop.retrain import RetrainReport
     from annoloop.loop.setup.start import InitReport
     from annoloop.loop.status import StatusReport
@@ -75,6 +77,7 @@ __all__ = [
     "CvatError",
     "DataError",
     "EdaReport",
+    "EffortReport",
     "EvaluateReport",
     "ExportReport",
     "FileError",
@@ -95,6 +98,7 @@ __all__ = [
     "Project",
     "PullReport",
     "PushReport",
+    "QualityReport",
     "RetrainReport",
     "SimulateReport",
     "StatusReport",
@@ -109,6 +113,7 @@ __all__ = [
     "browse",
     "connect",
     "data_report",
+    "effort",
     "evaluate",
     "export_gallery",
     "from_coco",
@@ -122,6 +127,7 @@ __all__ = [
     "plan_training",
     "pull",
     "push",
+    "quality",
     "retrain",
     "simulate",
     "status",
@@ -138,7 +144,7 @@ _HOMES = {
     "annoloop.api.formats": "from_cvat from_yolo to_cvat to_yolo",
     "annoloop.api.local": "data_report from_coco from_colors history init open_project status to_coco undo",
     "annoloop.api.model": "browse evaluate export_gallery plan_training retrain",
-    "annoloop.api.remote": "connect login pull push tasks",
+    "annoloop.api.remote": "connect effort login pull push quality tasks",
     "annoloop.api.trials": "simulate",
     "annoloop.app.browse": "BrowseReport BrowseSession ExportReport",
     "annoloop.eda.eda": "EdaReport",
@@ -148,12 +154,14 @@ _HOMES = {
     "annoloop.loop.conversion.cvat_masks": "FromCvatReport ToCvatReport",
     "annoloop.loop.conversion.yolo": "FromYoloReport ToYoloReport",
     "annoloop.loop.conversion.colors": "FromColorsReport",
+    "annoloop.loop.effort": "EffortReport",
     "annoloop.loop.evaluate": "EvaluateReport",
     "annoloop.loop.history": "LogEntry",
     "annoloop.loop.login": "LoginReport",
     "annoloop.loop.plan": "PlanReport",
     "annoloop.loop.pull": "PullReport",
     "annoloop.loop.push": "PushReport",
+    "annoloop.loop.quality": "QualityReport",
     "annoloop.loop.retrain": "RetrainReport",
     "annoloop.loop.setup.start": "InitReport",
     "annoloop.loop.status": "StatusReport",

@@ -40,6 +40,8 @@ FUNCTIONS = {
     "push": "push",
     "pull": "pull",
     "tasks": "tasks",
+    "effort": "effort",
+    "quality": "quality",
     "undo": "undo",
     "status": "status",
     "log": "history",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from annoloop.api.arguments import names_of
@@ -14,13 +15,17 @@ from annoloop.cvat.credentials import Credentials
 from annoloop.cvat.server import CvatServer, open_server
 from annoloop.cvat.shapes import Kind
 from annoloop.errors import check_argument
+from annoloop.loop import effort as _effort
 from annoloop.loop import login as _login
 from annoloop.loop import pull as _pull
 from annoloop.loop import push as _push
+from annoloop.loop import quality as _quality
 from annoloop.loop import tasks as _tasks
+from annoloop.loop.effort import EffortReport
 from annoloop.loop.login import LoginReport
 from annoloop.loop.pull import OnConflict, PullReport
 from annoloop.loop.push import PushReport
+from annoloop.loop.quality import QualityReport
 from annoloop.loop.tasks import TasksReport
 from annoloop.progress import Say, Track, silent, unsaid
 from annoloop.project.project import Project
@@ -69,6 +74,7 @@ def push(
     context: bool | None = None,
     issues_per_frame: int | None = None,
     again: bool = True,
+    replicas: int | None = None,
     dry_run: bool = False,
     server: CvatServer | None = None,
     say: Say = unsaid,
@@ -84,7 +90,7 @@ def push(
         source: "label", "prediction", or "both": the label, and beside it what the model would add.
         carries: "shapes", whole images; or "proposals": the ``worst`` regions to accept or reject.
         corrected: also images that annotators have corrected already.  random_share: by chance, 0 to 1.
-        tolerance_px: how coarse polygons may be.  segment_size: images per job; 0: one job.
+        tolerance_px: how coarse polygons may be.  segment_size: images per job, 0 for one.  replicas: people for each.
         again: False: the same push that was done a moment ago is told, not done once more with the next images.
         dry_run: only say what would go; asks no server.
         server: a session that is open already; default: one of this call's own.
@@ -107,12 +113,11 @@ def push(
         random_share=random_share,
         shape=shape,
         tolerance_px=tolerance_px,
-        segment_size=segment_size,
+        segment_size=segment_size, replicas=replicas,
         assignees=assignees and names_of(assignees),
-        context=context,
-        issues_per_frame=issues_per_frame,
+        context=context, issues_per_frame=issues_per_frame,
         dry_run=dry_run,
-    )
+    )  # fmt: skip
     with project.locked("push"), nullcontext() if dry_run else _session(project, server, say) as open_server:
         return _push.push(project, open_server, request, again=again, say=say, track=track, watch=watch)
 
@@ -132,6 +137,7 @@ def pull(
     accept_untouched: bool = False,
     redo: bool = False,
     on_conflict: OnConflict = "stop",
+    annotator: str | None = None,
     server: CvatServer | None = None,
     say: Say = unsaid,
     track: Track = silent,
@@ -145,6 +151,7 @@ def pull(
         redo: also take again what an undo took back.
         on_conflict: where a mask was changed here since the push: "stop" before anything is written, keep "mine",
             or take "theirs", CVAT's.
+        annotator: whose replica to take of a task pushed with ``replicas``; default: at each pixel what most have.
         server: a session that is open already; default: one of this call's own.
 
     Returns:
@@ -165,6 +172,7 @@ def pull(
             accept_untouched=accept_untouched,
             redo=redo,
             on_conflict=on_conflict,
+            annotator=annotator,
             say=say,
             track=track,
         )
@@ -186,6 +194,58 @@ def tasks(
     """
     with _session(project, server, say) as open_server:
         return _tasks.tasks(project, open_server, every=every, track=track)
+
+
+def effort(
+    project: Project,
+    *,
+    task: int | None = None,
+    server: CvatServer | None = None,
+    say: Say = unsaid,
+    track: Track = silent,
+) -> EffortReport:
+    """What correcting costs and brings, and what the next images will take; as ``annoloop effort``.
+
+    Raises:
+        ConfigError: no such task, or no credentials.
+        CvatError: the server failed.
+    """
+    with _session(project, server, say) as open_server:
+        return _effort.effort(project, open_server, task=task, track=track)
+
+
+def quality(
+    project: Project,
+    *,
+    task: int | None = None,
+    include_unfinished: bool = False,
+    truth: str | Path | None = None,
+    server: CvatServer | None = None,
+    say: Say = unsaid,
+    track: Track = silent,
+    watch: Watch = unwatched,
+) -> QualityReport:
+    """How far annotators of the same images agree, and whether more labels can help; as ``annoloop quality``.
+
+    Args:
+        truth: folder of masks that are known to be right, laid out as the project's, of some images or all.
+
+    Raises:
+        ConfigError: no task with replicas, or no credentials.
+        DataError: no image has two masks yet, or a known mask does not fit.
+        CvatError: a shape cannot be read, or the server failed.
+    """
+    known = None if truth is None else Path(truth)
+    with project.locked("quality"), _session(project, server, say) as open_server:
+        return _quality.quality(
+            project,
+            open_server,
+            task=task,
+            include_unfinished=include_unfinished,
+            truth=known,
+            track=track,
+            watch=watch,
+        )
 
 
 @contextmanager

@@ -93,6 +93,7 @@ def _asked_for(username: str | None) -> Credentials:
 @click.option("--tolerance-px", type=click.FloatRange(0), help="How coarse polygons may be; 0: exact.")
 @click.option("--segment-size", type=click.IntRange(0), help="Images per job; 0: one job.")
 @click.option("--assignee", "assignees", help="User names, comma separated; jobs go round robin.")
+@click.option("--replicas", type=click.IntRange(0, 10), help="So many people annotate each job by themselves; 0: one.")
 @click.option("--context/--no-context", default=None, help="Pictures of labels, prediction and errors beside frames.")
 @click.option("--issues-per-frame", type=click.IntRange(0, 20), help="How many of the largest errors to pin; 0: none.")
 @click.option("--again", is_flag=True, help="Go on to the next images even if the same push was done a moment ago.")
@@ -144,10 +145,17 @@ def push_command(worst: int | None, only: tuple[str, ...], again: bool, **option
     show_default=True,
     help="A mask was changed here since the push: stop, keep mine, or take CVAT's.",
 )
+@click.option("--annotator", help="Whose replica to take of a task pushed with --replicas; default: a vote by pixel.")
 @on_all_cores
 @common
 def pull_command(
-    task: int | None, include_unfinished: bool, accept_untouched: bool, redo: bool, on_conflict: Any, **options: Any
+    task: int | None,
+    include_unfinished: bool,
+    accept_untouched: bool,
+    redo: bool,
+    on_conflict: Any,
+    annotator: str | None,
+    **options: Any,
 ) -> None:
     """Bring corrected masks of finished jobs back. A label never gives way to a prediction that nobody looked at."""
     from annoloop.loop.pull import pull
@@ -162,6 +170,7 @@ def pull_command(
             accept_untouched=accept_untouched,
             redo=redo,
             on_conflict=on_conflict,
+            annotator=annotator,
             say=screen.note,
             track=screen.track,
         )

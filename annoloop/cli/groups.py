@@ -10,7 +10,7 @@ import click
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Start": ("init", "login", "doctor", "eda", "convert"),
     "The loop": ("retrain", "evaluate", "push", "tasks", "pull", "undo"),
-    "Look": ("status", "log", "browse", "serve"),
+    "Look": ("status", "log", "effort", "quality", "browse", "serve"),
     "Try": ("simulate", "demo", "sandbox", "help"),
 }
 """The commands by the step of the loop at which people want them."""

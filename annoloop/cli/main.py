@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import click
 
 from annoloop import __version__
+from annoloop.cli.annotator_commands import effort_command, quality_command
 from annoloop.cli.cvat_commands import login_command, pull_command, push_command, tasks_command
 from annoloop.cli.data_commands import convert_group, eda_command, init_command
 from annoloop.cli.foreign_text import shown
@@ -139,6 +140,7 @@ for command in (to_yolo_command, from_yolo_command, to_cvat_command, from_cvat_c
 for command in (
     init_command, login_command, doctor_command, eda_command, convert_group,
     retrain_command, evaluate_command, push_command, tasks_command, pull_command, undo_command,
-    status_command, log_command, browse_command, serve_command, simulate_command, demo_command, sandbox_group,
+    status_command, log_command, effort_command, quality_command, browse_command, serve_command, simulate_command,
+    demo_command, sandbox_group,
 ):  # fmt: skip
     commands.add_command(command)

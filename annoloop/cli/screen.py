@@ -32,6 +32,7 @@ _VIEWS = {
     "data": ("init_report", "eda_report", "to_coco_report", "from_coco_report", "from_colors_report"),
     "formats": ("to_yolo_report", "from_yolo_report", "to_cvat_report", "from_cvat_report"),
     "training": ("retrain_report", "plan_report", "evaluate_report"),
+    "annotators": ("effort_report", "quality_report"),
     "exchange": ("push_report", "pull_report", "tasks_report", "login_report", "undo_report", "annotate_report"),
     "simulation": ("simulate_report",),
     "project": ("doctor_report", "status_report", "browse_report", "export_report", "log_entry"),

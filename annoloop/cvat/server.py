@@ -41,6 +41,9 @@ from annoloop.progress import Say, Track, silent, unsaid
 
 T = TypeVar("T")
 
+_REPLICA = ("consensus_replica", "replica")
+"""The types of a job that repeats another for one more annotator: in CVAT 2.54, and as later servers call it."""
+
 _FORGOTTEN_S = 20.0
 """How long the frames of an upload are waited for whose request the server does not know."""
 
@@ -211,11 +214,16 @@ class CvatServer:
             raise CvatError(f"unexpected answer: this is task {found.id}", where=f"{self.url}/api/tasks/{task_id}")
         return found
 
-    def create_task(self, project_id: int, name: str, *, segment_size: int = 0) -> int:
-        """An empty task of this name, which must be nobody else's; returns its number."""
+    def create_task(self, project_id: int, name: str, *, segment_size: int = 0, replicas: int = 0) -> int:
+        """An empty task of this name, which must be nobody else's; returns its number.
+
+        ``replicas``: so many more times each job is made, for as many annotators; 0, or 2 and more.
+        """
         spec: dict[str, Json] = {"name": name, "project_id": project_id, "overlap": 0}
         if segment_size:
             spec["segment_size"] = segment_size
+        if replicas:
+            spec["consensus_replicas"] = replicas
 
         def find() -> int | None:
             return min((t.id for t in self.find_tasks(project_id, name)), default=None)
@@ -262,13 +270,21 @@ class CvatServer:
     # jobs and annotations
 
     def jobs(self, task_id: int) -> list[JobInfo]:
-        """The annotation jobs of a task, in order of their frames."""
+        """The annotation jobs of a task, in order of their frames; replicas are not among them."""
+        return self._jobs_of(task_id, ("annotation",))
+
+    def jobs_and_replicas(self, task_id: int) -> tuple[list[JobInfo], list[JobInfo]]:
+        """The same, and the replicas of these jobs, in order of their frames."""
+        every = self._jobs_of(task_id, ("annotation", *_REPLICA))
+        return [job for job in every if job.parent is None], [job for job in every if job.parent is not None]
+
+    def _jobs_of(self, task_id: int, kinds: Sequence[str]) -> list[JobInfo]:
         found = [
             job_info(job)
             for job in self.session.pages("jobs", task_id=task_id)
-            if job["type"].text() == "annotation" and job["task_id"].whole() == task_id
+            if job["type"].text() in kinds and job["task_id"].whole() == task_id
         ]
-        return sorted(found, key=lambda job: job.start)
+        return sorted(found, key=lambda job: (job.start, job.id))
 
     def set_job(self, job_id: int, *, state: str, stage: str | None = None) -> None:
         """Set a job's state (new, in progress, completed, rejected) and, if given, its stage.

@@ -174,6 +174,16 @@ class Session:
             where = f"{self.url}/api/{path}"
             return Answer(decoded(response.data, where), where)
 
+    def file(self, path: str) -> bytes:
+        """A file below ``/api/``, as it is."""
+        from cvat_sdk.core.helpers import make_request_headers
+
+        with self._border(path):
+            headers = {**make_request_headers(self._client.api_client), "Accept": "*/*"}
+            response = self._client.api_client.rest_client.request("GET", f"{self.url}/api/{path}", headers=headers)
+            self._check_echo(response.data, path)
+            return bytes(response.data)
+
     def wait_for(self, request_id: str, track: Track = silent) -> bool:
         """Wait until a background request has ended; False if the server does not know it, or no longer.
 

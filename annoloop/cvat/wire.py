@@ -100,6 +100,10 @@ class JobInfo:
     stage: str
     state: str
     assignee: str | None
+    parent: int | None = None
+    """Of a replica: the number of the job whose frames it repeats for another annotator."""
+    updated: str | None = None
+    """When something of it was last changed, as an ISO text."""
 
     @property
     def finished(self) -> bool:
@@ -224,11 +228,12 @@ def task_info(task: Answer) -> TaskInfo:
 
 
 def job_info(job: Answer) -> JobInfo:
-    assignee = job.get("assignee")
+    assignee, parent, updated = job.get("assignee"), job.get("parent_job_id"), job.get("updated_date")
     start = job["start_frame"].whole(high=MOST_FRAMES)
     return JobInfo(
         job["id"].whole(), start, job["stop_frame"].whole(start, MOST_FRAMES), job["stage"].text(),
         job["state"].text(), None if assignee is None else assignee["username"].text(),
+        None if parent is None else parent.whole(), None if updated is None else updated.text(),
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
@@ -98,12 +99,15 @@ def pull(
     accept_untouched: bool = False,
     redo: bool = False,
     on_conflict: OnConflict = "stop",
+    annotator: str | None = None,
     say: Say = unsaid,
     track: Track = silent,
 ) -> list[PullReport]:
     """Pull one task by its CVAT number, or every open task of the project.
 
     Args:
+        annotator: of a task with replicas, whose masks are taken; None: at each pixel what most of them say, and the
+            label as it was where several values share the most votes.
         accept_untouched: also predictions that were pushed over labels and that nobody looked at; what this costs,
             class by class, is said before anything is written.
         redo: also what came back before and was undone here.
@@ -114,7 +118,10 @@ def pull(
         DataError: a mask was edited on disk since (``on_conflict="stop"``).
     """
     check_argument("on_conflict", on_conflict, on_conflict in get_args(OnConflict), ", ".join(get_args(OnConflict)))
+    alone = annotator is None or task is not None
+    check_argument("annotator", annotator, alone, "named with the task whose replicas are meant")
     asked = _Asked(accept_untouched, redo, on_conflict)
+    read = partial(read_task, project, server, include_unfinished=include_unfinished, annotator=annotator, track=track)
     readings: list[TaskReading] = []
     lost: list[TaskRow] = []
     pending: dict[str, str] = {}
@@ -123,15 +130,7 @@ def pull(
             lost.append(row)
             continue
         _check_classes(project, row)
-        reading = read_task(
-            project,
-            server,
-            row,
-            include_unfinished=include_unfinished,
-            again=on_conflict == "theirs",
-            pending=pending,
-            track=track,
-        )
+        reading = read(row, again=on_conflict == "theirs", pending=pending)
         readings.append(reading)
         for one in asked.taken(reading):
             if on_conflict == "theirs" or not one.in_conflict:

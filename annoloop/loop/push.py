@@ -117,7 +117,7 @@ def push(
         raise ConfigError(f"{why_no_model(project)}, and one is needed to {what}", hint="annoloop retrain")
     plan_digest = _plan_digest(project, request, run)
     task = _cut_off(project, plan_digest) or (None if again else _done_just_now(project, plan_digest, say))
-    handling = Handling(request.segment_size, (), request.context)
+    handling = Handling(request.segment_size, (), request.context, request.replicas)
     if server is not None:
         server.require_writing()
         users = server.user_ids(request.assignees)  # an unknown one is better known before anything is planned
@@ -162,6 +162,7 @@ def _plan_digest(project: Project, request: PushRequest, run: RunRow | None) -> 
     """Equal for the same command on the same model, classes and server."""
     plan = [request.worst, request.only, request.splits, request.by, request.source]
     plan += [request.random_share, request.corrected, request.carries]
+    plan += [request.replicas] if request.replicas else []  # else the digests of before would no longer be theirs
     plan += [
         request.shape,
         request.tolerance_px,

@@ -47,10 +47,10 @@ class Journal(Database):
             task_id = int(cursor.lastrowid or 0)
             self._execute_many(
                 "INSERT INTO frame (task_id, sample_id, name, score, base_sha256, pushed_sha256, sent_sha256, shapes,"
-                " reading) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " reading, label_sha256) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
                     (task_id, f.sample_id, f.name, f.score, f.base_sha256, f.pushed_sha256, f.sent_sha256,
-                     json.dumps(f.shapes), f.reading)
+                     json.dumps(f.shapes), f.reading, f.base_sha256)
                     for f in frames
                 ],
             )  # fmt: skip
@@ -92,6 +92,7 @@ class Journal(Database):
             FrameRow(
                 row["sample_id"], row["name"], row["score"], row["base_sha256"], row["pushed_sha256"],
                 row["sent_sha256"], tuple(json.loads(row["shapes"])), row["state"], row["reading"],
+                row["label_sha256"],
             )
             for row in rows
         ]  # fmt: skip

@@ -108,6 +108,12 @@ class TaskRow:
 
 @dataclass(frozen=True, slots=True)
 class FrameRow:
+    """An image of a task; the masks are versions in the history.
+
+    ``base_sha256``: on disk when it was last in step, ``pushed_sha256``: what the shapes in CVAT made then.  Of the push
+    itself: ``sent_sha256``, what was sent, and ``label_sha256``, the label on disk; None for none, and for older tasks.
+    """
+
     sample_id: str
     name: str
     score: float | None
@@ -117,6 +123,7 @@ class FrameRow:
     shapes: tuple[str, ...]
     state: str = "open"
     reading: str | None = None
+    label_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

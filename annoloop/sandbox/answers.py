@@ -129,7 +129,7 @@ class Answers:
             },
             "labels": {"url": self._url(f"labels?task_id={row['id']}")},
             "validation_mode": None,
-            "consensus_enabled": False,
+            "consensus_enabled": row["consensus_replicas"] > 0,
         }
 
     @staticmethod
@@ -163,8 +163,8 @@ class Answers:
             "labels": {"url": self._url(f"labels?job_id={row['id']}")},
             "organization": row["organization_id"],
             **_STORAGES,
-            "parent_job_id": None,
-            "consensus_replicas": 0,
+            "parent_job_id": row["parent_job_id"],
+            "consensus_replicas": row["replica_count"],
         }
 
     @staticmethod

@@ -99,14 +99,11 @@ def _size_task(store: Store, task: Row, spec: DataSpec, size: int) -> None:
     overlap = min(task["overlap"] or 0, segment_size // 2)
     moment = now()
     for start, stop in segments(size, segment_size, overlap):
-        store.insert(
-            "jobs",
-            task_id=task["id"],
-            start_frame=start,
-            stop_frame=stop,
-            created_date=moment,
-            updated_date=moment,
-        )
+        job = {"task_id": task["id"], "start_frame": start, "stop_frame": stop}
+        job |= {"created_date": moment, "updated_date": moment}
+        parent_id = store.insert("jobs", **job)
+        for _ in range(task["consensus_replicas"]):
+            store.insert("jobs", **job, parent_job_id=parent_id)
     store.update(
         "tasks",
         task["id"],

@@ -41,9 +41,11 @@ class Scope:
 
 
 def task_scope(call: Call) -> Scope:
-    """The scope of ``/api/tasks/{id}/annotations``."""
+    """The scope of ``/api/tasks/{id}/annotations``: its jobs, without their replicas."""
     task = access.the_task(call, call.id)
-    return _scope(call.store, task["id"], task["project_id"], call.store.select("jobs", task_id=task["id"]))
+    return _scope(
+        call.store, task["id"], task["project_id"], call.store.select("jobs", task_id=task["id"], parent_job_id=None)
+    )
 
 
 def job_scope(call: Call) -> Scope:

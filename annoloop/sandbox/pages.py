@@ -137,7 +137,7 @@ def frame(call: Call) -> Answer:
 
 
 def _shapes(call: Call, task_id: int, number: int) -> list[Row]:
-    jobs = call.store.select("jobs", task_id=task_id)
+    jobs = call.store.select("jobs", task_id=task_id, parent_job_id=None)
     where = {"kind": "shapes", "frame": number}
     return [row for job in jobs for row in call.store.select("annotations", job_id=job["id"], **where)]
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from annoloop.sandbox import (
     assets,
     data,
+    events,
     issues,
     jobs,
     labeled_data,
@@ -156,6 +157,12 @@ _JOBS = (
     ),
 )
 
+_EVENTS = (
+    ("/api/events", Resource({"POST": events.create})),
+    ("/api/events/export", Resource({"POST": events.export})),
+    ("/api/events/file", Resource({"GET": events.read})),
+)
+
 _PAGES = (
     ("/", Resource({"GET": pages.index}, page=True)),
     ("/tasks/{id}", Resource({"GET": pages.task}, page=True)),
@@ -163,5 +170,5 @@ _PAGES = (
     ("/tasks/{id}/frames/{number}.jpg", Resource({"GET": pages.frame}, page=True)),
 )
 
-ALL: tuple[tuple[str, Resource], ...] = (*_ACCOUNTS, *_PROJECTS, *_TASKS, *_JOBS, *_PAGES)
+ALL: tuple[tuple[str, Resource], ...] = (*_ACCOUNTS, *_PROJECTS, *_TASKS, *_JOBS, *_EVENTS, *_PAGES)
 """Paths in Starlette's notation, first match first."""

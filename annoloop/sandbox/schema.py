@@ -71,6 +71,7 @@ CREATE TABLE tasks (
     subset TEXT NOT NULL DEFAULT '',
     overlap INTEGER,
     segment_size INTEGER NOT NULL DEFAULT 0,
+    consensus_replicas INTEGER NOT NULL DEFAULT 0,
     size INTEGER,                           -- frames; NULL until the images have arrived
     image_quality INTEGER,
     chunk_size INTEGER,
@@ -109,6 +110,7 @@ CREATE TABLE jobs (
     task_id INTEGER NOT NULL REFERENCES tasks ON DELETE CASCADE,
     start_frame INTEGER NOT NULL,
     stop_frame INTEGER NOT NULL,            -- inclusive
+    parent_job_id INTEGER REFERENCES jobs ON DELETE CASCADE,    -- of a replica: the job whose frames it repeats
     stage TEXT NOT NULL DEFAULT 'annotation',
     state TEXT NOT NULL DEFAULT 'new',
     assignee_id INTEGER REFERENCES users,
@@ -117,6 +119,7 @@ CREATE TABLE jobs (
     updated_date TEXT NOT NULL
 ) STRICT;
 CREATE INDEX jobs_of_task ON jobs (task_id);
+CREATE INDEX replicas_of_job ON jobs (parent_job_id);
 
 CREATE TABLE annotations (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -182,6 +185,25 @@ CREATE TABLE requests (                     -- what the server does in the backg
     finished_date TEXT,
     expiry_date TEXT                        -- from then on nobody remembers it
 ) STRICT;
+
+CREATE TABLE events (                       -- working time, as the server adds it up
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    task_id INTEGER NOT NULL REFERENCES tasks ON DELETE CASCADE,
+    job_id INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+    user_id INTEGER NOT NULL REFERENCES users ON DELETE CASCADE,
+    timestamp TEXT NOT NULL,
+    duration_ms INTEGER NOT NULL
+) STRICT;
+CREATE INDEX events_of_task ON events (task_id);
+CREATE INDEX events_of_job ON events (job_id);
+
+CREATE TABLE exports (                      -- CSV that was asked for
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    request_id TEXT NOT NULL UNIQUE,
+    owner_id INTEGER NOT NULL REFERENCES users ON DELETE CASCADE,
+    content TEXT NOT NULL,
+    created_date TEXT NOT NULL
+) STRICT;
 """
 
 VIEWS = """
@@ -189,7 +211,9 @@ CREATE VIEW job_rows AS
 SELECT j.*, t.project_id, t.name AS task_name, p.name AS project_name, u.username AS assignee,
     t.owner_id AS task_owner_id, t.assignee_id AS task_assignee_id, t.bug_tracker, t.chunk_size,
     t.organization_id, n.owner_id AS organization_owner_id, p.owner_id AS project_owner_id,
-    'annotation' AS type, '2d' AS dimension, 'annotation' AS mode,
+    CASE WHEN j.parent_job_id IS NULL THEN 'annotation' ELSE 'consensus_replica' END AS type,
+    '2d' AS dimension, 'annotation' AS mode,
+    (SELECT count(*) FROM jobs r WHERE r.parent_job_id = j.id) AS replica_count,
     CASE WHEN j.stage = 'annotation' THEN 'annotation'
          WHEN j.stage = 'acceptance' AND j.state = 'completed' THEN 'completed'
          ELSE 'validation' END AS status,
@@ -238,6 +262,10 @@ LEFT JOIN users a ON a.id = i.assignee_id;
 CREATE VIEW comment_rows AS
 SELECT c.*, i.job_id, i.frame AS frame_id, o.username AS owner
 FROM comments c JOIN issues i ON i.id = c.issue_id JOIN users o ON o.id = c.owner_id;
+
+CREATE VIEW event_rows AS
+SELECT e.*, t.project_id, u.username
+FROM events e JOIN tasks t ON t.id = e.task_id JOIN users u ON u.id = e.user_id;
 
 CREATE VIEW request_rows AS
 SELECT r.*, t.project_id, t.organization_id, u.username AS owner

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from annoloop.sandbox import access, answers, checks, labels, listing, organizations
+from annoloop.sandbox import access, answers, checks, events, labels, listing, organizations
 from annoloop.sandbox.answers import Answers
 from annoloop.sandbox.calls import EMPTY, Answer, Call
-from annoloop.sandbox.refusals import invalid, unknown_request
+from annoloop.sandbox.refusals import invalid, invalid_field, unknown_request
 from annoloop.sandbox.store import Row, now
 
+_MOST_REPLICAS = 10
 _TEXTS = ("bug_tracker", "subset")
 
 
@@ -36,6 +37,7 @@ def create(call: Call) -> Answer:
         organization_id=call.workspace.organization_id,
         owner_id=call.user.id,
         overlap=body.get("overlap"),
+        consensus_replicas=_replicas(body),
         segment_size=body.get("segment_size") or 0,
         created_date=moment,
         updated_date=moment,
@@ -44,6 +46,14 @@ def create(call: Call) -> Answer:
     )
     labels.add(call.store, {"task_id": task_id}, new)
     return _answer(call, task_id, 201)
+
+
+def _replicas(body: Row) -> int:
+    """How many more times each job is made; one copy would tell nothing."""
+    count = body.get("consensus_replicas") or 0
+    if type(count) is not int or count < 0 or count == 1 or count > _MOST_REPLICAS:
+        raise invalid_field("consensus_replicas", f"Must be 0, or from 2 to {_MOST_REPLICAS}.")
+    return count
 
 
 def _answer(call: Call, task_id: int, status: int = 200) -> Answer:
@@ -87,6 +97,9 @@ def requests(call: Call) -> Answer:
 
 def request(call: Call) -> Answer:
     """GET: one of them."""
+    exported = events.request(call, str(call.path_params["id"]))
+    if exported is not None:
+        return exported
     for row in _my_requests(call):
         if answers.request_id(row["task_id"]) == call.path_params["id"]:
             return Answer(200, Answers.request(row))

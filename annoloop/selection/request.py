@@ -28,7 +28,7 @@ class PushRequest:
     ``only``: these samples and no others, whatever ``worst``, ``splits`` and ``random_share`` say.  ``corrected``: also
     images whose mask is as annotators left it.  ``source``: what an annotator begins with where there is a label; both:
     the label, and beside it what the model would add.  ``carries``: masks of whole images; or the ``worst`` proposals,
-    regions that ask for a verdict.
+    regions that ask for a verdict.  ``replicas``: so many people annotate each job for themselves, 0 for one.
     ``segment_size``: images per job, 0 for one job.  ``tolerance_px`` counts for polygons only.
     """
 
@@ -47,6 +47,7 @@ class PushRequest:
     context: bool = True
     issues_per_frame: int = 2
     dry_run: bool = False
+    replicas: int = 0
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a value that cannot be."""
@@ -56,15 +57,21 @@ class PushRequest:
             check_argument(name, value, value in choices, " or ".join(choices))
         exact = self.source != "both" or self.shape == "mask"
         check_argument("source", self.source, exact, "label or prediction where shapes are polygons")
+        check_argument("replicas", self.replicas, not self.replicas or self.carries == "shapes", "0 for proposals")
         for name, least, most in _RANGES:
             value = getattr(self, name)
             check_argument(
                 name, value, least <= value <= most, f"{least} to {most}" if most < inf else f"{least} or more"
             )
+        count, people = self.replicas, len(set(self.assignees))
+        check_argument("replicas", count, count == 0 or 2 <= count <= _MOST_REPLICAS, f"0, or 2 to {_MOST_REPLICAS}")
+        said = f"none, or {count} people and more: each of {count} replicas is another's"
+        check_argument("assignees", ", ".join(self.assignees), not count or not people or people >= count, said)
 
 
 _MOST_PROPOSALS = 10_000
 """Of the images that are named: more than anybody answers."""
+_MOST_REPLICAS = 10
 
 _RANGES = (
     ("worst", 1, inf),

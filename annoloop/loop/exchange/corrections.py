@@ -21,7 +21,9 @@ from annoloop.data.images import decode_index_png, encode_index_png, read_bytes
 from annoloop.data.mmseg_folders import to_label_map, to_stored
 from annoloop.errors import CvatError
 from annoloop.loop.exchange.cargo import Cargo, Unloaded
+from annoloop.loop.exchange.frame_maps import painted
 from annoloop.loop.exchange.loading import cargo_of
+from annoloop.loop.exchange.replicas import Replicas, Vote, counted
 from annoloop.masks.regions import LabelMap
 from annoloop.masks.run_lengths import from_cvat_runs
 from annoloop.progress import Track
@@ -139,6 +141,7 @@ class _Reader:
     issues: Sequence[IssueRow]
     resolved: frozenset[int]
     pending: Mapping[str, str]
+    replicas: Replicas
 
 
 def read_task(
@@ -150,10 +153,12 @@ def read_task(
     again: bool,
     pending: Mapping[str, str],
     track: Track,
+    annotator: str | None = None,
 ) -> TaskReading:
     """Read a task and check all of it.
 
     Args:
+        annotator: of a task with replicas, whose are taken; None: at each pixel what most of them say.
         again: also frames that were kept from disk and not touched since.
         pending: masks by sample id that an earlier task of the same pull will have written.
 
@@ -163,13 +168,16 @@ def read_task(
     assert task.cvat_id is not None
     cargo = cargo_of(project, task)
     labels = {label.id: label for label in server.task_labels(task.cvat_id, cargo.labels)}
-    jobs = server.jobs(task.cvat_id)
+    own_jobs, copies = server.jobs_and_replicas(task.cvat_id)
+    replicas = counted(own_jobs, copies, annotator, server.task_url(task.cvat_id))
+    jobs = [replicas.combined(job) for job in own_jobs]
     frames = {frame.name: frame for frame in server.frames(task.cvat_id)}
     rows = project.ledger.frames(task.id)
     _check_frames(rows, frames, jobs, server.task_url(task.cvat_id))
     issues = project.ledger.issues(task.id)
-    reader = _Reader(project.files, task, cargo, labels, issues, _resolved(server, task.cvat_id, issues), pending)
-    wanted = [job for job in jobs if job.finished or include_unfinished]
+    resolved = _resolved(server, task.cvat_id, issues)
+    reader = _Reader(project.files, task, cargo, labels, issues, resolved, pending, replicas)
+    wanted = [job for job in jobs if job.finished or (include_unfinished and replicas.count(job))]
     read = [
         _read_job(reader, server, job, [row for row in rows if frames[row.name].index in job.frames], frames)
         for job in track(wanted, f"reading task {task.cvat_id}", len(wanted))
@@ -225,8 +233,9 @@ def _read_job(
     reader: _Reader, server: CvatServer, job: JobInfo, rows: Sequence[FrameRow], frames: Mapping[str, Frame]
 ) -> _JobReading:
     """The frames of a job; one that holds something that is no mask is held back, alone."""
-    there = server.job_annotations(job.id)
     present = {frames[row.name].index: row for row in rows if not frames[row.name].deleted}
+    numbered = {one.index: one for one in frames.values()}
+    there = reader.replicas.annotations(server, job, present, numbered, _vote(reader))
     shapes: dict[int, list[Shape]] = {}
     for shape in there.shapes:
         shapes.setdefault(shape.frame, []).append(shape)
@@ -249,6 +258,14 @@ def _read_job(
         _tags(reader, present, there.tags),
         sum(frame not in ours for frame in [one.frame for one in there.shapes] + [one.frame for one in there.strays]),
     )
+
+
+def _vote(reader: _Reader) -> Vote:
+    """How the replicas of a frame are settled."""
+    files, task, least_px = reader.files, reader.task, reader.task.min_region_px
+    names = {number: label.name for number, label in reader.labels.items()}
+    last = lambda row: files.object_label_map(row.pushed_sha256)  # noqa: E731
+    return Vote(files.classes, names, least_px, last, lambda *drawn: painted(files, task, names, *drawn)[0])
 
 
 def _tags(reader: _Reader, present: Mapping[int, FrameRow], tags: Sequence[Tag]) -> dict[str, tuple[str, ...]]:

@@ -24,6 +24,7 @@ from annoloop.errors import CvatError, DataError
 from annoloop.loop.exchange.cargo import Cargo
 from annoloop.loop.exchange.loading import cargo_of
 from annoloop.loop.exchange.markers import marker
+from annoloop.loop.exchange.replicas import assign_replicas, check_made
 from annoloop.progress import Say, Track
 from annoloop.project.project import Project
 from annoloop.project.rows import FrameRow, IssueRow, TaskRow
@@ -44,6 +45,7 @@ class Handling:
     segment_size: int
     assignees: tuple[int, ...]
     context: bool
+    replicas: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +79,21 @@ def deliver(project: Project, server: CvatServer, task: TaskRow, handling: Handl
     project_id = _project(way)
     cvat_id = _uploaded(way, project_id)
     way.note("uploaded", cvat_id)
-    jobs = server.jobs(cvat_id)
-    _assign(server, jobs, handling.assignees)
+    jobs, replicas = server.jobs_and_replicas(cvat_id)
+    check_made(jobs, replicas, handling.replicas, server.task_url(cvat_id))
+    if replicas:
+        assign_replicas(server, jobs, replicas, handling.assignees)
+    else:
+        _assign(server, jobs, handling.assignees)
     labels = server.task_labels(cvat_id, cargo.labels)
     on_server = _frames_by_name(way, cvat_id)
     _note_places(way, jobs, on_server)
     # A task that had to be made anew, because somebody deleted it meanwhile, has nothing of the earlier try.
     state = task.state if cvat_id == task.cvat_id else "created"
-    filled = _annotate(way, jobs, labels, on_server, state)
+    every = [*jobs, *replicas]
+    filled = _annotate(way, every, labels, on_server, state)
     way.note("annotated", cvat_id)
-    _verify(way, cvat_id, jobs, labels, on_server, filled)
+    _verify(way, cvat_id, every, labels, on_server, filled)
     way.note("verified", cvat_id)
     _pin_issues(way, cvat_id, on_server)
     way.note("open", cvat_id)
@@ -133,7 +140,9 @@ def _uploaded(way: _Delivery, project_id: int) -> int:
             way.say(f"CVAT: {failure.message}; the upload broke and is sent again in {pause_s:.0f} s")
             time.sleep(pause_s)
         try:
-            cvat_id = way.server.create_task(project_id, way.task.name, segment_size=way.handling.segment_size)
+            cvat_id = way.server.create_task(
+                project_id, way.task.name, segment_size=way.handling.segment_size, replicas=way.handling.replicas
+            )
             way.note("created", cvat_id)
             _upload(way, cvat_id)
         except CvatError as error:

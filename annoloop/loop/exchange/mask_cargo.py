@@ -13,14 +13,15 @@ import numpy as np
 
 from annoloop.cvat.archive import Picture
 from annoloop.cvat.guide import annotation_guide
-from annoloop.cvat.shapes import Drawing, Drawn, draw, read_regions
+from annoloop.cvat.shapes import Drawing, Drawn, draw
 from annoloop.cvat.wire import Frame, Label, LabelSpec, Shape, class_labels, shape_digest
 from annoloop.data.images import read_image
 from annoloop.data.storage import Location
 from annoloop.errors import CvatError
 from annoloop.loop.exchange.cargo import Unloaded, in_related_folder
+from annoloop.loop.exchange.frame_maps import painted
 from annoloop.masks.classes import ClassTable
-from annoloop.masks.regions import LabelMap, Region, coverage, paint
+from annoloop.masks.regions import LabelMap
 from annoloop.project.files import ProjectFiles
 from annoloop.project.rows import FrameRow, TaskRow
 from annoloop.reports.context import context_pictures
@@ -82,11 +83,11 @@ class MaskCargo:
 
     def _drawn(self, row: FrameRow, sent: LabelMap) -> tuple[list[Drawn], list[Drawn]]:
         how, classes = self._how, self.files.classes
-        if self.task.source == "both" and row.base_sha256 is not None:
-            label_map = self.files.object_label_map(row.base_sha256)
+        if self.task.source == "both" and row.label_sha256 is not None:
+            label_map = self.files.object_label_map(row.label_sha256)
             return draw_with_additions(label_map, sent, classes, how, row.name)
         drawn = draw(sent, classes, how, row.name)
-        return (drawn, []) if row.base_sha256 == row.sent_sha256 else ([], drawn)
+        return (drawn, []) if row.label_sha256 == row.sent_sha256 else ([], drawn)
 
     @property
     def _how(self) -> Drawing:
@@ -98,31 +99,8 @@ class MaskCargo:
         Raises:
             CvatError: a shape is no area of this image.
         """
-        classes = self.files.classes
-        parts = read_regions(
-            shapes,
-            {number: label.name for number, label in labels.items()},
-            classes,
-            frame.size_hw,
-            originals=self._originals(row),
-            before=set(row.shapes),
-            where=f"frame {frame.name}",
-        )
-        onto: LabelMap = np.full(frame.size_hw, classes.fill_index, classes.dtype)
-        if classes.keeps_uncovered and row.base_sha256 is not None:  # without labels before, uncovered is ignored
-            onto = self.files.object_label_map(row.base_sha256)
-        covered = coverage(parts, frame.size_hw)
-        uncovered_px = int(np.count_nonzero(covered == 0)) if classes.background_index is None else 0
-        label_map = paint(parts, frame.size_hw, fill=classes.fill_index, onto=onto)
-        return Unloaded(label_map, int(np.count_nonzero(covered > 1)), uncovered_px)
-
-    def _originals(self, row: FrameRow) -> dict[str, Region]:
-        """The pixels that the polygons of the push stand for as long as nobody touches them."""
-        if self.task.shape == "mask":
-            return {}
-        sent = self.files.object_label_map(row.sent_sha256)
-        drawn = draw(sent, self.files.classes, self._how, row.name)
-        return {one.digest: one.region for one in drawn if one.region is not None}
+        names = {number: label.name for number, label in labels.items()}
+        return Unloaded(*painted(self.files, self.task, names, row, frame, shapes))
 
     def pictures(self, row: FrameRow, image: Location, image_sha256: str) -> list[Picture]:
         """Labels, prediction and errors, beside the frame; none without a model."""
