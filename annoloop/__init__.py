@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         to_coco,
         undo,
     )
-    from annoloop.api.model import browse, evaluate, export_gallery, plan_training, retrain
+    from annoloop.api.model import browse, evaluate, export_gallery, plan_training, retrain, serve
     from annoloop.api.remote import connect, login, pull, push, tasks
     from annoloop.app.browse import BrowseReport, BrowseSession, ExportReport
     from annoloop.eda.eda import EdaReport
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from annoloop.loop.undo import UndoReport
     from annoloop.project.project import Project
     from annoloop.reports.as_json import to_plain
+    from annoloop.serving.server import ServeReport, ServeSession
 
 __version__ = "0.1.0"
 
@@ -94,6 +95,8 @@ __all__ = [
     "PullReport",
     "PushReport",
     "RetrainReport",
+    "ServeReport",
+    "ServeSession",
     "StatusReport",
     "StoreError",
     "TasksReport",
@@ -120,6 +123,7 @@ __all__ = [
     "pull",
     "push",
     "retrain",
+    "serve",
     "status",
     "tasks",
     "to_coco",
@@ -133,7 +137,7 @@ __all__ = [
 _HOMES = {
     "annoloop.api.formats": "from_cvat from_yolo to_cvat to_yolo",
     "annoloop.api.local": "data_report from_coco from_colors history init open_project status to_coco undo",
-    "annoloop.api.model": "browse evaluate export_gallery plan_training retrain",
+    "annoloop.api.model": "browse evaluate export_gallery plan_training retrain serve",
     "annoloop.api.remote": "connect login pull push tasks",
     "annoloop.app.browse": "BrowseReport BrowseSession ExportReport",
     "annoloop.eda.eda": "EdaReport",
@@ -156,6 +160,7 @@ _HOMES = {
     "annoloop.loop.undo": "UndoReport",
     "annoloop.project.project": "Project",
     "annoloop.reports.as_json": "to_plain",
+    "annoloop.serving.server": "ServeReport ServeSession",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 

@@ -39,8 +39,10 @@ class LambdaManager:
             assert one["metadata"]["name"] == name
             assert annotations["type"] in ("detector", "interactor")
             json.loads(annotations["spec"] or "[]")
-            int(annotations.get("min_pos_points", 1)), int(annotations.get("min_neg_points", -1)), int(
-                annotations["version"]
+            (
+                int(annotations.get("min_pos_points", 1)),
+                int(annotations.get("min_neg_points", -1)),
+                int(annotations["version"]),
             )
             assert one["spec"]["description"]
             assert one["status"]["httpPort"] == int(self.url.rpartition(":")[2])

@@ -43,6 +43,7 @@ FUNCTIONS = {
     "status": "status",
     "log": "history",
     "browse": "browse",
+    "serve": "serve",
 }
 """The function that does what a command does."""
 

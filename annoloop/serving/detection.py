@@ -52,5 +52,5 @@ def outline(region: Region) -> list[float]:
         return [left, top, right, top, right, bottom, left, bottom]
     largest = max(outlined, key=lambda piece: piece.region.area_px)
     assert largest.outline is not None
-    corners = np.array(largest.outline).reshape(-1, 2) + (region.left_px, region.top_px)
+    corners = np.array(largest.outline).reshape(-1, 2) + np.array([region.left_px, region.top_px])
     return [round(number, 2) for number in corners.ravel().tolist()]

@@ -1,7 +1,7 @@
 """The project's current model, loaded: images in, predictions out; a newer one takes its place while it serves.
 
 Not here: HTTP and CVAT.  The facts to know: a prediction that the project has already is read and not made again, so
-that what an annotator sees is what ``evaluate`` scored; what else was predicted last is remembered by the image's bytes.
+that what an annotator sees is what ``evaluate`` scored; the others are remembered by the image's bytes for a while.
 """
 
 from __future__ import annotations
@@ -79,7 +79,9 @@ class ServedModel:
         run = project.current_run()
         if run is None:
             raise ConfigError(
-                f"there is nothing to serve: {why_no_model(project)}", where=project.path.parent, hint="annoloop retrain"
+                f"there is nothing to serve: {why_no_model(project)}",
+                where=project.path.parent,
+                hint="annoloop retrain",
             )
         self._path, self._image_s, self._say = project.path, image_s, say
         self._recent: Recent[Prediction] = Recent(CACHE_BYTES)

@@ -103,7 +103,7 @@ def serve(
     decoder = _decoder(sam, sam_encoder)
     with ExitStack() as stack:
         listeners = [_listener(host, port)]
-        stack.callback(lambda: [one.close() for one in listeners])
+        stack.callback(_close, listeners)
         if decoder is not None:
             listeners.append(_listener(host, port + 1 if port else 0))
         model = stack.enter_context(ServedModel(project, say=say))
@@ -184,6 +184,11 @@ def _listener(host: str, port: int) -> socket.socket:
         ) from None
     listener.listen(128)
     return listener
+
+
+def _close(listeners: list[socket.socket]) -> None:
+    for one in listeners:
+        one.close()
 
 
 def _url(host: str, port: int) -> str:
