@@ -1,7 +1,7 @@
 """Functions for models: train one, score one, look at what it says, offer it to annotators.
 
-Not here: how it is done (``loop/``, ``app/``, ``serving/``).  The fact to know: training and prediction are child processes, whose
-events ``watch`` is called with.
+Not here: how it is done (``loop/``, ``app/``, ``serving/``).  The fact to know: training and prediction are child
+processes, whose events ``watch`` is called with.
 """
 
 from __future__ import annotations
