@@ -21,7 +21,7 @@ from typing import Self
 from annoloop.errors import ConfigError, MissingExtraError, TrainingError
 from annoloop.progress import Say, unsaid
 from annoloop.project.project import Project
-from annoloop.serving.application import Limits, create_app
+from annoloop.serving.calls import Limits
 from annoloop.serving.model import ServedModel
 from annoloop.serving.sam import SamDecoder
 from annoloop.serving.tools import Toolbox
@@ -232,6 +232,8 @@ class _Serving:
     async def _serve(self) -> None:
         import hypercorn.asyncio
         from hypercorn.config import Config
+
+        from annoloop.serving.application import create_app
 
         config = Config()
         config.bind = [f"fd://{listener.detach()}" for listener in self._listeners]

@@ -27,7 +27,7 @@ from scipy import ndimage
 from annoloop.data.config import FILE_NAME
 from annoloop.errors import ConfigError
 from annoloop.project.project import Project
-from annoloop.serving.application import Limits
+from annoloop.serving.calls import Limits
 from annoloop.serving.server import exposed, parse_listen, serve
 from annoloop.simulation.made_data import NAMES
 
