@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         to_coco,
         undo,
     )
-    from annoloop.api.model import browse, evaluate, export_gallery, plan_training, retrain
+    from annoloop.api.model import browse, evaluate, export_gallery, plan_training, retrain, serve
     from annoloop.api.remote import connect, effort, login, pull, push, quality, tasks
     from annoloop.api.trials import simulate
     from annoloop.app.browse import BrowseReport, BrowseSession, ExportReport
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from annoloop.loop.undo import UndoReport
     from annoloop.project.project import Project
     from annoloop.reports.as_json import to_plain
+    from annoloop.serving.server import ServeReport, ServeSession
     from annoloop.simulation.trial_report import SimulateReport
 
 __version__ = "0.1.0"
@@ -100,6 +101,8 @@ __all__ = [
     "PushReport",
     "QualityReport",
     "RetrainReport",
+    "ServeReport",
+    "ServeSession",
     "SimulateReport",
     "StatusReport",
     "StoreError",
@@ -129,6 +132,7 @@ __all__ = [
     "push",
     "quality",
     "retrain",
+    "serve",
     "simulate",
     "status",
     "tasks",
@@ -143,7 +147,7 @@ __all__ = [
 _HOMES = {
     "annoloop.api.formats": "from_cvat from_yolo to_cvat to_yolo",
     "annoloop.api.local": "data_report from_coco from_colors history init open_project status to_coco undo",
-    "annoloop.api.model": "browse evaluate export_gallery plan_training retrain",
+    "annoloop.api.model": "browse evaluate export_gallery plan_training retrain serve",
     "annoloop.api.remote": "connect effort login pull push quality tasks",
     "annoloop.api.trials": "simulate",
     "annoloop.app.browse": "BrowseReport BrowseSession ExportReport",
@@ -169,6 +173,7 @@ _HOMES = {
     "annoloop.loop.undo": "UndoReport",
     "annoloop.project.project": "Project",
     "annoloop.reports.as_json": "to_plain",
+    "annoloop.serving.server": "ServeReport ServeSession",
     "annoloop.simulation.trial_report": "SimulateReport",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}

@@ -5,6 +5,8 @@ Its predictions mean nothing, but they are those that the child makes of every i
 
 from __future__ import annotations
 
+from typing import Any
+
 from small_job import in_child
 
 from annoloop.data.images import file_sha256
@@ -41,16 +43,11 @@ def add_made_model(project: Project, *, seed: int = 0, recipe: str = "unet_tiny"
     run = project.ledger.add_run(
         kind_digest=f"made {seed}", recipe=recipe, parent_id=None, class_digest=project.classes.digest
     )
-    pairs = {split: tuple((s.image, s.mask) for s in project.samples([split])) for split in ("train", "val")}
-    job = project.job(
-        "train",
-        project.run_dir(run),
-        recipe=project.recipe(recipe),
-        pretrained="none",
-        iterations=1,
-        device="cpu",
-        **pairs,
-    )
+    details: dict[str, Any] = {
+        split: tuple((s.image, s.mask) for s in project.samples([split])) for split in ("train", "val")
+    }
+    details |= {"pretrained": "none", "iterations": 1, "device": "cpu"}
+    job = project.job("train", project.run_dir(run), recipe=project.recipe(recipe), **details)
     in_child(_CODE, str(write_job(job)), str(seed))
     project.ledger.put_run_config(run, file_sha256(project.run_config(run)))
     project.ledger.judge_run(run, val_dice=0.5, promoted=True, verdict="better")

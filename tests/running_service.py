@@ -13,7 +13,7 @@ from running_loop import make_project, train_here
 
 from annoloop.data.config import FILE_NAME
 from annoloop.project.project import Project
-from annoloop.serving.application import Limits
+from annoloop.serving.calls import Limits
 from annoloop.serving.server import serve
 
 

@@ -46,6 +46,7 @@ FUNCTIONS = {
     "status": "status",
     "log": "history",
     "browse": "browse",
+    "serve": "serve",
 }
 """The function that does what a command does."""
 

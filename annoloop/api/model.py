@@ -1,7 +1,7 @@
-"""Functions for models: train one, score one, look at what it says.
+"""Functions for models: train one, score one, look at what it says, offer it to annotators.
 
-Not here: how it is done (``loop/``, ``app/``).  The fact to know: training and prediction are child processes, whose
-events ``watch`` is called with.
+Not here: how it is done (``loop/``, ``app/``, ``serving/``).  The fact to know: training and prediction are child
+processes, whose events ``watch`` is called with.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from annoloop.loop.training_request import Device, RetrainRequest
 from annoloop.progress import Say, Track, silent, unsaid
 from annoloop.project.project import Project
 from annoloop.selection.scoring import Watch, unwatched
+from annoloop.serving import server as _server
+from annoloop.serving.server import LISTEN, ServeSession
 
 
 def retrain(
@@ -171,3 +173,29 @@ def export_gallery(project: Project, folder: str | Path, *, track: Track = silen
         DataError: a file cannot be read or written.
     """
     return _browse.export(project, Path(folder), track)
+
+
+def serve(
+    project: Project,
+    *,
+    listen: str = LISTEN,
+    sam: str | Path | None = None,
+    sam_encoder: str | Path | None = None,
+    say: Say = unsaid,
+) -> ServeSession:
+    """Offer the current model in CVAT, as a detector and a tool for clicks; as ``annoloop serve``.
+
+    Args:
+        listen: host:port, of which the host is an address of this machine; port 0 takes a free one.
+        sam: a SAM-type decoder in ONNX, with ``sam_encoder``.
+
+    Returns:
+        the report with the address, and the server: ``wait()`` serves until ^C, ``close()`` ends it.
+
+    Raises:
+        ConfigError: there is no model yet, no such address, or it is taken; a SAM file is none.
+        MissingExtraError: what it needs is not installed.
+        TrainingError: the model cannot be loaded.
+    """
+    decoder, encoder = (None if file is None else Path(file) for file in (sam, sam_encoder))
+    return _server.serve(project, listen=listen, sam=decoder, sam_encoder=encoder, say=say)

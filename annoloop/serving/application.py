@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -23,37 +22,13 @@ from starlette.types import Message, Receive, Scope, Send
 
 from annoloop.errors import AnnoloopError, DataError
 from annoloop.progress import Say
-from annoloop.serving.nuclio import Function, is_interaction, parsed
+from annoloop.serving.calls import Limits, Tool, Tools
+from annoloop.serving.nuclio import is_interaction, parsed
 from annoloop.serving.refusal import Refused
 
 FUNCTION_HEADER = "x-nuclio-function-name"
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one request and all of them together may take."""
-
-    body_bytes: int = 64 << 20
-    at_once: int = 2
-    waiting: int = 64
-    read_s: float = 30.0
-    wait_s: float = 60.0
-    drain_s: float = 10.0
-    answer_s: float = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class Tool:
-    """A function and what it does: the pieces of its JSON answer; runs in a thread."""
-
-    function: Function
-    answer: Callable[[dict[str, object]], list[bytes]]
-
-
-Tools = Callable[[], Iterable[Tool]]
-"""The tools as they are now: a newer model may have other classes."""
 
 
 def create_app(tools: Tools, limits: Limits, say: Say) -> Starlette:

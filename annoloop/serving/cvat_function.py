@@ -139,11 +139,10 @@ def encoded(image: Image.Image) -> bytes:
     return stream.getvalue()
 
 
-def _upright_rgb(image: Image.Image) -> Any:
-    stream = io.BytesIO(encoded(image))
-    from PIL import Image as pillow
+def _upright_rgb(image: Any) -> Any:
+    from PIL import Image
 
-    with pillow.open(stream) as opened:
+    with Image.open(io.BytesIO(encoded(image))) as opened:
         return np.asarray(opened.convert("RGB"))
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from annoloop.masks.polygons import pieces
-from annoloop.masks.regions import Region, regions
+from annoloop.masks.regions import Ints, Region, regions
 from annoloop.serving.model import Answer
 
 _TOLERANCE_PX = 1.0
@@ -40,6 +40,33 @@ def detected(answer: Answer, threshold: float | None = None) -> list[Found]:
     return found
 
 
+def silhouette(region: Region) -> list[float]:
+    """A polygon x1, y1, x2, y2, ... from the first to the last pixel of every row: exact where no row has a gap.
+
+    For who cannot wait: a label map's ``outline`` takes a second, this a few microseconds for each region.
+
+    >>> silhouette(Region(1, 0, 5, np.array([[1, 1], [1, 0]], bool)))
+    [7.0, 0.0, 7.0, 1.0, 6.0, 1.0, 6.0, 2.0, 5.0, 2.0, 5.0, 0.0]
+    """
+    rows = np.flatnonzero(region.bits.any(axis=1))
+    first = region.bits[rows].argmax(axis=1)
+    last = region.bits.shape[1] - region.bits[rows, ::-1].argmax(axis=1)
+    down, up = _staircase(last, rows, region.bits.shape[0]), _staircase(first, rows, region.bits.shape[0])[::-1]
+    corners = np.concatenate([down, up]) + np.array([region.left_px, region.top_px])
+    numbers: list[float] = corners.astype(np.float64).ravel().tolist()
+    return numbers
+
+
+def _staircase(columns: Ints, rows: Ints, height: int) -> Ints:
+    """The corners x, y (N, 2) of a border that lies at a column in each of some rows, and on until the next of them."""
+    changed = np.flatnonzero(np.diff(columns)) + 1
+    begins = rows[np.concatenate([[0], changed])]
+    ends = np.concatenate([begins[1:], [height]])
+    stands = columns[np.concatenate([[0], changed])]
+    stairs = np.stack([np.stack([stands, begins], axis=1), np.stack([stands, ends], axis=1)], axis=1)
+    return np.asarray(stairs.reshape(-1, 2), np.int64)
+
+
 def outline(region: Region) -> list[float]:
     """The outline x1, y1, x2, y2, ... of a region's largest part, simplified; holes are lost.
 
@@ -52,5 +79,5 @@ def outline(region: Region) -> list[float]:
         return [left, top, right, top, right, bottom, left, bottom]
     largest = max(outlined, key=lambda piece: piece.region.area_px)
     assert largest.outline is not None
-    corners = np.array(largest.outline).reshape(-1, 2) + (region.left_px, region.top_px)
+    corners = np.array(largest.outline).reshape(-1, 2) + np.array([region.left_px, region.top_px])
     return [round(number, 2) for number in corners.ravel().tolist()]

@@ -1,7 +1,7 @@
 """The project's current model, loaded: images in, predictions out; a newer one takes its place while it serves.
 
 Not here: HTTP and CVAT.  The facts to know: a prediction that the project has already is read and not made again, so
-that what an annotator sees is what ``evaluate`` scored; what else was predicted last is remembered by the image's bytes.
+that what an annotator sees is what ``evaluate`` scored; the others are remembered by the image's bytes for a while.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ import numpy as np
 from annoloop.data.images import IMAGE_SUFFIXES
 from annoloop.masks.regions import Bits
 from annoloop.serving.clicks import Point, Prompts
-from annoloop.serving.detection import Found, outline
+from annoloop.serving.detection import Found, silhouette
 from annoloop.serving.refusal import Refused
 
 Kind = Literal["detector", "interactor"]
@@ -210,7 +210,7 @@ def detections_json(found: Sequence[Found]) -> list[bytes]:
             "label": one.label,
             "type": "mask",
             "confidence": one.confidence,
-            "points": outline(one.region),
+            "points": silhouette(one.region),
             "attributes": [],
             "group_id": 0,
         }

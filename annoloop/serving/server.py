@@ -21,7 +21,7 @@ from typing import Self
 from annoloop.errors import ConfigError, MissingExtraError, TrainingError
 from annoloop.progress import Say, unsaid
 from annoloop.project.project import Project
-from annoloop.serving.application import Limits, create_app
+from annoloop.serving.calls import Limits
 from annoloop.serving.model import ServedModel
 from annoloop.serving.sam import SamDecoder
 from annoloop.serving.tools import Toolbox
@@ -103,7 +103,7 @@ def serve(
     decoder = _decoder(sam, sam_encoder)
     with ExitStack() as stack:
         listeners = [_listener(host, port)]
-        stack.callback(lambda: [one.close() for one in listeners])
+        stack.callback(_close, listeners)
         if decoder is not None:
             listeners.append(_listener(host, port + 1 if port else 0))
         model = stack.enter_context(ServedModel(project, say=say))
@@ -186,6 +186,11 @@ def _listener(host: str, port: int) -> socket.socket:
     return listener
 
 
+def _close(listeners: list[socket.socket]) -> None:
+    for one in listeners:
+        one.close()
+
+
 def _url(host: str, port: int) -> str:
     return f"http://{_place(host, port)}"
 
@@ -227,6 +232,8 @@ class _Serving:
     async def _serve(self) -> None:
         import hypercorn.asyncio
         from hypercorn.config import Config
+
+        from annoloop.serving.application import create_app
 
         config = Config()
         config.bind = [f"fd://{listener.detach()}" for listener in self._listeners]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from annoloop.masks.classes import class_table
-from annoloop.serving.application import Tool
+from annoloop.serving.calls import Tool
 from annoloop.serving.clicks import Prompts, clicked
 from annoloop.serving.detection import detected
 from annoloop.serving.model import Answer, ServedModel

@@ -148,7 +148,7 @@ def _signal_child(child: subprocess.Popen[str], number: signal.Signals) -> None:
         child.send_signal(number)
 
 
-def kill_group(child: subprocess.Popen[str]) -> None:
+def kill_group(child: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
     """Kill a child that still runs, with its data loading processes."""
     if child.poll() is None:
         with contextlib.suppress(ProcessLookupError):
@@ -177,7 +177,8 @@ def _failed(job: Job, command: Sequence[str], code: int, last: dict[str, Event])
     if said and code in _FORESEEN and "out-of-memory" not in last:
         return _FORESEEN[code](said["message"], where=said["where"], hint=said["hint"] or f"the whole log is {log}")
     reason = f"{said['message']}\n" if "message" in said else ""
-    text = f"{reason}the training process {ending}\n  command: {' '.join(command)}\n  last lines of the log:\n{log_tail(log)}"
+    tail = f"  command: {' '.join(command)}\n  last lines of the log:\n{log_tail(log)}"
+    text = f"{reason}the training process {ending}\n{tail}"
     if "out-of-memory" in last:
         batch_size = last["started"].fields.get("batch_size", 0) if "started" in last else 0
         return OutOfMemoryError(text, batch_size, where=log, hint=said.get("hint"))

@@ -38,8 +38,15 @@ IMAGE_S = 100.0
 
 _END_S = 5.0
 
-_THREADS = {"OMP_WAIT_POLICY": "passive"}
-"""It lives for days beside a CVAT, a training, a browser: threads that spin would be several times slower then."""
+_SETTINGS = {
+    "OMP_WAIT_POLICY": "passive",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 34),
+    "MALLOC_TOP_PAD_": str(1 << 26),
+}
+"""It lives for days beside a CVAT, a training, a browser: threads that spin would be several times slower then.  And
+memory that goes back to the system after every image, and comes again, takes as much time as the network (mallopt(3)).
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,7 +146,7 @@ class Predictor:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
-                    env={**_THREADS, **os.environ},
+                    env={**_SETTINGS, **os.environ},
                     start_new_session=True,
                 )
         except OSError as error:

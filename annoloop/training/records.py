@@ -32,7 +32,7 @@ class Job:
 
     ``train`` and ``val`` hold (image, mask) files; ``predictions`` holds (image, index PNG to write,
     confidence PNG to write), made after training with the best model, or with ``init_checkpoint``
-    when ``kind`` is "predict"; when it is "answer" too, for the images that come one by one over stdin (``predictor.py``).
+    when ``kind`` is "predict"; "answer" predicts what comes over stdin instead (``predictor.py``).
     ``ignore_index`` is the value in the mask files of pixels that do not
     count; ``reduce_zero_label`` is mmseg's: 0 in a file is ignored and n means class n - 1.  ``values`` are the
     (value in a file, what it means) where these differ, in place of the two, ignored pixels being ``ignore_index``.

@@ -60,9 +60,8 @@ class Filled:
         command += [str(self.task), "--function-module", "annoloop.cvat.function"]
         command += ["-p", f"project=str:{self.project.path.parent}", *more]
         environment = {**os.environ, "CVAT_ACCESS_TOKEN": self.server.token}
-        return subprocess.run(
-            command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=300, check=False
-        )
+        how: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 300, "check": False}
+        return subprocess.run(command, cwd=ROOT, env=environment, **how)
 
     def shapes(self) -> dict[str, list[Any]]:
         """By the name of the frame."""

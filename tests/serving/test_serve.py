@@ -27,7 +27,7 @@ from scipy import ndimage
 from annoloop.data.config import FILE_NAME
 from annoloop.errors import ConfigError
 from annoloop.project.project import Project
-from annoloop.serving.application import Limits
+from annoloop.serving.calls import Limits
 from annoloop.serving.server import exposed, parse_listen, serve
 from annoloop.simulation.made_data import NAMES
 
@@ -199,9 +199,7 @@ def test_fifty_requests_at_once_are_all_answered_in_bounded_memory(served: Serve
     assert psutil.Process().memory_info().rss - before < 1500 << 20  # the replies among them
 
 
-def test_beyond_the_queue_requests_are_sent_away_with_a_time_to_come_back(
-    model_folder: Path, predicted: Project
-) -> None:
+def test_beyond_the_queue_requests_are_sent_away_for_a_while(model_folder: Path, predicted: Project) -> None:
     image, *_ = image_bytes(predicted)
     with serving(model_folder, Limits(at_once=1, waiting=2)) as narrow, ThreadPoolExecutor(12) as pool:
         replies = list(pool.map(narrow.cvat.detect, [image] * 12))
