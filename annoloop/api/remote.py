@@ -102,21 +102,10 @@ def push(
         CvatError: the server refused or could not be reached; the same call goes on.
     """
     request = _request(
-        project,
-        worst,
-        images,
-        splits=names_of(splits),
-        by=by,
-        source=source,
-        carries=carries,
-        corrected=corrected,
-        random_share=random_share,
-        shape=shape,
-        tolerance_px=tolerance_px,
-        segment_size=segment_size, replicas=replicas,
-        assignees=assignees and names_of(assignees),
-        context=context, issues_per_frame=issues_per_frame,
-        dry_run=dry_run,
+        project, worst, images, splits=names_of(splits), by=by, source=source, carries=carries, corrected=corrected,
+        random_share=random_share, shape=shape, tolerance_px=tolerance_px, segment_size=segment_size,
+        assignees=assignees and names_of(assignees), replicas=replicas, context=context,
+        issues_per_frame=issues_per_frame, dry_run=dry_run,
     )  # fmt: skip
     with project.locked("push"), nullcontext() if dry_run else _session(project, server, say) as open_server:
         return _push.push(project, open_server, request, again=again, say=say, track=track, watch=watch)
@@ -126,7 +115,8 @@ def _request(project: Project, worst: int | None, images: Sequence[str], **given
     only = names_of(images)
     count = how_many(worst, only, given["carries"])
     check_argument("worst", worst, count is not None, "what is asked for: either worst or images")
-    return push_request(project.config, count or 1, only=only, **given)
+    assert count is not None
+    return push_request(project.config, count, only=only, **given)
 
 
 def pull(

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from annoloop.cli.options import common, example, on_all_cores, open_screen, open_session, opened_project
+from annoloop.cli.options import FOLDER, common, example, on_all_cores, open_screen, open_session, opened_project
 
 
 @click.command("effort", epilog=example("annoloop effort", "annoloop effort --task 12"))
@@ -30,7 +30,7 @@ def effort_command(task: int | None, **options: Any) -> None:
 @click.option("--include-unfinished", is_flag=True, help="Also replicas that are not completed.")
 @click.option(
     "--truth",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    type=FOLDER,
     help="Masks that are known to be right, laid out as the project's, of some images: who found planted errors.",
 )
 @on_all_cores

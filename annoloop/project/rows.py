@@ -110,8 +110,8 @@ class TaskRow:
 class FrameRow:
     """An image of a task; the masks are versions in the history.
 
-    ``base_sha256``: on disk when it was last in step, ``pushed_sha256``: what the shapes in CVAT made then.  Of the push
-    itself: ``sent_sha256``, what was sent, and ``label_sha256``, the label on disk; None for none, and for older tasks.
+    ``base_sha256``: on disk when it was last in step, ``pushed_sha256``: what the shapes in CVAT made then.  Of the
+    push itself: ``sent_sha256``, what was sent, and ``label_sha256``, the label on disk (None: none, or an old task).
     """
 
     sample_id: str

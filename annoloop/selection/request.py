@@ -89,7 +89,9 @@ def how_many(worst: int | None, only: tuple[str, ...], carries: Carries | None) 
     """
     if carries == "proposals":
         return _MOST_PROPOSALS if worst is None and only else worst
-    return None if (worst is None) == (not only) else worst or len(only)
+    if (worst is None) == (not only):
+        return None
+    return len(only) if worst is None else worst
 
 
 def push_request(config: Config, worst: int, **given: Any) -> PushRequest:

@@ -26,8 +26,10 @@ from annoloop.eda.eda import eda
 from annoloop.loop.evaluate import evaluate
 from annoloop.loop.push import push
 from annoloop.loop.setup.start import init
+from annoloop.masks.regions import regions
+from annoloop.metrics.error_regions import contradictions
 from annoloop.project.project import Project
-from annoloop.reports.context import context_pictures
+from annoloop.reports.context import change_picture, context_pictures
 from annoloop.selection.request import PushRequest
 from annoloop.selection.scoring import score
 from annoloop.simulation.made_data import COLORS, NAMES
@@ -62,6 +64,7 @@ def main(folder: Path) -> None:
             with session as cvat:
                 pushed = push(project, cvat, PushRequest(worst=PUSHED))
         context(project, pushed.frames[0].sample_id)
+        region(project)
         run = project.current_run()
         assert run is not None
         score(project, run, project.samples())
@@ -89,6 +92,27 @@ def context(project: Project, sample_id: str) -> None:
         paper.paste(pane, (left, 0))
         left += pane.width + GAP_PX
     paper.save(DOCS / "context.jpg", quality=92, subsampling=0)
+
+
+def region(project: Project) -> None:
+    """The picture of the heaviest proposal, before and after; its mask is damaged first, as a person might."""
+    run = project.current_run()
+    assert run is not None
+    sample = project.samples(["test"])[0]
+    assert sample.mask is not None
+    row = project.scan([sample])[sample.id]
+    label_map = read_label_map(sample.mask, project.config.data)
+    largest = max(regions(label_map, skip=(0, 255)), key=lambda one: one.area_px)
+    left, top, right, bottom = largest.box_ltrb
+    before = label_map.copy()
+    before[top:bottom, left:right][largest.bits] = 0
+    opinion = project.opinion(run.id, row.image_sha256)
+    found = contradictions(before, opinion.prediction, opinion.confidence, project.classes, least_px=16)[0].mistake
+    left, top, right, bottom = box = found.region.box_ltrb
+    after = before.copy()
+    after[top:bottom, left:right][found.region.bits] = found.predicted
+    picture = change_picture("region", read_image(sample.image), before, after, box, project.classes)
+    (DOCS / "region.jpg").write_bytes(picture.jpeg)
 
 
 def with_faults(data: Path, folder: Path) -> Path:
