@@ -118,7 +118,7 @@ def change_picture(
     for number, one in enumerate(maps):
         both.paste(_outlined(shown, one, classes), (number * (size_wh[0] + _GAP_PX), 0))
     entries = _class_entries(np.concatenate(maps, axis=1), classes)
-    return _picture(title, both, [_Entry("left: now, right: accepted", None), *entries])
+    return _picture(title, both, [_Entry("now | accepted", None), *entries])
 
 
 def _around(box_ltrb: tuple[int, int, int, int], size_hw: tuple[int, ...]) -> tuple[slice, slice]:
