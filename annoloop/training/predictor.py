@@ -18,13 +18,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from annoloop.compute.launch import launch
 from annoloop.errors import AnnoloopError, DataError, MissingExtraError, TrainingError
+from annoloop.masks.regions import LabelMap
 from annoloop.progress import Say, unsaid
 from annoloop.training.child import kill_group, log_tail, require_training
 from annoloop.training.framing import write_framed
@@ -51,9 +52,9 @@ memory that goes back to the system after every image, and comes again, takes as
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """What a model says of an image: class indices and round(255 * probability of that class), uint8 (H, W) each."""
+    """What a model says of an image, (H, W) each: class indices, and round(255 * probability of that class), uint8."""
 
-    label_map: npt.NDArray[np.uint8]
+    label_map: LabelMap
     confidence: npt.NDArray[np.uint8]
 
     @property
@@ -187,7 +188,9 @@ class Predictor:
                 if event.kind == "error":
                     raise DataError(event.fields["message"])
                 size_hw = event.fields["height"], event.fields["width"]
-                return Prediction(_map(child.stdout, size_hw), _map(child.stdout, size_hw))
+                wide = event.fields["index_bytes"] == 2
+                indices = _map(child.stdout, size_hw, np.dtype(np.uint16 if wide else np.uint8))
+                return Prediction(indices, _map(child.stdout, size_hw, np.dtype(np.uint8)))
             except (_Gone, BrokenPipeError):
                 if not late.is_set():
                     raise
@@ -222,12 +225,12 @@ def _event(child: subprocess.Popen[bytes]) -> Event:
     return Event.from_json(line.decode())
 
 
-def _map(stream: IO[bytes], size_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    wanted = size_hw[0] * size_hw[1]
+def _map(stream: IO[bytes], size_hw: tuple[int, int], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    wanted = size_hw[0] * size_hw[1] * dtype.itemsize
     data = stream.read(wanted)
     if len(data) < wanted:
         raise _Gone
-    return np.frombuffer(data, np.uint8).reshape(size_hw)
+    return np.frombuffer(data, dtype).reshape(size_hw)
 
 
 @contextmanager
