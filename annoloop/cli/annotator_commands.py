@@ -30,7 +30,7 @@ def effort_command(task: int | None, **options: Any) -> None:
 @click.option("--include-unfinished", is_flag=True, help="Also replicas that are not completed.")
 @click.option(
     "--truth",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    type=click.Path(path_type=Path),
     help="Masks that are known to be right, laid out as the project's, of some images: who found planted errors.",
 )
 @on_all_cores
