@@ -97,6 +97,8 @@ def effort(project: Project, server: CvatServer, *, task: int | None = None, tra
         jobs += _jobs_of(project, server, row, notes, track)
     if not jobs:
         notes.append("nobody has worked in a job yet" if rows else "no task was pushed from here yet")
+    if any(one.changed_px for one in jobs) and not _mended_px(project, rows):
+        notes.append("nothing of it was pulled yet")
     if any(one.source == "clock" for one in jobs):
         notes.append("minutes by the clock, from the push to a job's last change, pauses included: at most that long")
     return _report(project, rows, jobs, notes)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,7 @@ LEAST_PX = 16
 _AS_GOOD = 0.03
 """A model whose Dice is less than this below that between annotators is as good as they are."""
 
+_FEWEST = 2
 _ENOUGH = 3
 """So many annotators make a majority of the others."""
 
@@ -106,11 +107,13 @@ class Disagreement:
 class QualityReport:
     """How far annotators agree; ``frames`` come with the least agreement first, disagreements with the largest.
 
-    ``annotators_dice`` and ``model_dice`` are means over the foreground classes; NaN where there is none.
+    ``annotators_dice`` and ``model_dice`` are means over the foreground classes; NaN where there is none.  Both, and
+    ``classes``, are without those who stand apart (``left_out``), as long as two others are left.
     """
 
     tasks: tuple[int, ...]
     run: int | None
+    left_out: tuple[str, ...]
     annotators_dice: float
     model_dice: float
     classes: tuple[ClassAgreement, ...]
@@ -154,18 +157,22 @@ def quality(
     run = project.current_run()
     opinions = {} if run is None else _opinions(project, run.id, looks, track, watch)
     table = project.classes
-    shared = [agreement(list(one.maps.values()), len(table), table.ignore_index) for one in looks]
-    total: Counts = np.sum(shared, axis=0)
-    model = _model(looks, opinions, table)
+    people = _annotators(project, looks, truth)
+    left_out = {one.annotator for one in people if one.apart}
+    left_out = left_out if len(people) - len(left_out) >= _FEWEST else set()
+    trusted = [replace(one, maps={who: m for who, m in one.maps.items() if who not in left_out}) for one in looks]
+    total: Counts = np.sum([_shared(one, table) for one in trusted], axis=0)
+    model = _model(trusted, opinions, table)
     areas = sorted((area for one in looks for area in _areas(one, table)), key=lambda area: -area.px)
-    frames = (_frame(one, counts, table) for one, counts in zip(looks, shared, strict=True))
+    frames = [_frame(one, _shared(one, table), table) for one in looks]
     return QualityReport(
         tasks=tuple(dict.fromkeys(one.task for one in looks)),
         run=None if run is None else run.id,
+        left_out=tuple(sorted(left_out)),
         annotators_dice=mean_dice(total, table.background_index),
         model_dice=mean_dice(model, table.background_index),
         classes=_classes(total, model, table),
-        annotators=_annotators(project, looks, truth),
+        annotators=people,
         frames=tuple(sorted(frames, key=lambda one: (math.isnan(one.dice), one.dice, one.sample_id))),
         disagreements=tuple(areas[:MOST_DISAGREEMENTS]),
         disagreement_count=len(areas),
@@ -195,7 +202,7 @@ def _looks(
         frames = {frame.name: frame for frame in server.frames(row.cvat_id)}
         for job in track(jobs, f"reading task {row.cvat_id}", len(jobs)):
             own = [one for one in replicas if one.parent == job.id and (one.finished or include_unfinished)]
-            if len(own) < 2:
+            if len(own) < _FEWEST:
                 continue
             said = {annotator_of(one): server.job_annotations(one.id) for one in own}
             for frame_row in project.ledger.frames(row.id):
@@ -262,6 +269,10 @@ def _opinions(project: Project, run_id: int, looks: Sequence[_Look], track: Trac
 
 
 # what follows
+
+
+def _shared(one: _Look, table: ClassTable) -> Counts:
+    return agreement(list(one.maps.values()), len(table), table.ignore_index)
 
 
 def _model(looks: Sequence[_Look], opinions: Mapping[str, LabelMap], table: ClassTable) -> Counts:

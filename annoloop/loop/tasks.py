@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from annoloop.cvat.server import CvatServer
 from annoloop.cvat.wire import JobInfo
 from annoloop.errors import CvatError
+from annoloop.loop.exchange.replicas import counted
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
 from annoloop.project.rows import TaskRow
@@ -61,25 +62,28 @@ def _progress(project: Project, server: CvatServer, task: TaskRow) -> TaskProgre
     assert task.cvat_id is not None
     frames = project.ledger.frames(task.id)
     pulled = sum(frame.state != "open" for frame in frames)
-    state, jobs = task.state, _jobs(server, task.cvat_id)
-    if jobs is None:
-        state, jobs = "deleted in CVAT", []
+    state, found = task.state, _jobs(server, task.cvat_id)
+    if found is None:
+        state, found = "deleted in CVAT", ([], [])
+    own, replicas = found
+    settled = counted(own, replicas, None, server.task_url(task.cvat_id))
+    jobs = replicas or own
     return TaskProgress(
         task.cvat_id,
         task.name,
         server.task_url(task.cvat_id),
         state,
         len(frames),
-        sum(len(job.frames) for job in jobs if job.finished),
+        sum(len(job.frames) for job in map(settled.combined, own) if job.finished),
         pulled,
         tuple(JobProgress(job.id, len(job.frames), job.stage, job.state, job.assignee) for job in jobs),
     )
 
 
-def _jobs(server: CvatServer, task_id: int) -> list[JobInfo] | None:
-    """Its jobs, None if the task is gone; CVAT lists the jobs of a missing task as none."""
-    found = server.jobs(task_id)
-    if found:
+def _jobs(server: CvatServer, task_id: int) -> tuple[list[JobInfo], list[JobInfo]] | None:
+    """Its jobs and their replicas, None if the task is gone; CVAT lists the jobs of a missing task as none."""
+    found = server.jobs_and_replicas(task_id)
+    if found[0]:
         return found
     try:
         server.task(task_id)
@@ -87,4 +91,4 @@ def _jobs(server: CvatServer, task_id: int) -> list[JobInfo] | None:
         if error.status == 404:
             return None
         raise
-    return []
+    return found

@@ -97,6 +97,8 @@ def test_a_bad_annotator_of_three_is_found(ready: Loop) -> None:
     assert [one.annotator for one in report.annotators if one.apart] == [bad]
     assert _by_hand(ready, report, task, 1) < _by_hand(ready, report, task, 0)
     assert all(one.frames == len(SAMPLES) for one in report.annotators)
+    assert report.left_out == (bad,)
+    assert report.annotators_dice > 0.7  # which says nothing of the third
     assert mask_bytes(ready.project) == before
 
 

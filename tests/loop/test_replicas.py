@@ -14,6 +14,7 @@ from running_loop import Loop, add_model, mask_bytes
 
 from annoloop.cvat.wire import JobInfo, Shape
 from annoloop.errors import ConfigError, CvatError
+from annoloop.loop.tasks import tasks
 from annoloop.masks.regions import LabelMap, Region
 from annoloop.masks.run_lengths import to_cvat_runs
 from annoloop.metrics.agreement import vote
@@ -82,6 +83,28 @@ def test_everybody_gets_the_masks_of_every_job(ready: Loop) -> None:
     assert job.assignee is None
     again = ready.push(worst=4, source="label", replicas=2, assignees=tuple(people))
     assert again.task != pushed.task
+
+
+def test_a_push_that_broke_is_finished_with_all_replicas(ready: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    server, real, calls = type(ready.cvat), type(ready.cvat).replace_job_shapes, iter(range(99))
+
+    def breaks(self: object, job_id: int, shapes: object) -> None:
+        if next(calls) == 3:
+            raise CvatError("gone")
+        real(self, job_id, shapes)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(server, "replace_job_shapes", breaks)
+    with pytest.raises(CvatError, match="gone"):
+        ready.push(worst=4, source="label", replicas=2)
+    before = ready.tasks()
+    monkeypatch.setattr(server, "replace_job_shapes", real)
+    pushed = ready.push(worst=4, source="label", replicas=2)
+    assert pushed.resumed
+    assert ready.tasks() == before
+    jobs, replicas = ready.cvat.jobs_and_replicas(pushed.task or 0)
+    for one in replicas:
+        assert len(ready.cvat.job_shapes(one.id)) == len(ready.cvat.job_shapes(one.parent or 0)) > 0
+    assert len(replicas) == 2 * len(jobs)
 
 
 @pytest.mark.parametrize(
@@ -200,6 +223,18 @@ def test_a_shape_outside_of_the_image_holds_its_frame_back(ready: Loop) -> None:
     _finish(ready, one, two)
     report = ready.pull(task)
     assert [held.sample_id for held in report.held] == [SAMPLE]
+
+
+def test_tasks_tells_whose_replica_is_how_far(ready: Loop) -> None:
+    task = ready.push(only=(SAMPLE,), source="label", replicas=2).task
+    one, two = _replicas(ready, task)
+    _finish(ready, one)
+    (told,) = (row for row in tasks(ready.project, ready.cvat).tasks if row.task == task)
+    assert [(job.job, job.state) for job in told.jobs] == [(one.id, "completed"), (two.id, "new")]
+    assert (told.frames, told.finished) == (1, 0)
+    _finish(ready, two)
+    (told,) = (row for row in tasks(ready.project, ready.cvat).tasks if row.task == task)
+    assert told.finished == 1
 
 
 def test_a_server_without_replicas_is_named(ready: Loop, monkeypatch: pytest.MonkeyPatch) -> None:

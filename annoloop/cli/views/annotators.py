@@ -38,7 +38,8 @@ def effort_report(report: EffortReport, sheet: Sheet) -> None:
         sheet.print(f"validation mDice went from {change}, {report.dice_per_hour:+.4f} for an hour of it")
     if report.forecast_minutes is not None:
         low, middle, high = map(_long, report.forecast_minutes)
-        sheet.print(f"the next {report.forecast_images} images: about [bold]{middle}[/], {low} to {high}")
+        span = "" if low == high else f", {low} to {high}"
+        sheet.print(f"the next {report.forecast_images} images: about [bold]{middle}[/]{span}")
 
 
 def quality_report(report: QualityReport, sheet: Sheet) -> None:
@@ -46,6 +47,8 @@ def quality_report(report: QualityReport, sheet: Sheet) -> None:
     sheet.print(f"task {tasks}: {len(report.frames)} images, {len(report.annotators)} annotators")
     model = "" if report.run is None else f"; run {report.run} agrees to {_number(report.model_dice)} with them"
     sheet.print(f"annotators agree to [bold]{_number(report.annotators_dice)}[/] (mean Dice){model}")
+    if report.left_out:
+        sheet.print(f"[dim]both without {escape(', '.join(report.left_out))}[/]")
     for one in report.classes:
         sheet.print(f"  {escape(one.verdict)}")
     sheet.print(_annotator_table(report))
@@ -56,9 +59,15 @@ def quality_report(report: QualityReport, sheet: Sheet) -> None:
                 f" others, {person.gap:.2f} less than they have"
             )
     if report.disagreements:
+        areas = f"{report.disagreement_count} areas, {report.disagreement_px} px"
+        more = " (the largest; --json has more)" if report.disagreement_count > _MOST_LINES else ""
+        sheet.print(f"where they differ: {areas}{more}")
         sheet.print(_disagreement_table(report))
         worst = report.disagreements[0].sample_id
-        sheet.next(f"annoloop push --image {worst}", "gives what they differ on most to somebody who decides")
+        sheet.next(
+            f"annoloop push --image {worst}",
+            "once the task is pulled: gives what they differ on most to somebody who decides",
+        )
 
 
 def _job_table(jobs: tuple[JobEffort, ...]) -> Table:
@@ -85,10 +94,7 @@ def _annotator_table(report: QualityReport) -> Table:
 
 
 def _disagreement_table(report: QualityReport) -> Table:
-    more = report.disagreement_count - len(report.disagreements[:_MOST_LINES])
-    rest = f", {more} not shown" if more else ""
-    title = f"{report.disagreement_px} px in {report.disagreement_count} areas{rest}"
-    table = Table("image", "px", "says", title, box=None, pad_edge=False)
+    table = Table("image", "px", "says", "where", box=None, pad_edge=False)
     for one in report.disagreements[:_MOST_LINES]:
         says = ", ".join(f"{who}: {label}" for who, label in one.says.items())
         table.add_row(escape(one.sample_id), str(one.px), escape(says), escape(one.url))
