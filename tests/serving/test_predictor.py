@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
 from annoloop.errors import DataError, TrainingError
 from annoloop.project.project import Project
@@ -33,7 +35,8 @@ def test_what_comes_back_is_what_is_on_disk_whatever_happens_to_the_child(predic
     row, run = predicted.scan([sample])[sample.id], predicted.current_run()
     assert run is not None
     assert isinstance(sample.image, Path)
-    image, said = sample.image.read_bytes(), []
+    image, large, said = sample.image.read_bytes(), io.BytesIO(), []
+    Image.new("RGB", (3000, 3000)).save(large, "BMP")
     with Predictor(job_of(predicted), say=said.append) as predictor:
         for round_number in range(3):
             found = predictor.predict(image)
@@ -44,9 +47,9 @@ def test_what_comes_back_is_what_is_on_disk_whatever_happens_to_the_child(predic
                     predictor.predict(b"no image")
             elif round_number == 1:
                 os.kill(predictor.pid, signal.SIGKILL)
-        predictor._image_s = 0.0005
+        predictor._image_s = 0.2
         with pytest.raises(TrainingError, match=r"took more than 0 s, and was ended"):
-            predictor.predict(image)
+            predictor.predict(large.getvalue())
         predictor._image_s = 60
         assert predictor.predict(image).label_map.shape == found.label_map.shape
         child = psutil.Process(predictor.pid)
