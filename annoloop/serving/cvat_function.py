@@ -51,13 +51,25 @@ def create(project: str = ".", kind: str = "detector") -> Any:
     return Detector(model, frames) if kind == "detector" else Interactor(model)
 
 
-class Detector:
+class _OfModel:
+    """A function of a model, whose process ends with this one, or before."""
+
+    def __init__(self, model: ServedModel) -> None:
+        self._model = model
+
+    def close(self) -> None:
+        """End the model's process; once more does nothing."""
+        self._model.close()
+
+
+class Detector(_OfModel):
     """cvat-sdk's ``DetectionFunction``: every region of the prediction as a mask."""
 
     def __init__(self, model: ServedModel, frames: _Frames) -> None:
         import cvat_sdk.auto_annotation as cvataa
 
-        self._sdk, self._model, self._frames = cvataa, model, frames
+        super().__init__(model)
+        self._sdk, self._frames = cvataa, frames
         classes = model.classes
         shown = [c for c in classes.classes if c.index != classes.background_index]
         self._ids = {c.name: c.index for c in shown}
@@ -80,7 +92,7 @@ class Detector:
         return [self._sdk.mask(self._ids[one.label], _points(one.region)) for one in found]
 
 
-class Interactor:
+class Interactor(_OfModel):
     """cvat-sdk's ``InteractionFunction``: the regions that an annotator clicks."""
 
     def __init__(self, model: ServedModel) -> None:
@@ -88,7 +100,8 @@ class Interactor:
 
         if not hasattr(cvataa, "InteractionFunctionSpec"):
             raise ConfigError("this cvat-sdk knows no interactors", hint="pip install -U cvat-sdk cvat-cli")
-        self._sdk, self._model = cvataa, model
+        super().__init__(model)
+        self._sdk = cvataa
         self.spec = cvataa.InteractionFunctionSpec(min_pos_points=0, min_neg_points=0, min_bounding_boxes=0)
 
     def preprocess_image(self, context: Any, image: Image.Image) -> Answer:  # noqa: ARG002 - the protocol has it

@@ -118,14 +118,14 @@ class Predictor:
                 raise TrainingError("this predictor was closed")
             for first in (True, False):
                 try:
-                    if self._child.poll() is not None:
+                    if (code := self._child.poll()) is not None:
+                        self._say(f"the predicting process ended (exit code {code}): it is started once more")
                         self._child = self._started()
                     return self._asked(image)
                 except (_Gone, BrokenPipeError):
                     code = self._ended()
                     if not first:
                         raise self._failed("the predicting process ended", code) from None
-                    self._say(f"the predicting process ended (exit code {code}): it is started once more")
         raise AssertionError("either answered or raised")
 
     def close(self) -> None:

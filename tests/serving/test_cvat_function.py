@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -138,10 +139,11 @@ def test_polygons_where_they_are_asked_for(filled: Filled) -> None:
 
 
 @pytest.fixture(scope="module")
-def detector(predicted: Project) -> Detector:
+def detector(predicted: Project) -> Iterator[Detector]:
     made = function.create(project=str(predicted.path.parent))
     assert isinstance(made, Detector)
-    return made
+    with closing(made):
+        yield made
 
 
 def drawn(shapes: Any, size_hw: tuple[int, int]) -> np.ndarray:
@@ -184,6 +186,7 @@ def test_an_interactor_takes_what_is_clicked(predicted: Project) -> None:
     assert region is not None
     assert np.array_equal(paint([region], expected.shape, fill=0), box)
     assert interactor.detect(None, seen, SimpleNamespace(pos_points=[], neg_points=[], bounding_box=None)) == []
+    interactor.close()
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "F"])
