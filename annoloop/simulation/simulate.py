@@ -101,10 +101,10 @@ def simulate(
     """
     _check(project, request)
     costs = Costs.given(request.costs)
-    folder = project.state_dir / "simulate" / _key(project, request)
+    folder = project.state_dir / "simulate" / _begun_key(project, request)
     if request.anew:
         shutil.rmtree(folder, ignore_errors=True)
-    rows = Rows(folder / "rows.json")
+    rows = Rows(folder / f"rows-{_key(project, request)}.json")
     wanted = [(seed, arm) for seed in range(request.seeds) for arm in request.all_arms]
     left = [(seed, arm) for seed, arm in wanted if not rows.has(arm, seed)]
     say(f"{request.seeds} seeds, {len(request.all_arms)} arms each; {len(left)} of {len(wanted)} to do")
@@ -129,12 +129,24 @@ def _check(project: Project, request: SimulateRequest) -> None:
         )
 
 
-def _key(project: Project, request: SimulateRequest) -> str:
-    """Equal for what may share rows: the same data, damage, minutes and trainings, whatever arms and seeds."""
-    told = asdict(request)
-    for name in ("arms", "seeds", "anew"):
-        del told[name]
+_OF_THE_BEGINNING = ("damaged", "kinds", "missing", "first_iterations", "folds", "recipe")
+_OF_NO_ROW = ("arms", "seeds", "anew")
+
+
+def _begun_key(project: Project, request: SimulateRequest) -> str:
+    """Equal for what may share first models: the same data, damage and first training, whatever is done with them."""
+    told = {name: value for name, value in asdict(request).items() if name in _OF_THE_BEGINNING}
     asked = [told, project.config.data.model_dump(mode="json"), project.classes.digest, project.config.train.recipe]
+    return _digest(asked)
+
+
+def _key(project: Project, request: SimulateRequest) -> str:
+    """Equal for what may share rows: also the same minutes and trainings, whatever arms and seeds."""
+    told = {name: value for name, value in asdict(request).items() if name not in _OF_NO_ROW}
+    return _digest([told, _begun_key(project, request)])
+
+
+def _digest(asked: object) -> str:
     return hashlib.sha256(json.dumps(asked, default=str).encode()).hexdigest()[:12]
 
 
@@ -167,7 +179,8 @@ def _run_seed(
                     steps(bench, arm, whole, say, track, watch), costs, None if arm == EVERYTHING else minutes
                 )
                 say(f"seed {seed}, {arm}: {work.edits.minutes(costs):.0f} min of work on {len(work.touched)} images")
-                dice = _trained(first, folder / arm.replace(":", "-"), request, work, track, watch)
+                after = folder / f"{_key(project, request)}-{arm.replace(':', '-')}"
+                dice = _trained(first, after, request, work, track, watch)
                 rows.add(_row(arm, seed, work, costs, whole, dice))
 
 

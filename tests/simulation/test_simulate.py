@@ -104,10 +104,24 @@ def test_the_same_command_trains_nothing_again(
     assert [one.arm for one in fewer.arms] == ["nothing", "everything", "dice"]
 
 
+def test_other_minutes_begin_with_the_same_first_models(
+    first: tuple[object, dict[str, bytes]], project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("annoloop.simulation.simulate.retrain", lambda *_, **__: pytest.fail("trained again"))
+    report = simulate(project, replace(REQUEST, iterations=0, share=0.1, costs=("verdict=1",)))
+    assert all(one.mean_dice is None and one.share is None for one in report.arms)
+    assert report.told[0].startswith("nothing was trained")
+    whole = next(one for one in first[0].arms if one.arm == "everything")  # type: ignore[attr-defined]
+    assert all(one.minutes <= 0.1 * whole.minutes + 1e-9 for one in report.arms if one.arm != "everything")
+    for file in project.state_dir.glob("simulate/*/rows-*.json"):
+        if json.loads(file.read_text())["rows"][0]["mean_dice"] is None:
+            file.unlink()
+
+
 def test_a_killed_simulation_goes_on_where_it_was(
     first: tuple[object, dict[str, bytes]], project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (file,) = project.state_dir.glob("simulate/*/rows.json")
+    (file,) = project.state_dir.glob("simulate/*/rows-*.json")
     whole = json.loads(file.read_text())
     file.write_text(json.dumps(whole | {"rows": whole["rows"][:-1]}))
     asked: list[object] = []
