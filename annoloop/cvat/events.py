@@ -11,7 +11,7 @@ import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from annoloop.cvat.answers import Answer
 from annoloop.cvat.session import Session
@@ -46,10 +46,13 @@ def working_times(session: Session, task_id: int, since: datetime, track: Track 
     if not session.wait_for(request_id, track):
         raise CvatError("the server forgot the export of events", where=where)
     result = session.read(f"requests/{quote(request_id, safe='')}")["result_url"]
-    path = result.text().removeprefix(f"{session.url}/api/")
-    if path == result.text():  # our credentials are for this server alone
-        raise result.refused(f"is not on {session.url}")
-    return read_working_times(session.file(path).decode("utf-8", "replace").splitlines(), task_id)
+    # Behind a proxy a server may not know its own name; whatever it says, our credentials are for this one alone.
+    where_to = urlsplit(result.text())
+    _, is_api, path = where_to.path.partition("/api/")
+    if not is_api:
+        raise result.refused("is no address of CVAT's API")
+    file = session.file(f"{path}?{where_to.query}" if where_to.query else path)
+    return read_working_times(file.decode("utf-8", "replace").splitlines(), task_id)
 
 
 def read_working_times(lines: Iterable[str], task_id: int) -> list[WorkingTime]:

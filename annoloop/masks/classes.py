@@ -10,12 +10,12 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from annoloop.errors import ConfigError, some_of
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 IGNORE_LABEL = "ignore"
 """The CVAT label and COCO category that stands for pixels with the ignore index."""
@@ -88,6 +88,8 @@ class ClassTable:
     @property
     def dtype(self) -> npt.DTypeLike:
         """The type of label maps: uint8, or uint16 where these classes need it."""
+        import numpy as np  # a Python without it can still say that it is missing: a job's record imports this module
+
         return np.uint16 if self.is_wide else np.uint8
 
     @property

@@ -88,6 +88,41 @@ def test_minutes_in_a_job_are_those_between_doings(cvat: CvatServer, task: int) 
     assert working_times(cvat.session, task, NOON + timedelta(days=9)) == []
 
 
+@pytest.mark.parametrize("host", ["http://cvat_server:8080", "https://elsewhere.example"])
+def test_the_file_is_fetched_from_our_server_whatever_the_answer_says(
+    cvat: CvatServer, task: int, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = cvat.jobs(task)[0]
+    _worked(cvat, job.id, [0, 60])
+    real = type(cvat.session).read
+
+    def renamed(self: object, path: str, **query: object) -> object:
+        answer = real(self, path, **query)  # type: ignore[arg-type]
+        url = answer.value.get("result_url") if isinstance(answer.value, dict) else None
+        if url:
+            answer.value["result_url"] = url.replace(cvat.url, host)
+        return answer
+
+    monkeypatch.setattr(type(cvat.session), "read", renamed)
+    assert [one.minutes for one in working_times(cvat.session, task, NOON - timedelta(days=1))] == [1.0]
+
+
+def test_a_result_that_is_no_file_of_the_api_is_refused(
+    cvat: CvatServer, task: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = type(cvat.session).read
+
+    def strange(self: object, path: str, **query: object) -> object:
+        answer = real(self, path, **query)  # type: ignore[arg-type]
+        if path.startswith("requests/"):
+            answer.value["result_url"] = "https://elsewhere.example/steal"
+        return answer
+
+    monkeypatch.setattr(type(cvat.session), "read", strange)
+    with pytest.raises(CvatError, match="no address of CVAT's API"):
+        working_times(cvat.session, task, NOON)
+
+
 def test_an_export_of_something_else_is_refused() -> None:
     with pytest.raises(CvatError, match="lack duration, job_id, task_id"):
         read_working_times(["scope,timestamp"], 1)

@@ -220,6 +220,15 @@ def test_the_app_shows_a_class_beyond_8_bits() -> None:
     assert shown[[0, 399, WIDE_IGNORE]].tolist() == [1, 400, WIDE_IGNORE]
 
 
+def test_classes_without_a_pixel_do_not_bury_the_others(
+    tmp_path: Path, maps: dict[str, LabelMap], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert maps
+    run(["--project", str(tmp_path), "eda"])
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("kind ")]
+    assert {line.split()[1] for line in rows} == {"3", "255", "256", "260", "299", "390", "399"}
+
+
 # conversion
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _MOST_FINDINGS = 20
 _MARKS = {"fault": "[red]fault[/]", "remark": "[yellow]look[/]"}
 
+_MOST_EMPTY = 60
+
 
 def init_report(report: InitReport, sheet: Sheet) -> None:
     images = ", ".join(f"{split} {count}" for split, count in report.images.items())
@@ -89,7 +91,9 @@ def _class_table(report: EdaReport) -> Table:
     table = Table("class", box=None, pad_edge=False)
     for column in ("share of px", "images", "areas", "usual px", "weight"):
         table.add_column(column, justify="right")
-    for one in report.classes:
+    # Of hundreds of classes those without a pixel are told by the findings; as rows they would bury the others.
+    shown = report.classes if len(report.classes) <= _MOST_EMPTY else [one for one in report.classes if one.images]
+    for one in shown:
         share = "" if math.isnan(one.share) else f"{100 * one.share:.2f} %"
         usual = "" if math.isnan(one.median_px) else f"{one.median_px:.0f}"
         table.add_row(escape(one.name), share, str(one.images), str(one.components), usual, f"{one.weight:.2f}")

@@ -41,7 +41,7 @@ def check_made(jobs: Sequence[JobInfo], replicas: Sequence[JobInfo], wanted: int
         raise CvatError(
             f"the server made {len(replicas)} replicas of {len(jobs)} jobs, {wanted} of each were asked for",
             where=where,
-            hint="does it know consensus jobs? CVAT does from 2.26 on; delete the task, and push without --replicas",
+            hint="does this server know consensus jobs? If not, delete the task, and push without --replicas",
         )
 
 
