@@ -50,7 +50,7 @@ class Journal(Database):
                 " reading, label_sha256) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
                     (task_id, f.sample_id, f.name, f.score, f.base_sha256, f.pushed_sha256, f.sent_sha256,
-                     json.dumps(f.shapes), f.reading, f.base_sha256)
+                     json.dumps(f.shapes), f.reading, f.label_sha256)
                     for f in frames
                 ],
             )  # fmt: skip

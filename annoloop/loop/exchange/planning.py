@@ -105,7 +105,8 @@ class Planner:
         name = frame_name(files, sample.id)
         by_people, by_model = draw_with_additions(truth, label_map, files.classes, self.drawing, name)
         digests = tuple(sorted(one.digest for one in (*by_people, *by_model)))
-        frame = FrameRow(sample.id, name, chosen.score, base, sent, sent, digests, reading=chosen.reading)
+        reading = chosen.reading
+        frame = FrameRow(sample.id, name, chosen.score, base, sent, sent, digests, reading=reading, label_sha256=base)
         return Planned(frame, self._issues(sample, chosen.row, truth, prediction, run_id), 0)
 
     def _first(self, sample: Sample, row: ImageRow, score: float | None) -> Planned:
@@ -131,7 +132,7 @@ class Planner:
         name = frame_name(self.files, sample.id)
         drawn = draw(label_map, self.files.classes, self.drawing, name)
         digests = tuple(sorted(one.digest for one in drawn))
-        frame = FrameRow(sample.id, name, score, base, sent, sent, digests, reading=reading)
+        frame = FrameRow(sample.id, name, score, base, sent, sent, digests, reading=reading, label_sha256=base)
         return Planned(frame, issues, polygon_loss_px(drawn, label_map, self.files.classes))
 
     def _issues(

@@ -89,5 +89,6 @@ def _planned(project: Project, sample: Sample, rows: Sequence[ProposalRow]) -> P
     assert sample.mask is not None
     label = project.keep_object(read_bytes(sample.mask))
     digests = tuple(sorted(map(planned_digest, rows)))
-    frame = FrameRow(sample.id, frame_name(project.files, sample.id), None, label, label, label, digests)
+    name = frame_name(project.files, sample.id)
+    frame = FrameRow(sample.id, name, None, label, label, label, digests, label_sha256=label)
     return Planned(frame, (), 0, tuple(rows))
