@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -187,7 +187,8 @@ class Predictor:
                 if event.kind == "error":
                     raise DataError(event.fields["message"])
                 size_hw = event.fields["height"], event.fields["width"]
-                return Prediction(_map(child.stdout, size_hw), _map(child.stdout, size_hw))
+                label_map = _map(child.stdout, size_hw, np.dtype(event.fields["dtype"]))
+                return Prediction(label_map, _map(child.stdout, size_hw, np.dtype(np.uint8)))
             except (_Gone, BrokenPipeError):
                 if not late.is_set():
                     raise
@@ -222,12 +223,12 @@ def _event(child: subprocess.Popen[bytes]) -> Event:
     return Event.from_json(line.decode())
 
 
-def _map(stream: IO[bytes], size_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    wanted = size_hw[0] * size_hw[1]
+def _map(stream: IO[bytes], size_hw: tuple[int, int], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    wanted = size_hw[0] * size_hw[1] * dtype.itemsize
     data = stream.read(wanted)
     if len(data) < wanted:
         raise _Gone
-    return np.frombuffer(data, np.uint8).reshape(size_hw)
+    return np.frombuffer(data, dtype).reshape(size_hw)
 
 
 @contextmanager
