@@ -111,6 +111,10 @@ def push_command(worst: int | None, only: tuple[str, ...], again: bool, **option
       contradiction  the model surely contradicts much of the label
       label-quality  the model is sure that some of the label is wrong
       uncertainty    the model is unsure; needs no labels: for --split pool, too
+    \b
+    or draws by chance, with labels or without:
+      foreground-random  images that hold foreground
+      clasp-pe           unsure images, a share of them for each class; less by chance in every round
     """
     from annoloop.loop.push import push
     from annoloop.selection.request import PushRequest, how_many, push_request

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from annoloop.data.class_entropy import Sums, read_sums
 from annoloop.data.config import Config
 from annoloop.data.data_section import Place
 from annoloop.data.durable import flush_folder
@@ -184,6 +185,12 @@ class ProjectFiles:
     def _index_map(self, path: Path) -> LabelMap:
         """A prediction in the type of the classes: 16 bits that need no more than 8 are read as 8."""
         return read_index_png(path).values.astype(self.classes.dtype, copy=False)
+
+    def class_entropy(self, run_id: int, image_sha256: str) -> Sums | None:
+        """For each class the sum over an image's pixels of H x p_c (K,), of the out-of-fold prediction where that
+        keeps it, else of the run's own; None where neither does."""
+        out_of_fold = read_sums(self.out_of_fold_paths(run_id, image_sha256)[1])
+        return read_sums(self.prediction_paths(run_id, image_sha256)[1]) if out_of_fold is None else out_of_fold
 
     def image_path(self, sample_id: str) -> Location:
         """Where a sample's image lies."""

@@ -25,11 +25,13 @@ from annoloop.selection.criteria import (
     LABEL_QUALITY,
     UNCERTAINTY,
     Subject,
+    draws,
     flattered,
     needs_beliefs,
     needs_labels,
     rate,
 )
+from annoloop.selection.drawing import drawn
 from annoloop.selection.label_confidence import beliefs, readings
 from annoloop.selection.request import ChosenImage, PushRequest
 from annoloop.selection.scoring import Watch, keep_scores, predict
@@ -73,7 +75,10 @@ def choose_images(project: Project, run: RunRow, request: PushRequest, say: Say,
     wanted = {
         one.id: (one, rows[one.id]) for one in idle if request.corrected or one.id in asked or one.id not in corrected
     }
-    ranking = _ranking(project, run, request.by, wanted, asked, say, track, watch)
+    if draws(request.by):
+        ranking = _drawn(project, run, request, wanted, asked, say, track, watch)
+    else:
+        ranking = _ranking(project, run, request.by, wanted, asked, say, track, watch)
     choice = choose(
         ranking.asked,
         ranking.others,
@@ -195,6 +200,28 @@ def _ranking(
     ranked = sorted(_rated(project, run, by, subjects, track), key=rank)
     others = [one for one in ranked if one.sample_id not in asked and not np.isnan(one.score)]
     return _Ranking([one for one in ranked if one.sample_id in asked], others)
+
+
+def _drawn(
+    project: Project,
+    run: RunRow,
+    request: PushRequest,
+    wanted: _Images,
+    asked: Collection[str],
+    say: Say,
+    track: Track,
+    watch: Watch,
+) -> _Ranking:
+    """In the order in which they are drawn; who is asked for goes first all the same."""
+    first = [name for name in sorted(wanted) if name in asked]
+    others = {name: pair for name, pair in wanted.items() if name not in asked}
+    free = max(0, request.worst - len(first))
+    count = free - round(free * request.random_share)
+    names = (
+        drawn(project, run, request.by, others, count, say=say, track=track, watch=watch) if count else sorted(others)
+    )
+    predict(project, run, list(wanted.values()), track=track, watch=watch)
+    return _Ranking(*([Candidate(name, np.nan, 0) for name in some] for some in (first, names)))
 
 
 def _by_dice(project: Project, run: RunRow, wanted: _Images, asked: Collection[str], track: Track) -> _Ranking:

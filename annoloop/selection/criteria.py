@@ -19,8 +19,10 @@ from annoloop.project.project import Project
 from annoloop.project.rows import ImageRow
 
 DICE, UNCERTAINTY, LABEL_QUALITY, CONTRADICTION = "dice", "uncertainty", "label-quality", "contradiction"
+FOREGROUND_RANDOM, CLASP_PE = "foreground-random", "clasp-pe"
 
-_NAMED = (DICE, "missed", CONTRADICTION, LABEL_QUALITY, UNCERTAINTY)
+_NAMED = (DICE, "missed", CONTRADICTION, LABEL_QUALITY, FOREGROUND_RANDOM, CLASP_PE, UNCERTAINTY)
+_WITHOUT_LABELS = (UNCERTAINTY, FOREGROUND_RANDOM, CLASP_PE)
 _BELIEVED = (CONTRADICTION, LABEL_QUALITY, UNCERTAINTY)
 _CLASS = "class:"
 _TRAINED_ON = ("train", "pool")
@@ -51,8 +53,13 @@ def check_criterion(by: str, classes: ClassTable) -> None:
 
 
 def needs_labels(by: str) -> bool:
-    """Whether a criterion compares with labels; uncertainty alone does not."""
-    return by != UNCERTAINTY
+    """Whether a criterion compares with labels, so that an image without one cannot be rated."""
+    return by not in _WITHOUT_LABELS
+
+
+def draws(by: str) -> bool:
+    """Whether a criterion draws by chance among all images (``drawing.py``) and gives none a number."""
+    return by in (FOREGROUND_RANDOM, CLASP_PE)
 
 
 def needs_beliefs(by: str) -> bool:

@@ -104,9 +104,23 @@ def keep_scores(
 
 
 def predict(
-    project: Project, run: RunRow, samples: Iterable[tuple[Sample, ImageRow]], *, track: Track = silent, watch: Watch
+    project: Project,
+    run: RunRow,
+    samples: Iterable[tuple[Sample, ImageRow]],
+    *,
+    track: Track = silent,
+    watch: Watch,
+    anew: bool = False,
 ) -> None:
-    """Make the predictions of a run that are not there yet: a child process here, or several on the cluster."""
+    """Make the predictions of a run that are not there yet: a child process here, or several on the cluster.
+
+    Args:
+        anew: those that are there, too.
+    """
+    if anew:
+        samples = list(samples)
+        for _, row in samples:
+            project.prediction_paths(run.id, row.image_sha256)[1].unlink(missing_ok=True)
     missing = missing_predictions(project, run.id, samples)
     if not missing:
         return

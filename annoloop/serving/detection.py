@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from annoloop.masks.polygons import pieces
-from annoloop.masks.regions import Ints, Region, regions
+from annoloop.masks.regions import Region, regions
 from annoloop.serving.model import Answer
 
 _TOLERANCE_PX = 1.0
@@ -48,23 +48,27 @@ def silhouette(region: Region) -> list[float]:
     >>> silhouette(Region(1, 0, 5, np.array([[1, 1], [1, 0]], bool)))
     [7.0, 0.0, 7.0, 1.0, 6.0, 1.0, 6.0, 2.0, 5.0, 2.0, 5.0, 0.0]
     """
-    rows = np.flatnonzero(region.bits.any(axis=1))
-    first = region.bits[rows].argmax(axis=1)
-    last = region.bits.shape[1] - region.bits[rows, ::-1].argmax(axis=1)
-    down, up = _staircase(last, rows, region.bits.shape[0]), _staircase(first, rows, region.bits.shape[0])[::-1]
-    corners = np.concatenate([down, up]) + np.array([region.left_px, region.top_px])
-    numbers: list[float] = corners.astype(np.float64).ravel().tolist()
-    return numbers
+    data, (height, width) = region.bits.tobytes(), region.bits.shape  # bytes are searched ten times faster
+    left: list[tuple[int, int]] = []
+    right: list[tuple[int, int]] = []
+    begin, end = -1, -1
+    for y in range(height):
+        start, stop = y * width, (y + 1) * width
+        found = data.find(1, start, stop)
+        if found >= 0:  # between two parts it goes on as above
+            begin = _turned(left, begin, found - start, y)
+            end = _turned(right, end, data.rfind(1, start, stop) - start + 1, y)
+    corners = [*right, (end, height), (begin, height), *reversed(left)]
+    return [float(number) for x, y in corners for number in (x + region.left_px, y + region.top_px)]
 
 
-def _staircase(columns: Ints, rows: Ints, height: int) -> Ints:
-    """The corners x, y (N, 2) of a border that lies at a column in each of some rows, and on until the next of them."""
-    changed = np.flatnonzero(np.diff(columns)) + 1
-    begins = rows[np.concatenate([[0], changed])]
-    ends = np.concatenate([begins[1:], [height]])
-    stands = columns[np.concatenate([[0], changed])]
-    stairs = np.stack([np.stack([stands, begins], axis=1), np.stack([stands, ends], axis=1)], axis=1)
-    return np.asarray(stairs.reshape(-1, 2), np.int64)
+def _turned(border: list[tuple[int, int]], before: int, now: int, y: int) -> int:
+    """Add the corners of a border that lies at column ``now`` from row ``y`` on; returns ``now``."""
+    if border and now != before:
+        border.append((before, y))
+    if now != before:
+        border.append((now, y))
+    return now
 
 
 def outline(region: Region) -> list[float]:

@@ -25,7 +25,6 @@ import numpy.typing as npt
 
 from annoloop.compute.launch import launch
 from annoloop.errors import AnnoloopError, DataError, MissingExtraError, TrainingError
-from annoloop.masks.regions import LabelMap
 from annoloop.progress import Say, unsaid
 from annoloop.training.child import kill_group, log_tail, require_training
 from annoloop.training.framing import write_framed
@@ -52,9 +51,9 @@ memory that goes back to the system after every image, and comes again, takes as
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """What a model says of an image, (H, W) each: class indices, and round(255 * probability of that class), uint8."""
+    """What a model says of an image: class indices and round(255 * probability of that class), uint8 (H, W) each."""
 
-    label_map: LabelMap
+    label_map: npt.NDArray[np.uint8]
     confidence: npt.NDArray[np.uint8]
 
     @property
@@ -188,9 +187,8 @@ class Predictor:
                 if event.kind == "error":
                     raise DataError(event.fields["message"])
                 size_hw = event.fields["height"], event.fields["width"]
-                wide = event.fields["index_bytes"] == 2
-                indices = _map(child.stdout, size_hw, np.dtype(np.uint16 if wide else np.uint8))
-                return Prediction(indices, _map(child.stdout, size_hw, np.dtype(np.uint8)))
+                label_map = _map(child.stdout, size_hw, np.dtype(event.fields["dtype"]))
+                return Prediction(label_map, _map(child.stdout, size_hw, np.dtype(np.uint8)))
             except (_Gone, BrokenPipeError):
                 if not late.is_set():
                     raise

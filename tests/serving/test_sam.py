@@ -12,9 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lambda_manager import LambdaManager
 from PIL import Image
 
+from annoloop.data.config import FILE_NAME
 from annoloop.errors import ConfigError, DataError, MissingExtraError
+from annoloop.project.project import Project
+from annoloop.serving import server
 from annoloop.serving.clicks import Prompts
 from annoloop.serving.sam import DECODER_INPUTS, SamDecoder, points_of
 
@@ -110,6 +114,24 @@ def test_another_model_is_refused() -> None:
         SamDecoder(Encoder(), Decoder(DECODER_INPUTS[:4]))
     with pytest.raises(ConfigError, match="must take one image"):
         SamDecoder(Decoder(), Decoder())
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_it_is_a_function_of_its_own_with_a_port_of_its_own(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch, by_name: bool
+) -> None:
+    monkeypatch.setattr(server, "_decoder", lambda *_: SamDecoder(Encoder(), Decoder()))
+    with Project(model_folder / FILE_NAME) as project, server.serve(project, listen="127.0.0.1:0") as session:
+        report = session.report
+        assert report.functions[-1] == "annoloop-my-steel-sam"
+        assert report.sam_url not in (None, report.url)
+        cvat = LambdaManager(report.url if by_name else str(report.sam_url))
+        reply = cvat.interact(png(16, 8), [[2, 2]], name=report.functions[-1] if by_name else None)
+        assert np.array(reply.body["mask"]).sum() == 10
+        about = cvat.request(f"/api/functions/{report.functions[-1]}").body
+        assert f":{about['status']['httpPort']}" == str(report.sam_url)[-6:]
+        assert cvat.interact(png(16, 8), name=report.functions[-1] if by_name else None).status == 400
+        assert LambdaManager(report.url).detect(png(16, 8)).status == 200
 
 
 @pytest.mark.skipif(HAS_ONNX, reason="onnxruntime is installed")

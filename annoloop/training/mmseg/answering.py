@@ -25,8 +25,8 @@ Send = Callable[..., None]
 def answer_requests(model: torch.nn.Module, config: Config, requests: IO[bytes], scratch: Path, send: Send) -> int:
     """Answer until ``requests`` ends; returns how many were answered with a prediction.
 
-    A ``prediction`` (height, width, index_bytes) is followed by the class indices, H x W of so many bytes each in this
-    machine's order, and the confidences, a byte each; an ``error`` (message) by nothing.
+    A ``prediction`` (height, width, dtype) is followed by the class indices, H x W of that type, and as many bytes of
+    confidences; an ``error`` (message) by nothing.
     """
     model.eval()
     network, answered = Network(model, config), 0
@@ -40,8 +40,8 @@ def answer_requests(model: torch.nn.Module, config: Config, requests: IO[bytes],
             send(Event("error", {"message": _too_large(error)}))
             continue
         height, width = indices.shape
-        size = {"height": height, "width": width, "index_bytes": indices.itemsize}
-        send(Event("prediction", size), indices.tobytes(), confidences.tobytes())
+        about = {"height": height, "width": width, "dtype": indices.dtype.str}
+        send(Event("prediction", about), indices.tobytes(), confidences.tobytes())
         answered += 1
     return answered
 

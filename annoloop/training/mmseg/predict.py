@@ -20,6 +20,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from PIL import Image
 
+from annoloop.data.class_entropy import Sums, noted
 from annoloop.data.images import IndexImage, encode_index_png
 from annoloop.errors import TrainingError
 from annoloop.training.mmseg.checkpoint import replacing
@@ -65,8 +66,9 @@ def write_predictions(
     with ThreadPoolExecutor(_THREADS) as pool:
         writing: deque[tuple[Target, Future[None]]] = deque()
         for batch in _batches(_decoded(pool, network, targets, size * _AHEAD), size):
-            for (target, _), maps in zip(batch, network.maps([item for _, item in batch]), strict=True):
-                writing.append((target, pool.submit(_write, target, *maps)))
+            sums: list[Sums] = []
+            for (target, _), maps in zip(batch, network.maps([item for _, item in batch], sums), strict=True):
+                writing.append((target, pool.submit(_write, target, *maps, sums[-1])))
             while len(writing) > size * _AHEAD:
                 _finish(*writing.popleft(), done)
         while writing:
@@ -99,20 +101,29 @@ class Network:
             raise TrainingError(f"cannot be read as an image: {error}", where=image) from error
         return item
 
-    def maps(self, items: Sequence[dict[str, Any]]) -> Iterator[Maps]:
-        """Class indices and round(255 * probability of that class), each of the size of the image file."""
-        if "inputs" in items[0]:
-            yield from self._whole(items)
-        else:
-            yield from map(self._in_windows, items)
+    def maps(self, items: Sequence[dict[str, Any]], sums: list[Sums] | None = None) -> Iterator[Maps]:
+        """Class indices and round(255 * probability of that class), each of the size of the image file.
 
-    def _whole(self, items: Sequence[dict[str, Any]]) -> Iterator[Maps]:
+        ``sums``, where somebody wants them, gets what ``class_entropy`` says of each image before its maps come.
+        """
+        if "inputs" in items[0]:
+            yield from self._whole(items, sums)
+        else:
+            for item in items:
+                yield self._in_windows(item, sums)
+
+    def _whole(
+        self, items: Sequence[dict[str, Any]], sums: list[Sums] | None, used: tuple[slice, ...] = ()
+    ) -> Iterator[Maps]:
         for probabilities in self._probabilities(items):
+            if sums is not None:
+                sums.append(class_entropy(probabilities[(slice(None), *used)]))
             confidence, indices = probabilities.max(dim=0)
             # Made small on the device: four bytes less in eight have to travel.
             yield _numbers(indices, len(probabilities)), (255 * confidence).round().byte().cpu().numpy()
 
-    def _in_windows(self, loaded: dict[str, Any]) -> Maps:
+    def _in_windows(self, loaded: dict[str, Any], sums: list[Sums] | None) -> Maps:
+        parts: list[Sums] | None = None if sums is None else []
         pixels = loaded["img"]
         size_hw = pixels.shape[0], pixels.shape[1]
         indices: Indices = np.empty(0, np.uint8)
@@ -121,10 +132,12 @@ class Network:
         for window in windows(size_hw, round(side / self._scale), round(_MARGIN / self._scale)):
             part = np.ascontiguousarray(pixels[window.rows, window.columns])
             item = self._others({**loaded, "img": part, "img_shape": part.shape[:2], "ori_shape": part.shape[:2]})
-            ((found, sure),) = self._whole([item])
+            ((found, sure),) = self._whole([item], parts, window.used)
             place = window.used_rows, window.used_columns
             indices = indices if indices.size else np.empty(size_hw, found.dtype)
             indices[place], confidences[place] = found[window.used], sure[window.used]
+        if sums is not None and parts is not None:
+            sums.append(np.sum(parts, axis=0))
         return indices, confidences
 
     def _probabilities(self, items: Sequence[dict[str, Any]]) -> list[torch.Tensor]:
@@ -147,6 +160,18 @@ def _numbers(indices: torch.Tensor, classes: int) -> Indices:
         narrow: Indices = indices.byte().cpu().numpy()
         return narrow
     return indices.to(torch.int32).cpu().numpy().astype(np.uint16)
+
+
+def class_entropy(probabilities: torch.Tensor) -> Sums:
+    """For each class c the sum over all pixels of H x p_c (K,), in nats, of probabilities (K, H, W).
+
+    H is the entropy of the K probabilities of a pixel; the sums of all classes add up to that of H.
+    """
+    entropy = torch.zeros_like(probabilities[0])
+    for one in probabilities:
+        entropy += torch.special.entr(one)
+    sums = torch.stack([(one * entropy).sum(dtype=torch.float64) for one in probabilities])
+    return np.asarray(sums.cpu().numpy(), np.float64)
 
 
 def _decoded(
@@ -179,12 +204,12 @@ def _size(item: dict[str, Any]) -> object:
     return item["inputs"].shape if "inputs" in item else id(item)
 
 
-def _write(target: Target, indices: Indices, confidences: npt.NDArray[np.uint8]) -> None:
+def _write(target: Target, indices: Indices, confidences: npt.NDArray[np.uint8], sums: Sums) -> None:
     _, index_png, confidence_png = target
     for path in (confidence_png, index_png):
         path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(confidence_png, durable=False) as beside:
-        Image.fromarray(confidences).save(beside, format="PNG")
+        Image.fromarray(confidences).save(beside, format="PNG", pnginfo=noted(sums))
     # The index map comes last: where there is one, its confidence is there too.
     with replacing(index_png, durable=False) as beside:
         beside.write_bytes(encode_index_png(IndexImage(indices)))
