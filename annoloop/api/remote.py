@@ -88,7 +88,7 @@ def push(
     Args:
         worst: how many images, worst first ``by`` a criterion; or ``images``: these and no others, like "train/0001".
         source: "label", "prediction", or "both": the label, and beside it what the model would add.
-        carries: "shapes", whole images; or "proposals": the ``worst`` regions to accept or reject.
+        carries: "shapes", whole images; "proposals" or "disputed": the ``worst`` regions to accept or reject.
         corrected: also images that annotators have corrected already.  random_share: by chance, 0 to 1.
         tolerance_px: how coarse polygons may be.  segment_size: images per job, 0 for one.  replicas: people for each.
         again: False: the same push that was done a moment ago is told, not done once more with the next images.

@@ -82,10 +82,11 @@ def _asked_for(username: str | None) -> Credentials:
 @click.option(
     "--as",
     "carries",
-    type=click.Choice(["shapes", "proposals"]),
+    type=click.Choice(["shapes", "proposals", "disputed"]),
     default="shapes",
     show_default=True,
-    help="shapes: whole images to correct; proposals: regions to accept or reject, --worst of them.",
+    help="shapes: whole images to correct. Or regions to accept or reject, --worst of them; proposals: where the model"
+    " contradicts the label; disputed: where annotators of replicas differ.",
 )
 @click.option("--corrected/--no-corrected", default=False, help="Also images that annotators have corrected already.")
 @click.option("--random-share", type=click.FloatRange(0, 1), help="Share of images drawn by chance.")

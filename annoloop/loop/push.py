@@ -20,18 +20,21 @@ from annoloop.cvat.server import CvatServer
 from annoloop.cvat.shapes import Drawing
 from annoloop.cvat.wire import digest_label
 from annoloop.data.mmseg_folders import palette_of
-from annoloop.errors import ConfigError
+from annoloop.errors import ConfigError, DataError
 from annoloop.loop.exchange.delivery import Handling, deliver, give_up
+from annoloop.loop.exchange.disputed import SeveralMasks, disputed
 from annoloop.loop.exchange.planning import Planned, Planner, check_names
 from annoloop.loop.exchange.review_cargo import region_of
-from annoloop.loop.exchange.reviewing import plan_review
+from annoloop.loop.exchange.reviewing import answered, askable, model_proposals, plan_review
 from annoloop.loop.missing_model import why_no_model
+from annoloop.loop.quality import looks_at
 from annoloop.masks.classes import ClassTable
 from annoloop.progress import Say, Track, silent, unsaid
 from annoloop.project.project import Project
 from annoloop.project.rows import PROPOSALS, ProposalRow, RunRow, TaskRow
 from annoloop.selection.choosing import Chosen, choose_images, choose_labelled
 from annoloop.selection.criteria import check_criterion
+from annoloop.selection.proposals import Proposal
 from annoloop.selection.request import PushRequest, Source
 from annoloop.selection.scoring import Watch, unwatched
 
@@ -112,7 +115,7 @@ def push(
     """
     check_criterion(request.by, project.classes)
     run = project.current_run()
-    if run is None and not (request.only and request.source == "label" and request.carries == "shapes"):
+    if run is None and not _needs_no_model(request):
         what = "draw" if request.only else "find the worst images with"
         raise ConfigError(f"{why_no_model(project)}, and one is needed to {what}", hint="annoloop retrain")
     plan_digest = _plan_digest(project, request, run)
@@ -126,9 +129,8 @@ def push(
         return _send(project, server, request, handling, task, say, track, resumed=True)
     if server is not None:
         _give_up_stale(project, server, run, say)
-    if request.carries == PROPOSALS:
-        assert run is not None
-        chosen, planned = None, plan_review(project, run, request, say, track, watch)
+    if request.is_review:
+        chosen, planned = None, plan_review(project, _proposals(project, server, run, request, say, track, watch))
     else:
         chosen = _chosen(project, run, request, say, track, watch)
         planned = _plan(project, run, request, chosen, track)
@@ -149,6 +151,40 @@ def _chosen(project: Project, run: RunRow | None, request: PushRequest, say: Say
     if run is None:
         return choose_labelled(project, request, track)
     return choose_images(project, run, request, say, track, watch)
+
+
+def _needs_no_model(request: PushRequest) -> bool:
+    """Whether people alone say what goes: named images with their labels, or regions about which people differ."""
+    if request.is_review:
+        return request.carries == "disputed"
+    return bool(request.only) and request.source == "label"
+
+
+def _proposals(
+    project: Project,
+    server: CvatServer | None,
+    run: RunRow | None,
+    request: PushRequest,
+    say: Say,
+    track: Track,
+    watch: Watch,
+) -> list[Proposal]:
+    pairs = askable(project, request, track)
+    if request.carries == PROPOSALS:
+        assert run is not None
+        return model_proposals(project, run, request, pairs, say, track, watch)
+    if server is None:
+        raise ConfigError("what annotators drew is in CVAT, and a dry run asks nobody", where="--dry-run")
+    seen = looks_at(project, server, None, False, track)
+    drawn = (SeveralMasks(one.row.sample_id, list(one.maps.values())) for one in seen)
+    found = disputed(project, pairs, drawn, request.worst, answered(project, pairs))
+    if not found:
+        raise DataError(
+            "nothing to ask: annotators differ nowhere from the label and each other",
+            where=server.url,
+            hint="annoloop quality shows how far they agree; pull their task first, its images wait in it until then",
+        )
+    return found
 
 
 # the plan
@@ -178,7 +214,7 @@ def _task_name(project: Project, request: PushRequest) -> str:
     """A name that sorts and that nobody else's task has: by it a broken push is found, and its rest deleted."""
     number = len(project.ledger.tasks()) + 1
     what = f"selected {len(request.only)}" if request.only else f"worst {request.worst} by {request.by}"
-    if request.carries == PROPOSALS:
+    if request.is_review:
         what = f"proposals for {len(request.only)} images" if request.only else f"{request.worst} proposals"
     return f"{project.config.project} {number:03d} {what} {uuid4().hex[:8]}"
 
@@ -211,7 +247,7 @@ def _write_plan(
     plan = {
         "name": _task_name(project, request),
         "plan_digest": plan_digest,
-        "source": PROPOSALS if request.carries == PROPOSALS else request.source,
+        "source": PROPOSALS if request.is_review else request.source,
         "run_id": _id(run),
         "class_digest": project.classes.digest,
         "server": project.config.cvat.url,
@@ -308,7 +344,7 @@ def _report(
         )
         for one in worst_first
     )
-    if request.carries == PROPOSALS:
+    if request.is_review:
         rows = sorted((row for one in planned for row in one.proposals), key=lambda row: row.number)
         regions = tuple(_proposed(row, project.classes) for row in rows)
         return PushReport(name, cvat_id, url, PROPOSALS, run_id, resumed, loss_px, pushed, proposals=regions)

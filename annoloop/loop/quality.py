@@ -147,7 +147,7 @@ def quality(
         CvatError: a shape cannot be read, the server failed.
         TrainingError: the predicting process failed.
     """
-    looks = list(_looks(project, server, task, include_unfinished, track))
+    looks = list(looks_at(project, server, task, include_unfinished, track))
     if not looks:
         raise DataError(
             "no image has masks of two annotators yet: their jobs are not completed",
@@ -184,7 +184,7 @@ def quality(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Look:
+class Look:
     """One image that two people or more have annotated: their label maps by who they are."""
 
     task: int
@@ -193,9 +193,15 @@ class _Look:
     url: str
 
 
-def _looks(
+def looks_at(
     project: Project, server: CvatServer, task: int | None, include_unfinished: bool, track: Track
-) -> Iterator[_Look]:
+) -> Iterator[Look]:
+    """The images that two people or more have annotated, one by one.
+
+    Raises:
+        ConfigError: no such task, or none with replicas; the classes have changed since.
+        CvatError: a shape cannot be read, the server failed.
+    """
     for row, jobs, replicas in _with_replicas(project, server, task):
         assert row.cvat_id is not None
         labels = {label.id: label.name for label in server.task_labels(row.cvat_id, class_labels(project.classes))}
@@ -210,7 +216,7 @@ def _looks(
                 if frame is not None and not frame.deleted and frame.index in job.frames:
                     maps = _maps(project, row, labels, frame_row, frame, said)
                     url = f"{server.task_url(row.cvat_id)}/jobs/{job.id}?frame={frame.index}"
-                    yield _Look(row.cvat_id, frame_row, maps, url)
+                    yield Look(row.cvat_id, frame_row, maps, url)
 
 
 def _with_replicas(
@@ -258,7 +264,7 @@ def _maps(
     return found
 
 
-def _opinions(project: Project, run_id: int, looks: Sequence[_Look], track: Track, watch: Watch) -> dict[str, LabelMap]:
+def _opinions(project: Project, run_id: int, looks: Sequence[Look], track: Track, watch: Watch) -> dict[str, LabelMap]:
     """What the model says of the images, out of fold where that is known, by sample id."""
     wanted = {one.row.sample_id for one in looks}
     samples = [sample for sample in project.samples() if sample.id in wanted]
@@ -271,11 +277,11 @@ def _opinions(project: Project, run_id: int, looks: Sequence[_Look], track: Trac
 # what follows
 
 
-def _shared(one: _Look, table: ClassTable) -> Counts:
+def _shared(one: Look, table: ClassTable) -> Counts:
     return agreement(list(one.maps.values()), len(table), table.ignore_index)
 
 
-def _model(looks: Sequence[_Look], opinions: Mapping[str, LabelMap], table: ClassTable) -> Counts:
+def _model(looks: Sequence[Look], opinions: Mapping[str, LabelMap], table: ClassTable) -> Counts:
     """What the model shares with each annotator of each image, summed."""
     total: Counts = np.zeros((len(table), 2), np.int64)
     for one in looks:
@@ -306,21 +312,21 @@ def _verdict(label: str, annotators: float, model: float) -> str:
     return f"{said}; the model has {model:.2f}: more or better labels of it can still help"
 
 
-def _frame(one: _Look, counts: Counts, table: ClassTable) -> FrameAgreement:
+def _frame(one: Look, counts: Counts, table: ClassTable) -> FrameAgreement:
     per_class = dice_of(counts)
     by_class = {c.name: float(per_class[c.index]) for c in table.classes if not np.isnan(per_class[c.index])}
     dice = mean_dice(counts, table.background_index)
     return FrameAgreement(one.row.sample_id, tuple(one.maps), dice, by_class, one.url)
 
 
-def _areas(one: _Look, table: ClassTable) -> Iterator[Disagreement]:
+def _areas(one: Look, table: ClassTable) -> Iterator[Disagreement]:
     found = disagreements(list(one.maps.values()), table.ignore_index, least_px=LEAST_PX)
     for region, said in found:
         says = {who: table.label_of(index) for who, index in zip(one.maps, said, strict=True)}
         yield Disagreement(one.row.sample_id, region.area_px, says, region.box_ltrb, one.url)
 
 
-def _annotators(project: Project, looks: Sequence[_Look], truth: Path | None) -> tuple[AnnotatorQuality, ...]:
+def _annotators(project: Project, looks: Sequence[Look], truth: Path | None) -> tuple[AnnotatorQuality, ...]:
     table = project.classes
     people = sorted({who for one in looks for who in one.maps})
     judged = [one for one in looks if len(one.maps) >= _ENOUGH]
@@ -343,7 +349,7 @@ def _annotators(project: Project, looks: Sequence[_Look], truth: Path | None) ->
     )
 
 
-def _planted(project: Project, looks: Iterable[_Look], truth: Path) -> dict[str, tuple[int, int, int]]:
+def _planted(project: Project, looks: Iterable[Look], truth: Path) -> dict[str, tuple[int, int, int]]:
     """Of every annotator, in images whose right mask is known: wrong px that were sent, those mended, those spoiled."""
     found: dict[str, tuple[int, int, int]] = {}
     for one in looks:

@@ -104,11 +104,10 @@ def _proposed(
     check_label_map(label_map, label_map.shape, files.classes, sample.mask)
     least_px = max(LEAST_PX, files.config.push.min_region_px)
     found = contradictions(label_map, opinion.prediction, opinion.confidence, files.classes, least_px=least_px)
-    old = [one for one in answered if _still_there(one, label_map)]
     return [
         Proposal(sample, row, one.mistake.region, one.mistake.predicted, one.mistake.confidence, one.weight)
         for one in found
-        if not _was_answered(one.mistake.region, one.mistake.predicted, old, label_map)
+        if not was_answered(one.mistake.region, one.mistake.predicted, answered, label_map)
     ]
 
 
@@ -119,14 +118,16 @@ def _still_there(one: Answered, label_map: LabelMap) -> bool:
     return part.shape == one.region.bits.shape and bool((part[one.region.bits] == one.region.class_index).all())
 
 
-def _was_answered(region: Region, becomes: int, old: Sequence[Answered], label_map: LabelMap) -> bool:
-    alike = [one.region for one in old if (one.region.class_index, one.becomes) == (region.class_index, becomes)]
+def was_answered(region: Region, becomes: int, answered: Sequence[Answered], label_map: LabelMap) -> bool:
+    """Whether somebody answered this question of an image already, and the label (H, W) is there as it was then."""
+    same = (region.class_index, becomes)
+    alike = [one for one in answered if (one.region.class_index, one.becomes) == same and _still_there(one, label_map)]
     if not alike:
         return False
     covered = np.zeros(label_map.shape, np.bool_)
     for other in alike:
-        left, top, right, bottom = other.box_ltrb
-        covered[top:bottom, left:right] |= other.bits
+        left, top, right, bottom = other.region.box_ltrb
+        covered[top:bottom, left:right] |= other.region.bits
     left, top, right, bottom = region.box_ltrb
     inside = np.count_nonzero(covered[top:bottom, left:right] & region.bits)
     return bool(inside >= _SAME_SHARE * region.area_px)

@@ -18,7 +18,7 @@ from annoloop.metrics.label_quality import Reading
 from annoloop.project.rows import ImageRow
 
 Source = Literal["label", "prediction", "both"]
-Carries = Literal["shapes", "proposals"]
+Carries = Literal["shapes", "proposals", "disputed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,10 @@ class PushRequest:
 
     ``only``: these samples and no others, whatever ``worst``, ``splits`` and ``random_share`` say.  ``corrected``: also
     images whose mask is as annotators left it.  ``source``: what an annotator begins with where there is a label; both:
-    the label, and beside it what the model would add.  ``carries``: masks of whole images; or the ``worst`` proposals,
-    regions that ask for a verdict.  ``replicas``: so many people annotate each job for themselves, 0 for one.
-    ``segment_size``: images per job, 0 for one job.  ``tolerance_px`` counts for polygons only.
+    the label, and beside it what the model would add.  ``carries``: masks of whole images; or ``worst`` regions that
+    ask for a verdict, those where the model contradicts the label, or where annotators differ.  ``replicas``: so many
+    people annotate each job for themselves, 0 for one.  ``segment_size``: images per job, 0 for one job.
+    ``tolerance_px`` counts for polygons only.
     """
 
     worst: int
@@ -48,6 +49,11 @@ class PushRequest:
     issues_per_frame: int = 2
     dry_run: bool = False
     replicas: int = 0
+
+    @property
+    def is_review(self) -> bool:
+        """Whether regions are to be asked about."""
+        return self.carries != "shapes"
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a value that cannot be."""
@@ -87,7 +93,7 @@ def how_many(worst: int | None, only: tuple[str, ...], carries: Carries | None) 
 
     Images that are named are as many as they are; of their regions ``worst`` says how many, and all go without it.
     """
-    if carries == "proposals":
+    if carries not in (None, "shapes"):
         return _MOST_PROPOSALS if worst is None and only else worst
     if (worst is None) == (not only):
         return None

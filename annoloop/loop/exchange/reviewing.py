@@ -24,26 +24,39 @@ from annoloop.selection.request import PushRequest
 from annoloop.selection.scoring import Watch, predict
 
 
-def plan_review(
-    project: Project, run: RunRow, request: PushRequest, say: Say, track: Track, watch: Watch
-) -> list[Planned]:
-    """The ``request.worst`` heaviest proposals on its splits, or on the images that it names; by image.
+def model_proposals(
+    project: Project,
+    run: RunRow,
+    request: PushRequest,
+    pairs: Sequence[tuple[Sample, ImageRow]],
+    say: Say,
+    track: Track,
+    watch: Watch,
+) -> list[Proposal]:
+    """The ``request.worst`` regions of these images on which the model most surely contradicts the label.
 
     Raises:
-        ConfigError: no image of these has labels, or one that is named is not in the project.
         DataError: there is nothing to ask, or a file cannot be used.
         TrainingError: the predicting process failed.
     """
-    pairs = _askable(project, request, track)
     predict(project, run, pairs, track=track, watch=watch)
     if flattered(project, run.id, pairs):
         say("the model has seen these labels and may have learned their errors; retrain --folds 3 makes this sharper")
-    found = find_proposals(project, run.id, pairs, request.worst, answered=_answered(project, pairs), track=track)
+    found = find_proposals(project, run.id, pairs, request.worst, answered=answered(project, pairs), track=track)
     if not found:
         raise DataError(
             "nothing to ask: the model surely contradicts no label that was not answered already",
             hint="annoloop push --worst 50 sends whole images",
         )
+    return found
+
+
+def plan_review(project: Project, found: Sequence[Proposal]) -> list[Planned]:
+    """Proposals, numbered as they come, by their images.
+
+    Raises:
+        DataError: CVAT cannot take an image because of its name, or a mask cannot be read.
+    """
     by_sample: dict[str, list[ProposalRow]] = {}
     for number, one in enumerate(found, 1):
         by_sample.setdefault(one.sample.id, []).append(_row(number, one))
@@ -52,8 +65,13 @@ def plan_review(
     return [_planned(project, masks[name], rows) for name, rows in by_sample.items()]
 
 
-def _askable(project: Project, request: PushRequest, track: Track) -> list[tuple[Sample, ImageRow]]:
-    """The labelled images that do not wait in an open task."""
+def askable(project: Project, request: PushRequest, track: Track) -> list[tuple[Sample, ImageRow]]:
+    """The labelled images of a request that do not wait in an open task.
+
+    Raises:
+        ConfigError: none of them has labels, or one that is named is not in the project.
+        DataError: one that is named waits in an open task.
+    """
     if request.only:
         known = named_samples(project, request)
         samples = [known[name] for name in request.only]
@@ -68,7 +86,7 @@ def _askable(project: Project, request: PushRequest, track: Track) -> list[tuple
     return [(one, rows[one.id]) for one in idle]
 
 
-def _answered(project: Project, pairs: Sequence[tuple[Sample, ImageRow]]) -> dict[str, list[Answered]]:
+def answered(project: Project, pairs: Sequence[tuple[Sample, ImageRow]]) -> dict[str, list[Answered]]:
     """What was refused on these images, by sample id."""
     wanted = {sample.id for sample, _ in pairs}
     found: dict[str, list[Answered]] = {}
