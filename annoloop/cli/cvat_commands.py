@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from annoloop.cli.options import (
     common,
@@ -120,6 +121,8 @@ def push_command(worst: int | None, only: tuple[str, ...], again: bool, **option
     from annoloop.loop.push import push
     from annoloop.selection.request import PushRequest, how_many, push_request
 
+    if options["carries"] != "shapes":
+        _refuse_image_options(options["carries"])
     count = how_many(worst, only, options["carries"])
     if count is None:
         raise click.UsageError("either --worst N or --image NAME")
@@ -132,6 +135,22 @@ def push_command(worst: int | None, only: tuple[str, ...], again: bool, **option
         with nullcontext() if request.dry_run else open_session(project, screen) as server, screen.watch() as watch:
             report = push(project, server, request, again=again, say=screen.note, track=screen.track, watch=watch)
     screen.result(report)
+
+
+_OF_IMAGES = ("by", "source", "corrected", "random_share", "shape", "tolerance_px", "replicas", "issues_per_frame")
+"""Options of push that say something about whole images, and nothing about regions."""
+
+
+def _refuse_image_options(carries: str) -> None:
+    """Raise where an option was given that would be ignored."""
+    context = click.get_current_context()
+    given = [p.opts[0] for p in context.command.params if p.name in _OF_IMAGES and _was_given(context, p.name)]
+    if given:
+        raise click.UsageError(f"{', '.join(given)}: about whole images, not about --as {carries}")
+
+
+def _was_given(context: click.Context, name: str) -> bool:
+    return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 @click.command("pull", epilog=example("annoloop pull --task 12", "annoloop pull"))

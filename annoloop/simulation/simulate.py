@@ -23,7 +23,7 @@ from annoloop.metrics.scores import scores
 from annoloop.progress import Say, Track, silent, unsaid
 from annoloop.project.project import Project
 from annoloop.project.rows import RunRow
-from annoloop.selection.criteria import check_criterion
+from annoloop.selection.criteria import DICE, check_criterion
 from annoloop.selection.scoring import Watch, score, total, unwatched
 from annoloop.simulation.arms import EVERYTHING, NOTHING, PROPOSALS, RANDOM, Bench, Step, steps, whole_images
 from annoloop.simulation.beginnings import beginnings
@@ -73,6 +73,7 @@ class SimulateRequest:
             check_argument(name, value, least <= value <= most, f"{least} to {most}")
         for name, least in (("seeds", 1), ("iterations", 0), ("first_iterations", 1)):
             check_argument(name, getattr(self, name), getattr(self, name) >= least, f"{least} or more")
+        check_argument("on", self.on, self.on not in ("train", "pool"), "val or test, which nothing is trained on")
         check_argument("folds", self.folds, self.folds == 0 or 2 <= self.folds <= 10, "0, or 2 to 10")
         for kind in self.kinds:
             check_argument("kinds", kind, kind in KINDS, ", ".join(KINDS))
@@ -115,9 +116,13 @@ def simulate(
 
 
 def _check(project: Project, request: SimulateRequest) -> None:
+    ours = (NOTHING, EVERYTHING, RANDOM, PROPOSALS)
     for arm in request.arms:
-        if arm not in (NOTHING, EVERYTHING, RANDOM, PROPOSALS):
-            check_criterion(arm, project.classes)
+        try:
+            check_criterion(DICE if arm in ours else arm, project.classes)
+        except ConfigError as error:
+            hint = f"{', '.join(ours)}, or a criterion: {error.hint}"
+            raise ConfigError(error.message, where="--arm", hint=hint) from None
     if project.classes.background_index is None:
         raise ConfigError("labels can be damaged only where a class is the background", where=project.path)
     missing = [name for name in ("train", "val", request.on) if name not in project.config.data.splits]

@@ -165,6 +165,7 @@ def test_steps_mend_what_they_say(first: tuple[object, dict[str, bytes]], projec
     [
         ({"arms": ("dise",)}, "no criterion"),
         ({"on": "holdout"}, "needs a split 'holdout'"),
+        ({"on": "train"}, "nothing is trained on"),
         ({"costs": ("verdikt=2",)}, "no cost"),
     ],
 )
