@@ -15,7 +15,7 @@ from annoloop.cli.demo import Server
 from annoloop.cvat.credentials import Credentials
 from annoloop.cvat.events import WorkingTime, read_working_times, working_times
 from annoloop.cvat.server import CvatServer, connect
-from annoloop.cvat.wire import Shape
+from annoloop.cvat.wire import Shape, class_labels
 from annoloop.data.config import CvatConfig
 from annoloop.errors import CvatError
 from annoloop.masks.classes import class_table
@@ -32,7 +32,7 @@ def cvat(sandbox: Server) -> Iterator[CvatServer]:
 
 @pytest.fixture
 def task(cvat: CvatServer, tmp_path: Path) -> int:
-    project = cvat.ensure_project(f"replicas-{uuid4().hex[:8]}", CLASSES)
+    project = cvat.ensure_project(f"replicas-{uuid4().hex[:8]}", class_labels(CLASSES))
     images = [(f"{i}.png", tmp_path / f"{i}.png") for i in range(3)]
     for _, path in images:
         Image.fromarray(np.zeros((8, 9, 3), np.uint8)).save(path)
@@ -67,7 +67,7 @@ def test_replicas_are_annotated_each_by_itself(cvat: CvatServer, task: int) -> N
 
 @pytest.mark.parametrize("count", [1, 11])
 def test_one_replica_is_none(cvat: CvatServer, count: int) -> None:
-    project = cvat.ensure_project(f"replicas-{uuid4().hex[:8]}", CLASSES)
+    project = cvat.ensure_project(f"replicas-{uuid4().hex[:8]}", class_labels(CLASSES))
     with pytest.raises(CvatError, match="from 2 to 10"):
         cvat.create_task(project, "one", replicas=count)
 
