@@ -122,7 +122,7 @@ class Journal(Database):
         """
         rows = self._execute(
             "SELECT sample_id, pushed_sha256 FROM frame WHERE state IN ('changed', 'accepted')"
-            " AND task_id NOT IN (SELECT id FROM task WHERE source = 'proposals')"
+            " AND NOT EXISTS (SELECT 1 FROM task WHERE id = task_id AND source = 'proposals')"
         )
         return {(sample_id, mask_sha256) for sample_id, mask_sha256 in rows}
 

@@ -312,7 +312,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (task_id, number)
         ) STRICT, WITHOUT ROWID""",
         "ALTER TABLE frame ADD COLUMN label_sha256 TEXT",  # the label on disk at the push; NULL: none, or pushed before
-        "CREATE INDEX reviews ON task (id) WHERE source = 'proposals'",
         "CREATE INDEX answered ON proposal (sample_id) WHERE verdict IN ('reject', 'wrong too')",
     ),
 )
