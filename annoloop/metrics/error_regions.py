@@ -93,9 +93,18 @@ def largest_of_each_kind(
 _MOST_PAIRS = 1 << 16
 
 
+SHARPNESS = 4
+"""How far the mean confidence of an area counts for more than its size.
+
+Measured on damaged labels of steel (three models of 0.82 mDice) and of street photographs (one of 0.61): after 115
+verdicts 15 instead of 7 % of the wrong pixels were mended in the street, and 61 instead of 59 % on steel; large areas
+of which a model is half sure are its own mistakes more often than a label's.  From 2 to 8 it makes little difference.
+"""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Contradiction:
-    """A mistake of which the model is sure; the more of it, the greater its ``weight``, in sure pixels."""
+    """A mistake of which the model is sure; the more and the surer, the greater its ``weight``."""
 
     mistake: Mistake
     weight: float
@@ -112,7 +121,8 @@ def contradictions(
     """The areas of at least ``least_px`` pixels on which the model surely contradicts the label; heaviest first.
 
     An area weighs the sum of 2 c - 1 over its pixels with a confidence c above one half, without those in stretches
-    a few pixels thin: outlines are always disputed.  An area without weight is none.  Ignored pixels count nowhere.
+    a few pixels thin, for outlines are always disputed; times (2 m - 1) ** ``SHARPNESS``, m being the mean confidence
+    of all its pixels.  An area without weight is none.  Ignored pixels count nowhere.
 
     Args:
         confidence: (H, W), 255 is certain.
@@ -120,7 +130,10 @@ def contradictions(
     areas = _areas(label_map, prediction, classes)
     disputed = without_thin_parts(areas.components.class_of[areas.components.numbers] != 0, outline_reach_px(label_map))
     sure = np.maximum(2 * confidence[disputed].astype(np.int64) - 255, 0)
-    weights = np.bincount(areas.components.numbers[disputed], sure, minlength=len(areas.sizes_px)) / 255
+    numbers, count = areas.components.numbers, len(areas.sizes_px)
+    means = np.bincount(numbers.ravel(), confidence.ravel(), minlength=count) / areas.components.sizes_px / 255
+    weights = np.bincount(numbers[disputed], sure, minlength=count) / 255
+    weights *= np.maximum(2 * means - 1, 0) ** SHARPNESS
     wanted = np.flatnonzero((weights > 0) & (areas.sizes_px >= max(1, least_px)))
     heaviest = wanted[np.argsort(-weights[wanted], kind="stable")]
     return [Contradiction(_mistake(areas, int(i), confidence), float(weights[i])) for i in heaviest]

@@ -43,7 +43,7 @@ class Answered:
 class Proposal:
     """A region of one image: ``region.class_index`` is what the label says, ``becomes`` what the model says.
 
-    ``confidence``: the model's mean over the region, 0 ... 1.  ``weight``: sum of 2 c - 1 over its pixels not thin.
+    ``confidence``: the model's mean over the region, 0 ... 1.  ``weight``: as in ``error_regions.contradictions``.
     """
 
     sample: Sample

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from annoloop.masks.classes import class_table
-from annoloop.metrics.error_regions import SURE, additions, contradictions
+from annoloop.metrics.error_regions import SHARPNESS, SURE, additions, contradictions
 
 Values = npt.NDArray[np.uint8]
 
@@ -20,15 +20,15 @@ maps = hnp.arrays(np.uint8, (20, 22), elements=st.sampled_from([0, 1, 2]), fill=
 confidences = hnp.arrays(np.uint8, (20, 22), elements=st.integers(0, 255), fill=st.just(230))
 
 
-def test_an_area_weighs_its_sure_pixels() -> None:
+def test_an_area_weighs_its_sure_pixels_and_more_the_surer_it_is_as_a_whole() -> None:
     label, prediction = np.zeros((40, 40), np.uint8), np.zeros((40, 40), np.uint8)
     prediction[5:15, 5:15], prediction[20:26, 20:26] = 1, 2
     confidence = np.full((40, 40), 204, np.uint8)  # c = 0.8, 2 c - 1 = 0.6
     confidence[20:26, 20:26] = 255
     found = contradictions(label, prediction, confidence, CLASSES, least_px=16)
-    assert [one.mistake.predicted for one in found] == [1, 2]
-    assert [one.weight for one in found] == [pytest.approx(60), pytest.approx(36)]
-    assert [one.mistake.region.area_px for one in found] == [100, 36]
+    assert [one.mistake.predicted for one in found] == [2, 1]
+    assert [one.weight for one in found] == [pytest.approx(36), pytest.approx(60 * 0.6**SHARPNESS)]
+    assert [one.mistake.region.area_px for one in found] == [36, 100]
 
 
 def test_thin_small_unsure_and_ignored_areas_are_none() -> None:
