@@ -152,6 +152,19 @@ class ProjectFiles:
             raise LedgerError("the mask history was altered", where=path, hint=hint)
         return data
 
+    def checked_object(self, digest: str) -> Path:
+        """The file of a mask version in the history, whose bytes were looked at.
+
+        Raises:
+            LedgerError: the object is missing or was altered.
+        """
+        self.object_bytes(digest)
+        return self._object_path(digest)
+
+    def has_object(self, digest: str) -> bool:
+        """Whether the history has a mask version, without a look at its bytes."""
+        return self._object_path(digest).is_file()
+
     def object_label_map(self, digest: str) -> LabelMap:
         """A mask version as label map."""
         return decode_label_map(self.object_bytes(digest), self.config.data, self._object_path(digest))
