@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from annoloop.api.formats import from_cvat, from_yolo, to_cvat, to_yolo
+    from annoloop.api.handover import export_data, take_snapshot
     from annoloop.api.local import (
         data_report,
         from_coco,
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from annoloop.loop.conversion.yolo import FromYoloReport, ToYoloReport
     from annoloop.loop.effort import EffortReport
     from annoloop.loop.evaluate import EvaluateReport
+    from annoloop.loop.handover.export import ExportDataReport
+    from annoloop.loop.handover.snapshot import SnapshotReport
     from annoloop.loop.history import LogEntry
     from annoloop.loop.login import LoginReport
     from annoloop.loop.plan import PlanReport
@@ -80,6 +83,7 @@ __all__ = [
     "EdaReport",
     "EffortReport",
     "EvaluateReport",
+    "ExportDataReport",
     "ExportReport",
     "FileError",
     "FromCocoReport",
@@ -104,6 +108,7 @@ __all__ = [
     "ServeReport",
     "ServeSession",
     "SimulateReport",
+    "SnapshotReport",
     "StatusReport",
     "StoreError",
     "TasksReport",
@@ -118,6 +123,7 @@ __all__ = [
     "data_report",
     "effort",
     "evaluate",
+    "export_data",
     "export_gallery",
     "from_coco",
     "from_colors",
@@ -135,6 +141,7 @@ __all__ = [
     "serve",
     "simulate",
     "status",
+    "take_snapshot",
     "tasks",
     "to_coco",
     "to_cvat",
@@ -146,6 +153,7 @@ __all__ = [
 # No function has the name of a package in this folder: to import the package would put that in its place.
 _HOMES = {
     "annoloop.api.formats": "from_cvat from_yolo to_cvat to_yolo",
+    "annoloop.api.handover": "export_data take_snapshot",
     "annoloop.api.local": "data_report from_coco from_colors history init open_project status to_coco undo",
     "annoloop.api.model": "browse evaluate export_gallery plan_training retrain serve",
     "annoloop.api.remote": "connect effort login pull push quality tasks",
@@ -160,6 +168,8 @@ _HOMES = {
     "annoloop.loop.conversion.colors": "FromColorsReport",
     "annoloop.loop.effort": "EffortReport",
     "annoloop.loop.evaluate": "EvaluateReport",
+    "annoloop.loop.handover.export": "ExportDataReport",
+    "annoloop.loop.handover.snapshot": "SnapshotReport",
     "annoloop.loop.history": "LogEntry",
     "annoloop.loop.login": "LoginReport",
     "annoloop.loop.plan": "PlanReport",

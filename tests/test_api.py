@@ -43,6 +43,8 @@ FUNCTIONS = {
     "effort": "effort",
     "quality": "quality",
     "undo": "undo",
+    "export data": "export_data",
+    "snapshot": "take_snapshot",
     "status": "status",
     "log": "history",
     "browse": "browse",
