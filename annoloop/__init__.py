@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from annoloop.api.formats import from_cvat, from_yolo, to_cvat, to_yolo
-    from annoloop.api.handover import export_data, take_snapshot
+    from annoloop.api.handover import compare, export_data, take_snapshot
     from annoloop.api.local import (
         data_report,
         from_coco,
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from annoloop.loop.conversion.yolo import FromYoloReport, ToYoloReport
     from annoloop.loop.effort import EffortReport
     from annoloop.loop.evaluate import EvaluateReport
+    from annoloop.loop.handover.compare import DiffReport
     from annoloop.loop.handover.export import ExportDataReport
     from annoloop.loop.handover.snapshot import SnapshotReport
     from annoloop.loop.history import LogEntry
@@ -80,6 +81,7 @@ __all__ = [
     "ConfigError",
     "CvatError",
     "DataError",
+    "DiffReport",
     "EdaReport",
     "EffortReport",
     "EvaluateReport",
@@ -119,6 +121,7 @@ __all__ = [
     "UndoReport",
     "__version__",
     "browse",
+    "compare",
     "connect",
     "data_report",
     "effort",
@@ -153,7 +156,7 @@ __all__ = [
 # No function has the name of a package in this folder: to import the package would put that in its place.
 _HOMES = {
     "annoloop.api.formats": "from_cvat from_yolo to_cvat to_yolo",
-    "annoloop.api.handover": "export_data take_snapshot",
+    "annoloop.api.handover": "compare export_data take_snapshot",
     "annoloop.api.local": "data_report from_coco from_colors history init open_project status to_coco undo",
     "annoloop.api.model": "browse evaluate export_gallery plan_training retrain serve",
     "annoloop.api.remote": "connect effort login pull push quality tasks",
@@ -168,6 +171,7 @@ _HOMES = {
     "annoloop.loop.conversion.colors": "FromColorsReport",
     "annoloop.loop.effort": "EffortReport",
     "annoloop.loop.evaluate": "EvaluateReport",
+    "annoloop.loop.handover.compare": "DiffReport",
     "annoloop.loop.handover.export": "ExportDataReport",
     "annoloop.loop.handover.snapshot": "SnapshotReport",
     "annoloop.loop.history": "LogEntry",

@@ -45,6 +45,7 @@ FUNCTIONS = {
     "undo": "undo",
     "export data": "export_data",
     "snapshot": "take_snapshot",
+    "diff": "compare",
     "status": "status",
     "log": "history",
     "browse": "browse",

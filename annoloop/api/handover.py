@@ -10,8 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from annoloop.api.arguments import names_of
+from annoloop.loop.handover import compare as _compare
+from annoloop.loop.handover import diff_page as _page
 from annoloop.loop.handover import export as _export
 from annoloop.loop.handover import snapshot as _snapshot
+from annoloop.loop.handover.compare import DiffReport
 from annoloop.loop.handover.export import ExportDataReport, Format, Images
 from annoloop.loop.handover.snapshot import SnapshotReport
 from annoloop.progress import Track, silent
@@ -80,3 +83,32 @@ def take_snapshot(
     return _snapshot.snapshot(
         project, name, round_number=round_number, splits=chosen, out=folder, copy=copy, force=force, track=track
     )
+
+
+def compare(
+    project: Project,
+    a: str | int,
+    b: str | int,
+    *,
+    splits: Sequence[str] | None = None,
+    out: str | Path | None = None,
+    track: Track = silent,
+) -> DiffReport:
+    """Which masks differ between two states of the labels, px by class, with a page; as ``annoloop diff``.
+
+    Args:
+        a: a round by its number, "now", a run as "run:2", a snapshot's name, folder or manifest, or a folder of masks.
+        b: the same.
+        splits: default: all.
+        out: the HTML file; default: in ``.annoloop/reports/diff``.
+
+    Raises:
+        ConfigError: a side that is none, classes other than the project's, or an unknown split.
+        LedgerError: no such round or run.
+        DataError: no masks there, a file that cannot be read, or one that is in the way of the page.
+    """
+    file = None if out is None else Path(out)
+    _page.require_page(file)
+    chosen = None if splits is None else names_of(splits)
+    report, one, other = _compare.diff(project, str(a), str(b), splits=chosen, track=track)
+    return _page.write_page(project, report, (one, other), file, track)

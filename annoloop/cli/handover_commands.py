@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from annoloop.cli.groups import WholeGroup
-from annoloop.cli.options import FOLDER, PATH, common, example, on_all_cores, open_screen, opened_project
+from annoloop.cli.options import FILE, FOLDER, PATH, common, example, on_all_cores, open_screen, opened_project
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,4 +82,24 @@ def snapshot_command(
             project, name, round_number=round_number, splits=splits or None, out=out, copy=copy, force=force,
             track=screen.track,
         )  # fmt: skip
+    screen.result(report)
+
+
+@click.command("diff", epilog=example("annoloop diff 0 now", "annoloop diff run:2 now --split val --out diff.html"))
+@click.argument("a")
+@click.argument("b")
+@splits_option
+@click.option("--out", type=FILE, help="The HTML file to write; default: in .annoloop/reports/diff.")
+@on_all_cores
+@common
+def diff_command(a: str, b: str, splits: tuple[str, ...], out: Path | None, **options: Any) -> None:
+    """Which masks differ between A and B, px by class: rounds (3), now, runs (run:2), snapshots or folders."""
+    from annoloop.loop.handover.compare import diff
+    from annoloop.loop.handover.diff_page import require_page, write_page
+
+    screen = open_screen(options)
+    with opened_project(options, screen) as project:
+        require_page(out)
+        report, one, other = diff(project, a, b, splits=splits or None, track=screen.track)
+        report = write_page(project, report, (one, other), out, screen.track)
     screen.result(report)

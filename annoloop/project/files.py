@@ -161,9 +161,10 @@ class ProjectFiles:
         self.object_bytes(digest)
         return self._object_path(digest)
 
-    def has_object(self, digest: str) -> bool:
-        """Whether the history has a mask version, without a look at its bytes."""
-        return self._object_path(digest).is_file()
+    def object_place(self, digest: str) -> Path | None:
+        """Where the history has a mask version, whose bytes nobody looked at; None where it does not have it."""
+        path = self._object_path(digest)
+        return path if path.is_file() else None
 
     def object_label_map(self, digest: str) -> LabelMap:
         """A mask version as label map."""

@@ -85,10 +85,19 @@ def parse(text: bytes, where: object) -> Manifest:
             raise DataError("was written by a newer annoloop", where=where, hint="update annoloop")
         samples = tuple(Entry(*(one[key] for key in ("id", "split", "image", "mask"))) for one in raw["samples"])
         files = {str(one["file"]): str(one["sha256"]) for one in raw["files"]}
-        texts = [raw[key] for key in ("made", "state", "class_digest", "annoloop")]
-        _require_texts([*texts, *raw["classes"], *(text for one in samples for text in (one.id, one.split, one.image))])
+        made, state, class_digest, version = (raw[key] for key in ("made", "state", "class_digest", "annoloop"))
+        _require_texts(
+            [
+                made,
+                state,
+                class_digest,
+                version,
+                *raw["classes"],
+                *(text for one in samples for text in (one.id, one.split, one.image)),
+            ]
+        )
         _require_texts([one.mask for one in samples if one.mask is not None])
-        return Manifest(*texts[:3], tuple(raw["classes"]), samples, files, texts[3])
+        return Manifest(made, state, class_digest, tuple(raw["classes"]), samples, files, version)
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"is no whole manifest ({type(error).__name__}: {error})", where=where, hint=hint) from error
 
