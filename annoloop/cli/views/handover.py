@@ -23,13 +23,13 @@ _ROWS = 20
 def export_data_report(report: ExportDataReport, sheet: Sheet) -> None:
     images = f" and {report.images} images" if report.images else ""
     sheet.print(
-        f"wrote [bold]{escape(str(report.out))}[/]: {report.masks} masks{images}, the labels of {escape(report.state)}"
+        f"wrote [bold]{escape(str(report.out))}[/]: {report.masks} masks{images}, the labels {_of(report.state)}"
     )
     for note in report.notes:
         sheet.print(f"[yellow]note:[/] {escape(note)}")
     if report.without_mask:
         names = escape(some_of(report.without_mask, _SHOWN))
-        sheet.print(f"[yellow]without a mask in {escape(report.state)}, left out:[/] {names}")
+        sheet.print(f"[yellow]without a mask, left out:[/] {names}")
     _doubts(report, sheet)
     sheet.print(f"hashes: {escape(str(report.manifest))}")
     if report.to == "mmseg" and report.images:
@@ -42,9 +42,13 @@ def snapshot_report(report: SnapshotReport, sheet: Sheet) -> None:
     copies = f", {report.copied} mask files beside it" if report.copied else ""
     sheet.print(
         f"{done} [bold]{escape(str(report.manifest))}[/]: {report.masks} masks of {report.samples} images,"
-        f" the labels of {escape(report.state)}{copies}"
+        f" the labels {_of(report.state)}{copies}"
     )
     _doubts(report, sheet)
+
+
+def _of(state: str) -> str:
+    return "as they are now" if state == "now" else f"of {escape(state)}"
 
 
 def _doubts(report: ExportDataReport | SnapshotReport, sheet: Sheet) -> None:

@@ -69,8 +69,13 @@ def side_of(project: Project, text: str, splits: Sequence[str] | None = None, tr
 
 def _labels(labels: Labels) -> Side:
     masks = {name: None if one is None else Mask(one.sha256, one.file) for name, one in labels.masks.items()}
-    told = "the masks on disk" if labels.round is None else "the masks after that pull or undo"
-    return Side(labels.name, told, masks, labels.images)
+    return Side(labels.name, _told(labels.round), masks, labels.images)
+
+
+def _told(round_number: int | None) -> str:
+    if round_number is None:
+        return "the masks on disk"
+    return f"the masks after pull or undo {round_number}" if round_number else "the masks before the first pull"
 
 
 def _run(project: Project, number: int, splits: Sequence[str] | None, track: Track) -> Side:
@@ -98,13 +103,12 @@ def _run(project: Project, number: int, splits: Sequence[str] | None, track: Tra
 def _path(project: Project, text: str, splits: Sequence[str] | None, track: Track) -> Side:
     named = snapshot_folder(project, text) if "/" not in text else Path(text)
     path = named if (named / manifest.FILE_NAME).is_file() else Path(text)
-    if text and path.is_file():
-        return _snapshot(project, path, text, splits, track)
-    if (path / manifest.FILE_NAME).is_file():
-        return _snapshot(project, path / manifest.FILE_NAME, text, splits, track)
-    if text and path.is_dir():
-        return _folder(project, path, text, splits, track)
-    raise ConfigError(f"{text!r} is nothing that can be compared", where="diff", hint=f"it takes {_KINDS}")
+    if not text or not path.exists():
+        raise ConfigError(f"{text!r} is nothing that can be compared", where="diff", hint=f"it takes {_KINDS}")
+    file = path if path.is_file() else path / manifest.FILE_NAME
+    if file.is_file():
+        return _snapshot(project, file, text, splits, track)
+    return _folder(project, path, text, splits, track)
 
 
 def _snapshot(project: Project, file: Path, text: str, splits: Sequence[str] | None, track: Track) -> Side:
