@@ -34,6 +34,7 @@ def require_free_folder(folder: Path, *, force: bool) -> None:
     Raises:
         DataError: it is not; says what is in the way.
     """
+    _require_folder_above(folder)
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -64,6 +65,7 @@ def require_free_file(file: Path, *, force: bool) -> None:
     Raises:
         DataError: it is there and is not to be replaced.
     """
+    _require_folder_above(file)
     beside = manifest_beside(file)
     if file.is_dir():
         raise DataError("is a folder, and a file is to be written there", where=file, hint="name a file in it")
@@ -117,6 +119,10 @@ def new_file(file: Path) -> Iterator[Path]:
     part = _part_of(file)
     try:
         make_folder(file.parent)
+        part.touch()
+    except OSError as error:
+        raise unwritable(file, error) from error
+    try:
         yield part
         part.replace(file)
     except OSError as error:
@@ -139,7 +145,18 @@ def write_manifest(path: Path, made: Manifest) -> Path:
 
 
 def _part_of(place: Path) -> Path:
-    return place.with_name(f".{uuid4().hex[:8]}.part-{place.name}")
+    return place.with_name(f".annoloop-{uuid4().hex[:8]}.part")
+
+
+def _require_folder_above(place: Path) -> None:
+    """Raise where a place cannot be: its name is too long, or what should be a folder above it is none."""
+    try:
+        place.exists()
+        above = next(one for one in place.parents if one.exists())
+    except OSError as error:
+        raise unwritable(place, error) from error
+    if not above.is_dir():
+        raise DataError(f"cannot be below {above}, which is a file", where=place, hint="choose another --out")
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

@@ -95,7 +95,7 @@ def export_data(
     check_argument("--images", images, images is None or images in IMAGES, f"one of {', '.join(IMAGES)}")
     out = out.resolve()
     chosen = _images_of(project, to, images)
-    _require_outside(project, out)
+    require_outside(project, out)
     (delivery.require_free_folder if to in _WITH_IMAGES else delivery.require_free_file)(out, force=force)
     labels = labels_of(project, round_number, splits, track)
     samples = samples_with(labels)
@@ -131,6 +131,24 @@ def require_unchanged(project: Project, labels: Labels) -> None:
         raise DataError(f"masks were changed meanwhile: {some_of(changed, 5)}", hint="run again")
 
 
+def require_outside(project: Project, out: Path) -> None:
+    """Raise where files would lie among the project's own images or masks, and be taken for some of them.
+
+    Raises:
+        ConfigError: they would.
+    """
+    data = project.config.data
+    if isinstance(data.root, RemotePath):
+        return
+    for split in data.splits:
+        place = data.place(split)
+        for below in (place.images, place.masks):
+            if out.is_relative_to((data.root / below).resolve()):
+                raise ConfigError(
+                    f"lies in {below}, where split {split} has its files", where=out, hint="choose another --out folder"
+                )
+
+
 def _images_of(project: Project, to: Format, images: Images | None) -> Images:
     if to not in _WITH_IMAGES:
         if images not in (None, "none"):
@@ -142,20 +160,6 @@ def _images_of(project: Project, to: Format, images: Images | None) -> Images:
     if remote and images == "link":
         raise ConfigError("images in a store cannot be linked to", where="--images", hint="--images copy, or none")
     return images or ("none" if remote else "link")
-
-
-def _require_outside(project: Project, out: Path) -> None:
-    """Raise where the export would lie among the project's own images or masks, and be taken for some of them."""
-    data = project.config.data
-    if isinstance(data.root, RemotePath):
-        return
-    for split in data.splits:
-        place = data.place(split)
-        for below in (place.images, place.masks):
-            if out.is_relative_to((data.root / below).resolve()):
-                raise ConfigError(
-                    f"lies in {below}, where split {split} has its files", where=out, hint="choose another --out folder"
-                )
 
 
 def _write_file(

@@ -102,8 +102,12 @@ def _run(project: Project, number: int, splits: Sequence[str] | None, track: Tra
 
 def _path(project: Project, text: str, splits: Sequence[str] | None, track: Track) -> Side:
     named = snapshot_folder(project, text) if "/" not in text else Path(text)
-    path = named if (named / manifest.FILE_NAME).is_file() else Path(text)
-    if not text or not path.exists():
+    try:
+        path = named if (named / manifest.FILE_NAME).is_file() else Path(text)
+        is_there = bool(text) and path.exists()
+    except OSError:  # no file can have such a name
+        is_there = False
+    if not is_there:
         raise ConfigError(f"{text!r} is nothing that can be compared", where="diff", hint=f"it takes {_KINDS}")
     file = path if path.is_file() else path / manifest.FILE_NAME
     if file.is_file():

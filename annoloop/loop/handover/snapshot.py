@@ -14,7 +14,7 @@ from annoloop.data.images import read_bytes, sha256, write_atomic
 from annoloop.data.storage import Location
 from annoloop.errors import ConfigError, DataError
 from annoloop.loop.handover import delivery, manifest
-from annoloop.loop.handover.export import manifest_of, require_unchanged
+from annoloop.loop.handover.export import manifest_of, require_outside, require_unchanged
 from annoloop.loop.handover.manifest import Manifest
 from annoloop.loop.handover.rounds import Labels, labels_of
 from annoloop.progress import Track, silent
@@ -76,11 +76,14 @@ def snapshot(
         raise ConfigError(f"{name!r} cannot be the name of a snapshot", where="NAME", hint=hint)
     if out is None:
         project.require_writing("snapshot")
+    else:
+        out = out.resolve()
+        require_outside(project, out)
     labels = labels_of(project, round_number, splits, track)
     files = _files(project, labels) if copy else {}
     digests = {path: version for path, (version, _) in files.items()}
     made = manifest_of(project, "snapshot", labels, digests)
-    folder = snapshot_folder(project, name or _default_name(made)) if out is None else out.resolve()
+    folder = snapshot_folder(project, name or _default_name(made)) if out is None else out
     is_new = not _is_there(folder, made)
     if is_new:
         delivery.require_free_folder(folder, force=force)

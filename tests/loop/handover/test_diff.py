@@ -161,7 +161,7 @@ def test_the_page_has_pictures_and_overwrites_nothing(changed: Project, tmp_path
 @pytest.mark.parametrize(
     ("side", "error"),
     [("9", LedgerError), ("run:9", LedgerError), ("nowhere", ConfigError), ("", ConfigError), ("run:x", ConfigError),
-     ("-1", ConfigError), ("round:", ConfigError), (".", DataError)],
+     ("a" * 300, ConfigError), ("-1", ConfigError), ("round:", ConfigError), (".", DataError)],
 )  # fmt: skip
 def test_what_is_no_side_is_refused(
     changed: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side: str, error: type[AnnoloopError]

@@ -158,7 +158,15 @@ def test_what_cannot_be_is_refused(changed: Project, tmp_path: Path) -> None:
         export_data(changed, tmp_path / "x", "mmseg", splits=["tran"])
     with pytest.raises(ConfigError, match="has its files"):
         export_data(changed, changed.config.data.root / "ann_dir/train/x", "mmseg")  # type: ignore[arg-type]
-    assert not (tmp_path / "x").exists()
+    with pytest.raises(ConfigError, match="has its files"):
+        snapshot(changed, out=Path(str(changed.config.data.root)) / "img_dir/val/x", copy=True)
+    (tmp_path / "file").write_text("mine")
+    for to in ("mmseg", "coco"):
+        with pytest.raises(DataError, match="which is a file"):
+            export_data(changed, tmp_path / "file/x", to)  # type: ignore[arg-type]
+        with pytest.raises(DataError, match="cannot be written"):
+            export_data(changed, tmp_path / ("x" * 300), to)  # type: ignore[arg-type]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "project"]
 
 
 def test_a_snapshot_is_the_same_as_long_as_the_labels_are(changed: Project, tmp_path: Path) -> None:
