@@ -120,6 +120,7 @@ def new_file(file: Path) -> Iterator[Path]:
     try:
         make_folder(file.parent)
         part.touch()
+        part.unlink()
     except OSError as error:
         raise unwritable(file, error) from error
     try:
