@@ -12,9 +12,13 @@ from PIL import Image
 from test_rounds import of_round
 
 from annoloop.api.handover import compare, export_data, take_snapshot
+from annoloop.compute.workers import processes
 from annoloop.data.config import FILE_NAME, composed, render
-from annoloop.data.images import IndexImage, read_bytes, write_atomic
+from annoloop.data.images import IndexImage, encode_index_png, read_bytes, write_atomic
 from annoloop.data.mmseg_folders import decode_label_map, read_label_map, to_stored
+from annoloop.errors import DataError
+from annoloop.loop.conversion.coco import to_coco
+from annoloop.loop.handover import export
 from annoloop.loop.setup.start import init
 from annoloop.masks.regions import LabelMap
 from annoloop.project.project import Project
@@ -60,8 +64,6 @@ def drawn(project: Project, rng: np.random.Generator) -> LabelMap:
 
 
 def encoded(stored: IndexImage) -> bytes:
-    from annoloop.data.images import encode_index_png
-
     return encode_index_png(stored)
 
 
@@ -129,3 +131,42 @@ def check_handed_over(project: Project, folder: Path) -> None:
     assert report.compared == again.compared == 6
     assert report.changed == again.changed == 2
     assert report.changed_px == again.changed_px > 0
+
+
+def test_a_mask_that_cannot_be_used_leaves_nothing_behind(pulled: Callable[..., Project], tmp_path: Path) -> None:
+    project = pulled({})
+    write_atomic(project.mask_path("val/a"), encoded(IndexImage(np.zeros((3, 5), np.uint8))))
+    before = sorted(tmp_path.rglob("*"))
+    for to in ("mmseg", "yolo", "coco", "cvat"):
+        with pytest.raises(DataError, match="mask is 5 x 3 px"):
+            export_data(project, to, tmp_path / "out")  # type: ignore[arg-type]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_mask_that_is_changed_meanwhile_is_noticed(
+    pulled: Callable[..., Project], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = pulled({})
+
+    def meanwhile(*given: Any, **options: Any) -> Any:
+        write_atomic(project.mask_path("val/a"), encoded(IndexImage(np.zeros((9, 14), np.uint8))))
+        return to_coco(*given, **options)
+
+    monkeypatch.setattr(export, "to_coco", meanwhile)
+    with pytest.raises(DataError, match="changed meanwhile: val/a"):
+        export_data(project, "coco", tmp_path / "out.json")
+    assert not (tmp_path / "out.json").exists()
+    export_data(project, "coco", tmp_path / "out.json")
+
+
+@pytest.mark.usefixtures("spread_early")
+def test_many_masks_go_to_other_processes(pulled: Callable[..., Project], tmp_path: Path) -> None:
+    project = pulled({"values": {255: 1, 128: 2}})
+    with processes(2):
+        export_data(project, "mmseg", tmp_path / "out", round_number=0)
+        take_snapshot(project, "before", copy=True)
+        for sample in project.samples():
+            write_mask(project, sample.id, to_stored(np.zeros((9, 14), np.uint8), project.config.data, None))
+        report = compare(project, "before", "now")
+    assert report.changed == 6
+    assert report.px == 6 * 9 * 14
