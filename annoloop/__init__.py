@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from annoloop.api.formats import from_cvat, from_yolo, to_cvat, to_yolo
+    from annoloop.api.handover import compare, export_data, take_snapshot
     from annoloop.api.local import (
         data_report,
         from_coco,
@@ -51,6 +52,9 @@ if TYPE_CHECKING:
     from annoloop.loop.conversion.yolo import FromYoloReport, ToYoloReport
     from annoloop.loop.effort import EffortReport
     from annoloop.loop.evaluate import EvaluateReport
+    from annoloop.loop.handover.compare import DiffReport
+    from annoloop.loop.handover.export import ExportDataReport
+    from annoloop.loop.handover.snapshot import SnapshotReport
     from annoloop.loop.history import LogEntry
     from annoloop.loop.login import LoginReport
     from annoloop.loop.plan import PlanReport
@@ -77,9 +81,11 @@ __all__ = [
     "ConfigError",
     "CvatError",
     "DataError",
+    "DiffReport",
     "EdaReport",
     "EffortReport",
     "EvaluateReport",
+    "ExportDataReport",
     "ExportReport",
     "FileError",
     "FromCocoReport",
@@ -104,6 +110,7 @@ __all__ = [
     "ServeReport",
     "ServeSession",
     "SimulateReport",
+    "SnapshotReport",
     "StatusReport",
     "StoreError",
     "TasksReport",
@@ -114,10 +121,12 @@ __all__ = [
     "UndoReport",
     "__version__",
     "browse",
+    "compare",
     "connect",
     "data_report",
     "effort",
     "evaluate",
+    "export_data",
     "export_gallery",
     "from_coco",
     "from_colors",
@@ -135,6 +144,7 @@ __all__ = [
     "serve",
     "simulate",
     "status",
+    "take_snapshot",
     "tasks",
     "to_coco",
     "to_cvat",
@@ -146,6 +156,7 @@ __all__ = [
 # No function has the name of a package in this folder: to import the package would put that in its place.
 _HOMES = {
     "annoloop.api.formats": "from_cvat from_yolo to_cvat to_yolo",
+    "annoloop.api.handover": "compare export_data take_snapshot",
     "annoloop.api.local": "data_report from_coco from_colors history init open_project status to_coco undo",
     "annoloop.api.model": "browse evaluate export_gallery plan_training retrain serve",
     "annoloop.api.remote": "connect effort login pull push quality tasks",
@@ -160,6 +171,9 @@ _HOMES = {
     "annoloop.loop.conversion.colors": "FromColorsReport",
     "annoloop.loop.effort": "EffortReport",
     "annoloop.loop.evaluate": "EvaluateReport",
+    "annoloop.loop.handover.compare": "DiffReport",
+    "annoloop.loop.handover.export": "ExportDataReport",
+    "annoloop.loop.handover.snapshot": "SnapshotReport",
     "annoloop.loop.history": "LogEntry",
     "annoloop.loop.login": "LoginReport",
     "annoloop.loop.plan": "PlanReport",

@@ -21,6 +21,7 @@ from annoloop.cli.data_commands import convert_group, eda_command, init_command
 from annoloop.cli.foreign_text import shown
 from annoloop.cli.format_commands import from_cvat_command, from_yolo_command, to_cvat_command, to_yolo_command
 from annoloop.cli.groups import LoopGroup
+from annoloop.cli.handover_commands import diff_command, export_group, snapshot_command
 from annoloop.cli.options import common_options, example
 from annoloop.cli.project_commands import (
     browse_command,
@@ -140,6 +141,7 @@ for command in (to_yolo_command, from_yolo_command, to_cvat_command, from_cvat_c
 for command in (
     init_command, login_command, doctor_command, eda_command, convert_group,
     retrain_command, evaluate_command, push_command, tasks_command, pull_command, undo_command,
+    export_group, snapshot_command, diff_command,
     status_command, log_command, effort_command, quality_command, browse_command, serve_command, simulate_command,
     demo_command, sandbox_group,
 ):  # fmt: skip

@@ -9,7 +9,10 @@ from annoloop.project.project import Project
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """One thing that happened: a training with its mDice and verdict, a push, a pull or an undo."""
+    """One thing that happened: a training with its mDice and verdict, a push, a pull or an undo.
+
+    ``round``: of a pull or undo, its number among them, from 1; ``annoloop export data --round`` takes it.
+    """
 
     at: str
     what: str
@@ -19,6 +22,7 @@ class LogEntry:
     task: int | None = None
     masks: int | None = None
     note: str = ""
+    round: int | None = None
 
 
 def log(project: Project) -> list[LogEntry]:
@@ -50,7 +54,8 @@ def log(project: Project) -> list[LogEntry]:
             task=None if c.task_id is None else cvat_ids[c.task_id],
             masks=c.masks,
             note="undone" if c.undone_by is not None else "",
+            round=number,
         )
-        for c in ledger.changes()
+        for number, c in enumerate(ledger.changes(), 1)
     ]
     return sorted(entries, key=lambda e: e.at)

@@ -152,6 +152,20 @@ class ProjectFiles:
             raise LedgerError("the mask history was altered", where=path, hint=hint)
         return data
 
+    def checked_object(self, digest: str) -> Path:
+        """The file of a mask version in the history, whose bytes were looked at.
+
+        Raises:
+            LedgerError: the object is missing or was altered.
+        """
+        self.object_bytes(digest)
+        return self._object_path(digest)
+
+    def object_place(self, digest: str) -> Path | None:
+        """Where the history has a mask version, whose bytes nobody looked at; None where it does not have it."""
+        path = self._object_path(digest)
+        return path if path.is_file() else None
+
     def object_label_map(self, digest: str) -> LabelMap:
         """A mask version as label map."""
         return decode_label_map(self.object_bytes(digest), self.config.data, self._object_path(digest))

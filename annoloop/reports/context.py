@@ -102,12 +102,20 @@ def context_pictures(
 
 
 def change_picture(
-    title: str, image: Rgb, before: LabelMap, after: LabelMap, box_ltrb: tuple[int, int, int, int], classes: ClassTable
+    title: str,
+    image: Rgb,
+    before: LabelMap,
+    after: LabelMap,
+    box_ltrb: tuple[int, int, int, int],
+    classes: ClassTable,
+    *,
+    sides: str = "now | accepted",
 ) -> Picture:
     """A region from near, before and after a change, side by side over the image RGB uint8 (H, W, 3).
 
     Args:
         box_ltrb: of the region, px, half-open; as much again is shown around it.
+        sides: what the left and the right one are, in words.
     """
     rows, columns = _around(box_ltrb, before.shape)
     height, width = before[rows, columns].shape
@@ -118,7 +126,7 @@ def change_picture(
     for number, one in enumerate(maps):
         both.paste(_outlined(shown, one, classes), (number * (size_wh[0] + _GAP_PX), 0))
     entries = _class_entries(np.concatenate(maps, axis=1), classes)
-    return _picture(title, both, [_Entry("now | accepted", None), *entries])
+    return _picture(title, both, [_Entry(sides, None), *entries])
 
 
 def _around(box_ltrb: tuple[int, int, int, int], size_hw: tuple[int, ...]) -> tuple[slice, slice]:

@@ -37,6 +37,10 @@ def _bytes(folder: Path) -> dict[str, str]:
         ["eda", "--out", "{out}/eda.html"],
         ["convert", "to-coco", "--out", "{out}/val.json"],
         ["doctor", "--no-measure"],
+        ["export", "data", "--round", "0", "--to", "mmseg", "--out", "{out}/mmseg"],
+        ["snapshot", "--out", "{out}/kept", "--copy"],
+        ["diff", "0", "now"],
+        ["diff", "run:1", "now", "--out", "{out}/diff.html"],
     ],
 )
 def test_it_can_be_looked_at(folder: Path, tmp_path: Path, line: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +50,7 @@ def test_it_can_be_looked_at(folder: Path, tmp_path: Path, line: list[str], monk
     assert _bytes(folder) == before
 
 
-@pytest.mark.parametrize("line", [["undo"], ["eda"], ["evaluate"], ["push", "--worst", "2", "--dry-run"]])
+@pytest.mark.parametrize("line", [["undo"], ["eda"], ["snapshot"], ["evaluate"], ["push", "--worst", "2", "--dry-run"]])
 def test_it_cannot_be_changed(folder: Path, line: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     before = _bytes(folder)
     assert run([*line, "--project", str(folder)]) == 3

@@ -64,11 +64,13 @@ def export_report(report: ExportReport, sheet: Sheet) -> None:
 
 
 def log_entry(entries: Sequence[LogEntry], sheet: Sheet) -> None:
-    table = Table("when", "what", "run", "task", "masks", "val mDice", "note", box=None, pad_edge=False)
+    table = Table("when", "what", "round", "run", "task", "masks", "val mDice", "note", box=None, pad_edge=False)
     for e in entries:
         dice = "" if e.val_dice is None else f"{e.val_dice:.3f}"
         mark = {True: "[green]promoted[/] ", False: "[yellow]not promoted[/] ", None: ""}[e.promoted]
-        table.add_row(e.at[:19], e.what, _or(e.run), _or(e.task), _or(e.masks), dice, mark + escape(e.note))
+        table.add_row(
+            e.at[:19], e.what, _or(e.round), _or(e.run), _or(e.task), _or(e.masks), dice, mark + escape(e.note)
+        )
     sheet.print(table)
 
 

@@ -1,0 +1,114 @@
+"""Functions that give the labels of a round to others, and compare them.
+
+Not here: how it is done (``loop/handover``).  The fact to know: a round is the state after a pull or undo, by the
+number that ``annoloop.history`` gives it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from annoloop.api.arguments import names_of
+from annoloop.loop.handover import compare as _compare
+from annoloop.loop.handover import diff_page as _page
+from annoloop.loop.handover import export as _export
+from annoloop.loop.handover import snapshot as _snapshot
+from annoloop.loop.handover.compare import DiffReport
+from annoloop.loop.handover.export import ExportDataReport, Format, Images
+from annoloop.loop.handover.snapshot import SnapshotReport
+from annoloop.progress import Track, silent
+from annoloop.project.project import Project
+
+
+def export_data(
+    project: Project,
+    to: Format,
+    out: str | Path,
+    *,
+    round_number: int | None = None,
+    splits: Sequence[str] | None = None,
+    images: Images | None = None,
+    force: bool = False,
+    track: Track = silent,
+) -> ExportDataReport:
+    """Write the labels of a round as a data set of another format, with the hashes of all; as ``annoloop export data``.
+
+    Args:
+        to: "mmseg" or "yolo", which are folders; "coco" or "cvat", which are files.
+        round_number: after the N-th pull or undo, 0 before the first; None: as they are now.
+        splits: default: all.
+        images: beside the masks of mmseg and YOLO: "link" (the default), "copy" or "none".
+        force: an export that is there, and that nobody changed since, is replaced.
+
+    Raises:
+        LedgerError: no such round, or its masks are not whole in the history.
+        ConfigError: a split that annoloop.yaml does not name, or images that cannot go there.
+        DataError: no mask, one that cannot be used, or something is in the way.
+    """
+    chosen = None if splits is None else names_of(splits)
+    return _export.export_data(
+        project, Path(out), to, round_number=round_number, splits=chosen, images=images, force=force, track=track
+    )
+
+
+def take_snapshot(
+    project: Project,
+    name: str | None = None,
+    *,
+    round_number: int | None = None,
+    splits: Sequence[str] | None = None,
+    out: str | Path | None = None,
+    copy: bool = False,
+    force: bool = False,
+    track: Track = silent,
+) -> SnapshotReport:
+    """Write the hashes of a round's labels to a manifest for git or DVC; as ``annoloop snapshot``.
+
+    Args:
+        name: of a folder in ``.annoloop/snapshots``; default: made of the hashes.
+        round_number: after the N-th pull or undo, 0 before the first; None: as they are now.
+        splits: default: all.
+        out: another folder instead.
+        copy: put the masks there, too.
+        force: another snapshot there, which nobody changed since, is replaced.
+
+    Raises:
+        LedgerError: no such round, or its masks are not whole in the history.
+        ConfigError: a split that annoloop.yaml does not name, or a name that cannot be.
+        DataError: a file cannot be read, or something is in the way.
+    """
+    chosen = None if splits is None else names_of(splits)
+    folder = None if out is None else Path(out)
+    return _snapshot.snapshot(
+        project, name, round_number=round_number, splits=chosen, out=folder, copy=copy, force=force, track=track
+    )
+
+
+def compare(
+    project: Project,
+    a: str | int,
+    b: str | int,
+    *,
+    splits: Sequence[str] | None = None,
+    out: str | Path | None = None,
+    track: Track = silent,
+) -> DiffReport:
+    """Which masks differ between two states of the labels, px by class, with a page; as ``annoloop diff``.
+
+    Args:
+        a: a round by its number, "now", a run as "run:2", a snapshot's name, folder or manifest, or a folder of masks.
+        b: the same.
+        splits: default: all.
+        out: the HTML file; default: in ``.annoloop/reports/diff``.
+
+    Raises:
+        ConfigError: a side that is none, classes other than the project's, or an unknown split.
+        LedgerError: no such round or run.
+        DataError: no masks there, a file that cannot be read, or one that is in the way of the page.
+    """
+    file = None if out is None else Path(out)
+    _page.require_page(file)
+    chosen = None if splits is None else names_of(splits)
+    report, one, other = _compare.diff(project, str(a), str(b), splits=chosen, track=track)
+    return _page.write_page(project, report, (one, other), file, track)
