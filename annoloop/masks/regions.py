@@ -53,6 +53,12 @@ class Region:
         h, w = self.bits.shape
         return self.left_px, self.top_px, self.left_px + w, self.top_px + h
 
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """Rows and columns of its box: ``label_map[region.window][region.bits]`` are the pixels under it."""
+        h, w = self.bits.shape
+        return slice(self.top_px, self.top_px + h), slice(self.left_px, self.left_px + w)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Components:
@@ -170,7 +176,7 @@ def paint(parts: Iterable[Region], shape_hw: tuple[int, int], *, fill: int, onto
         left, top, right, bottom = region.box_ltrb
         if left < 0 or top < 0 or right > shape_hw[1] or bottom > shape_hw[0]:
             raise DataError(f"region {region.box_ltrb} does not fit into an image of {shape_hw[1]} x {shape_hw[0]} px")
-        canvas[top:bottom, left:right][region.bits] = region.class_index
+        canvas[region.window][region.bits] = region.class_index
     return canvas
 
 
@@ -178,8 +184,7 @@ def coverage(parts: Iterable[Region], shape_hw: tuple[int, int]) -> npt.NDArray[
     """How many regions cover each pixel, (H, W)."""
     count = np.zeros(shape_hw, np.uint16)
     for region in parts:
-        left, top, right, bottom = region.box_ltrb
-        count[top:bottom, left:right] += region.bits
+        count[region.window] += region.bits
     return count
 
 

@@ -113,8 +113,7 @@ def _proposed(
 
 def _still_there(one: Answered, label_map: LabelMap) -> bool:
     """Whether the label says of an answered region what it said then."""
-    left, top, right, bottom = one.region.box_ltrb
-    part = label_map[top:bottom, left:right]
+    part = label_map[one.region.window]
     return part.shape == one.region.bits.shape and bool((part[one.region.bits] == one.region.class_index).all())
 
 
@@ -126,8 +125,6 @@ def was_answered(region: Region, becomes: int, answered: Sequence[Answered], lab
         return False
     covered = np.zeros(label_map.shape, np.bool_)
     for other in alike:
-        left, top, right, bottom = other.region.box_ltrb
-        covered[top:bottom, left:right] |= other.region.bits
-    left, top, right, bottom = region.box_ltrb
-    inside = np.count_nonzero(covered[top:bottom, left:right] & region.bits)
+        covered[other.region.window] |= other.region.bits
+    inside = np.count_nonzero(covered[region.window] & region.bits)
     return bool(inside >= _SAME_SHARE * region.area_px)

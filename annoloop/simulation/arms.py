@@ -141,10 +141,9 @@ def _verdicts(bench: Bench, found: Iterable[Proposal]) -> Iterator[Step]:
             labels[name] = read_label_map(one.sample.mask, data)
         truth, gain = true_map(bench.folder, name, data), 0
         if verdict(one.region, one.becomes, truth, ignored) == ACCEPT:
-            left, top, right, bottom = one.region.box_ltrb
             before = wrong_px(labels[name], truth, ignored)
             labels[name] = labels[name].copy()
-            labels[name][top:bottom, left:right][one.region.bits] = one.becomes
+            labels[name][one.region.window][one.region.bits] = one.becomes
             gain = before - wrong_px(labels[name], truth, ignored)
         yield Step(name, Edits(verdicts=1), gain, labels[name])
 

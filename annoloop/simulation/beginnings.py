@@ -70,11 +70,10 @@ def _after_looking(
     """The label with those additions that are right rather than wrong, and the looks and deletions that it took."""
     kept, looks, deleted = label.copy(), 0, 0
     for one in additions(label, prediction, confidence, classes, least_px=LEAST_PX):
-        left, top, right, bottom = one.region.box_ltrb
-        is_right = truth[top:bottom, left:right][one.region.bits] == one.predicted
+        is_right = truth[one.region.window][one.region.bits] == one.predicted
         looks += 1
         if 2 * np.count_nonzero(is_right) > is_right.size:
-            kept[top:bottom, left:right][one.region.bits] = one.predicted
+            kept[one.region.window][one.region.bits] = one.predicted
         else:
             deleted += 1
     return kept, Edits(verdicts=looks, deleted=deleted)
@@ -86,8 +85,7 @@ def edits_to_good(begun: LabelMap, truth: LabelMap, classes: ClassTable) -> Edit
     good: set[int] = set()
     drawn, outline_px = 0, 0.0
     for region in regions(truth, skip=classes.undrawn_indices):
-        left, top, right, bottom = region.box_ltrb
-        numbers = there.numbers[top:bottom, left:right][region.bits]
+        numbers = there.numbers[region.window][region.bits]
         counts = np.bincount(numbers[there.class_of[numbers] == region.class_index])
         if counts.size:
             best = int(counts.argmax())

@@ -64,7 +64,7 @@ def damage(
         return None
     kind = possible[rng.integers(len(possible))]
     wrong = label_map.copy()
-    cut = _cut(wrong, component)
+    cut = wrong[component.window]
     if kind == "swapped":
         cut[component.bits] = others[rng.integers(len(others))]
     elif kind in ("removed", "shifted"):
@@ -165,9 +165,3 @@ def _disc(shape_hw: tuple[int, ...], centre: npt.NDArray[np.int64], radius: floa
     rows, columns = np.ogrid[: shape_hw[0], : shape_hw[1]]
     inside: Bits = (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 <= radius**2
     return inside
-
-
-def _cut(label_map: LabelMap, component: Region) -> LabelMap:
-    """The part of a label map under a component's box; a view."""
-    left, top, right, bottom = component.box_ltrb
-    return label_map[top:bottom, left:right]

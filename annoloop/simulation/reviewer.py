@@ -26,8 +26,7 @@ def verdict(region: Region, becomes: int, truth: LabelMap, ignore_index: int) ->
         region: with the class that the label gives it.
         truth: (H, W); its ignored pixels do not count.
     """
-    left, top, right, bottom = region.box_ltrb
-    true = truth[top:bottom, left:right][region.bits]
+    true = truth[region.window][region.bits]
     true = true[true != ignore_index]
     gained, lost = np.count_nonzero(true == becomes), np.count_nonzero(true == region.class_index)
     if gained > lost:

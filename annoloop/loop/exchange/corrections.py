@@ -375,5 +375,4 @@ def _overlaps(issue: IssueRow, differs: npt.NDArray[np.bool_]) -> bool:
     region = from_cvat_runs(issue.runs, 0, differs.shape)
     if region is None:
         return False
-    left, top, right, bottom = region.box_ltrb
-    return bool((differs[top:bottom, left:right] & region.bits).any())
+    return bool((differs[region.window] & region.bits).any())

@@ -62,11 +62,10 @@ def _of_image(
     if any(one.shape != label_map.shape for one in maps):
         return
     for area, said in disagreements(maps, ignored, least_px=LEAST_PX):
-        left, top, right, bottom = area.box_ltrb
-        here = label_map[top:bottom, left:right]
+        here = label_map[area.window]
         for labelled in np.unique(here[area.bits]).tolist():
             becomes, votes = _most_said(said, labelled)
-            region = tight(labelled, area.bits & (here == labelled), top_px=top, left_px=left)
+            region = tight(labelled, area.bits & (here == labelled), top_px=area.top_px, left_px=area.left_px)
             if becomes is None or region is None or labelled == ignored or region.area_px < LEAST_PX:
                 continue
             if was_answered(region, becomes, answered, label_map):

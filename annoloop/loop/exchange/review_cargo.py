@@ -123,8 +123,7 @@ class ReviewCargo:
             verdicts[one.number] = verdict
             if verdict == ACCEPT:
                 region = region_of(one)
-                left, top, right, bottom = region.box_ltrb
-                label_map[top:bottom, left:right][region.bits] = one.becomes
+                label_map[region.window][region.bits] = one.becomes
         return Unloaded(label_map, verdicts=verdicts)
 
     def pictures(self, row: FrameRow, image: Location, image_sha256: str) -> list[Picture]:  # noqa: ARG002
@@ -133,8 +132,7 @@ class ReviewCargo:
         found = []
         for one in self._of_sample.get(row.sample_id, ()):
             region, after = region_of(one), label_map.copy()
-            left, top, right, bottom = region.box_ltrb
-            after[top:bottom, left:right][region.bits] = one.becomes
+            after[region.window][region.bits] = one.becomes
             found.append(
                 change_picture(f"region {one.number:04d}", rgb, label_map, after, region.box_ltrb, self.files.classes)
             )
