@@ -197,8 +197,10 @@ def _id(run: RunRow | None) -> int | None:
 def _plan_digest(project: Project, request: PushRequest, run: RunRow | None) -> str:
     """Equal for the same command on the same model, classes and server."""
     plan = [request.worst, request.only, request.splits, request.by, request.source]
-    plan += [request.random_share, request.corrected, request.carries]
-    plan += [request.replicas] if request.replicas else []  # else the digests of before would no longer be theirs
+    plan += [request.random_share, request.corrected]
+    # Only where they say something: else the digests of before would no longer be theirs.
+    plan += [request.carries] if request.is_review else []
+    plan += [request.replicas] if request.replicas else []
     plan += [
         request.shape,
         request.tolerance_px,
