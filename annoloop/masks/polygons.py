@@ -190,8 +190,7 @@ def _rest(outlined: Iterable[Piece], shown: Shown) -> list[Piece]:
     """All pixels of a class that no region has yet, as one mask."""
     left_over = shown.copy()
     for piece in outlined:
-        left, top, right, bottom = piece.region.box_ltrb
-        left_over[top:bottom, left:right][piece.region.bits] = _NOTHING
+        left_over[piece.region.window][piece.region.bits] = _NOTHING
     classes = [int(index) for index in np.unique(left_over) if index != _NOTHING]
     regions = [tight(index, left_over == index) for index in classes]
     return [Piece(region, None) for region in regions if region is not None]

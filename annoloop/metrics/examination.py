@@ -125,8 +125,7 @@ def object_counts(truth: LabelMap, prediction: LabelMap, classes: ClassTable) ->
     background = classes.background_index
     no_objects = (classes.ignore_index,) if background is None else (classes.ignore_index, background)
     for one in regions(truth, skip=no_objects):
-        left, top, right, bottom = one.box_ltrb
-        hits = np.count_nonzero(prediction[top:bottom, left:right][one.bits] == one.class_index)
+        hits = np.count_nonzero(prediction[one.window][one.bits] == one.class_index)
         area = one.area_px
         size = np.searchsorted(SIZE_EDGES_PX, area, side="right")
         counts[one.class_index, size] += (hits >= FOUND_SHARE * area, 1)

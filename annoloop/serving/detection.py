@@ -33,8 +33,7 @@ def detected(answer: Answer, threshold: float | None = None) -> list[Found]:
     label_map, confidence = answer.prediction.label_map, answer.prediction.confidence
     found = []
     for region in regions(label_map, skip=answer.unshown, min_region_px=answer.min_region_px):
-        left, top, right, bottom = region.box_ltrb
-        sure = round(float(confidence[top:bottom, left:right][region.bits].mean()) / 255, _DIGITS)
+        sure = round(float(confidence[region.window][region.bits].mean()) / 255, _DIGITS)
         if threshold is None or sure >= threshold:
             found.append(Found(answer.classes.names[region.class_index], region, sure))
     return found

@@ -7,7 +7,6 @@ these edits are fewer than those that ``costs.edits_between`` counts to the exac
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from pathlib import Path
 
@@ -16,14 +15,14 @@ import numpy as np
 from annoloop.compute.workers import spread
 from annoloop.data.mmseg_folders import Sample, read_label_map
 from annoloop.masks.classes import ClassTable
-from annoloop.masks.regions import Bits, LabelMap, Region, components, regions
+from annoloop.masks.regions import LabelMap, Region, components, regions
 from annoloop.metrics.error_regions import additions
 from annoloop.progress import Track
 from annoloop.project.files import ProjectFiles
 from annoloop.selection.proposals import LEAST_PX
 from annoloop.selection.scoring import Watch, predict
 from annoloop.simulation.arms import Bench
-from annoloop.simulation.costs import Edits
+from annoloop.simulation.costs import Edits, new_outline_px
 from annoloop.simulation.trial_rows import Start
 from annoloop.simulation.working_copy import true_map
 
@@ -106,21 +105,4 @@ def _new_outline_px(region: Region, begun: LabelMap) -> float:
     inside = wanted[top - rows.start :, left - columns.start :][: bottom - top, : right - left]
     inside[...] = region.bits
     is_there = begun[rows, columns] == region.class_index
-    edges = sum(
-        int(np.count_nonzero(_edges(wanted, axis) & ~(_edges(is_there, axis) & _alike(wanted, is_there, axis))))
-        for axis in (0, 1)
-    )
-    return edges * math.pi / 4
-
-
-def _edges(bits: Bits, axis: int) -> Bits:
-    """Where neighbours along an axis differ."""
-    found: Bits = np.diff(bits, axis=axis)
-    return found
-
-
-def _alike(one: Bits, other: Bits, axis: int) -> Bits:
-    """Where two maps are the same on both sides of an edge along an axis."""
-    same = one == other
-    found: Bits = same[1:] & same[:-1] if axis == 0 else same[:, 1:] & same[:, :-1]
-    return found
+    return new_outline_px(is_there, wanted)

@@ -13,7 +13,7 @@ import numpy as np
 
 from annoloop.errors import ConfigError, meant
 from annoloop.masks.classes import ClassTable
-from annoloop.masks.regions import LabelMap, Region, regions
+from annoloop.masks.regions import Bits, LabelMap, Region, regions
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,8 @@ def edits_between(label_map: LabelMap, truth: LabelMap, classes: ClassTable) -> 
     )
 
 
-def new_outline_px(label_map: LabelMap, truth: LabelMap) -> float:
-    """The length of the outlines in ``truth`` that are not in ``label_map``, px; both (H, W).
+def new_outline_px(label_map: LabelMap | Bits, truth: LabelMap | Bits) -> float:
+    """The length of the outlines in ``truth`` that are not in ``label_map``, px; both (H, W), or the bits of one class.
 
     The edges between unlike pixels, times pi / 4: what a staircase is longer than the line that it stands for, over all
     directions (Cauchy and Crofton's formula).
