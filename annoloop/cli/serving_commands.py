@@ -24,6 +24,9 @@ def serve_command(listen: str, sam: Path | None, sam_encoder: Path | None, **opt
         opened_project(options, screen) as project,
         serve(project, listen=listen, sam=sam, sam_encoder=sam_encoder, say=screen.note) as session,
     ):
-        screen.result(session.report)
-        screen.say("^C ends it")
-        session.wait()
+
+        def tell() -> None:
+            screen.result(session.report)
+            screen.say("^C ends it")
+
+        session.wait(tell)

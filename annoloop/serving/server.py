@@ -12,6 +12,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,11 +62,16 @@ class ServeSession:
     ) -> None:
         self.close()
 
-    def wait(self) -> None:
-        """Serve until ^C, SIGTERM or a hang-up."""
+    def wait(self, begun: Callable[[], None] = lambda: None) -> None:
+        """Serve until ^C, SIGTERM or a hang-up.
+
+        Args:
+            begun: is called once each of these ends it cleanly: whoever was told before might end it too early.
+        """
         for ending in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(ending, signal.default_int_handler)
         try:
+            begun()
             while True:
                 time.sleep(_PAUSE_S)
         except KeyboardInterrupt:
