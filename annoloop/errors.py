@@ -3,7 +3,8 @@
     AnnoloopError
     ├── ConfigError        3   annoloop.yaml, project folder, credentials that are missing
     ├── DataError          4   images, masks, COCO files
-    │   └── ColourMaskError  4   a mask with colours instead of class indices
+    │   ├── ColourMaskError  4   a mask with colours instead of class indices
+    │   └── NothingToPushError  4   no image or region is left that fits what was asked for
     ├── LedgerError        5   .annoloop/ledger.db and the mask history
     ├── CvatError          6   the server said no, or could not be reached
     ├── TrainingError      7   the training process failed
@@ -100,6 +101,10 @@ class DataError(AnnoloopError):
 
 class ColourMaskError(DataError):
     """A mask holds colours, transparency or 16-bit values instead of 8-bit class indices."""
+
+
+class NothingToPushError(DataError):
+    """No image or region is left that fits what was asked for: all are pushed, corrected or answered."""
 
 
 class LedgerError(AnnoloopError):

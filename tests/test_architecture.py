@@ -46,8 +46,8 @@ HOMES = {
     "numba": ("masks/kernels/",),
     "kornia_rs": ("data/png.py",),
     "pycocotools": ("masks/regions.py",),
-    "starlette": ("sandbox/", "serving/application.py"),
-    "hypercorn": ("sandbox/", "serving/server.py"),
+    "starlette": ("sandbox/", "serving/application.py", "watching/webhook.py"),
+    "hypercorn": ("sandbox/", "serving/http_thread.py"),
     "onnxruntime": ("serving/sam.py",),
 }
 """The only files that may import a package; a name that ends in a slash stands for all files below that folder."""

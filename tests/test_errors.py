@@ -23,6 +23,7 @@ EXIT_CODES = {
     "ConfigError": 3,
     "DataError": 4,
     "ColourMaskError": 4,
+    "NothingToPushError": 4,
     "LedgerError": 5,
     "CvatError": 6,
     "TrainingError": 7,

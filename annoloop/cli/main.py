@@ -35,6 +35,7 @@ from annoloop.cli.sandbox_commands import sandbox_group
 from annoloop.cli.serving_commands import serve_command
 from annoloop.cli.simulation_commands import simulate_command
 from annoloop.cli.training_commands import evaluate_command, retrain_command
+from annoloop.cli.watch_commands import watch_command
 from annoloop.errors import AnnoloopError, FileError, Interrupted
 
 EXIT_USAGE, EXIT_BUG = 2, 70
@@ -140,7 +141,7 @@ for command in (to_yolo_command, from_yolo_command, to_cvat_command, from_cvat_c
 
 for command in (
     init_command, login_command, doctor_command, eda_command, convert_group,
-    retrain_command, evaluate_command, push_command, tasks_command, pull_command, undo_command,
+    retrain_command, evaluate_command, push_command, tasks_command, pull_command, undo_command, watch_command,
     export_group, snapshot_command, diff_command,
     status_command, log_command, effort_command, quality_command, browse_command, serve_command, simulate_command,
     demo_command, sandbox_group,

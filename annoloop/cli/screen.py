@@ -38,6 +38,7 @@ _VIEWS = {
     "simulation": ("simulate_report",),
     "project": ("doctor_report", "status_report", "browse_report", "export_report", "log_entry"),
     "serving": ("serve_report",),
+    "watching": ("watch_event",),
 }
 """In which module of ``views/`` the view of a report is."""
 
@@ -71,6 +72,14 @@ class Screen:
             print(shown_json(json.dumps(to_plain(report), indent=2, ensure_ascii=False)))
         else:
             self.show(report)
+
+    def event(self, event: Any) -> None:
+        """Print one of many events as it happens; with ``as_json`` each is a line of its own."""
+        if self.as_json:
+            plain = {name: value for name, value in to_plain(event).items() if value is not None}
+            print(shown_json(json.dumps(plain, ensure_ascii=False)), flush=True)
+        else:
+            self.show(event)
 
     def end(self, report: Any, error: AnnoloopError) -> NoReturn:
         """Print a report, and end with an error all the same.

@@ -20,7 +20,7 @@ from annoloop.cvat.server import CvatServer
 from annoloop.cvat.shapes import Drawing
 from annoloop.cvat.wire import digest_label
 from annoloop.data.mmseg_folders import palette_of
-from annoloop.errors import ConfigError, DataError
+from annoloop.errors import ConfigError, NothingToPushError
 from annoloop.loop.exchange.delivery import Handling, deliver, give_up
 from annoloop.loop.exchange.disputed import SeveralMasks, disputed
 from annoloop.loop.exchange.planning import Planned, Planner, check_names
@@ -110,7 +110,8 @@ def push(
     Raises:
         ConfigError: no model yet, and it is needed, which it is not for the labels of images that are named; an
             unknown criterion or split, labels asked of a split without any.
-        DataError: nothing left to push, or a mask that cannot be used.
+        NothingToPushError: nothing is left that fits.
+        DataError: a mask that cannot be used.
         CvatError: the server refused or could not be reached; the same command goes on.
     """
     check_criterion(request.by, project.classes)
@@ -179,7 +180,7 @@ def _proposals(
     drawn = (SeveralMasks(one.row.sample_id, list(one.maps.values())) for one in seen)
     found = disputed(project, pairs, drawn, request.worst, answered(project, pairs))
     if not found:
-        raise DataError(
+        raise NothingToPushError(
             "nothing to ask: annotators differ nowhere from the label and each other",
             where=server.url,
             hint="annoloop quality shows how far they agree; pull their task first, its images wait in it until then",
@@ -269,6 +270,12 @@ def _write_plan(
 
 
 # what an earlier push left
+
+
+def cut_off(project: Project, request: PushRequest) -> str | None:
+    """The name of a half-made task that the same push would finish; None where there is none."""
+    task = _cut_off(project, _plan_digest(project, request, project.current_run()))
+    return None if task is None else task.name
 
 
 def _cut_off(project: Project, plan_digest: str) -> TaskRow | None:

@@ -87,7 +87,25 @@ class Project(ProjectFiles):
             ConfigError: the project may only be looked at.
         """
         self.require_writing(command)
-        with self._lock_file(patience_s=2.0) as (stream, held):
+        with self._held("lock", command):
+            self._require_finished()
+            yield
+
+    @contextmanager
+    def alone(self, command: str) -> Iterator[None]:
+        """Be the only one of a command that lasts; others may change the project meanwhile, and it, too, locks it then.
+
+        Raises:
+            LedgerError: it is at work here already; names its pid.
+            ConfigError: the project may only be looked at.
+        """
+        self.require_writing(command)
+        with self._held(f"{command}.lock", command):
+            yield
+
+    @contextmanager
+    def _held(self, name: str, command: str) -> Iterator[None]:
+        with self._lock_file(name, patience_s=2.0) as (stream, held):
             if not held:
                 stream.seek(0)
                 raise LedgerError(
@@ -98,7 +116,6 @@ class Project(ProjectFiles):
             stream.truncate(0)
             stream.write(f"{command}, pid {os.getpid()}\n")
             stream.flush()
-            self._require_finished()
             yield
 
     def require_writing(self, command: str) -> None:
@@ -123,10 +140,10 @@ class Project(ProjectFiles):
             return None if held else stream.read().strip() or "unknown"
 
     @contextmanager
-    def _lock_file(self, patience_s: float = 0.0) -> Iterator[tuple[IO[str], bool]]:
-        """The lock file and whether it is ours; another process may be just opening the project."""
+    def _lock_file(self, name: str = "lock", patience_s: float = 0.0) -> Iterator[tuple[IO[str], bool]]:
+        """A lock file and whether it is ours; another process may be just opening the project."""
         deadline = time.monotonic() + patience_s
-        with (self.state_dir / "lock").open("a+", encoding="utf-8") as stream:
+        with (self.state_dir / name).open("a+", encoding="utf-8") as stream:
             while not (held := _locks(stream)) and time.monotonic() < deadline:
                 time.sleep(0.05)
             yield stream, held

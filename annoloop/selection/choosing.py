@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from annoloop.data.mmseg_folders import Sample
-from annoloop.errors import ConfigError, DataError
+from annoloop.errors import ConfigError, DataError, NothingToPushError
 from annoloop.metrics.ranking import Candidate, choose, rank
 from annoloop.progress import Say, Track
 from annoloop.project.near_duplicates import looks_of
@@ -64,7 +64,8 @@ def choose_images(project: Project, run: RunRow, request: PushRequest, say: Say,
 
     Raises:
         ConfigError: labels asked of a split without any, or an image that is not in the project.
-        DataError: nothing is left to push, or an image that was asked for by name is in an open task.
+        NothingToPushError: nothing is left to push.
+        DataError: an image that was asked for by name is in an open task.
     """
     request = _by_name(project, request, say) if request.only else request
     samples, busy = _usable(project, request, say), project.ledger.samples_in_open_tasks()
@@ -278,8 +279,8 @@ def _images(
     )
 
 
-def _nothing_left(total: int, busy: int, corrected: int) -> DataError:
+def _nothing_left(total: int, busy: int, corrected: int) -> NothingToPushError:
     counts = ((busy, "in open tasks"), (corrected, "as annotators left them"))
     reasons = [f"{count} of {total} images are {why}" for count, why in counts if count]
     hint = "--corrected takes the corrected ones in" if corrected else "annoloop status shows the open tasks"
-    return DataError(f"nothing to push: {', '.join(reasons) or 'no image fits'}", hint=hint)
+    return NothingToPushError(f"nothing to push: {', '.join(reasons) or 'no image fits'}", hint=hint)

@@ -28,7 +28,8 @@ from annoloop.data.config import FILE_NAME
 from annoloop.errors import ConfigError
 from annoloop.project.project import Project
 from annoloop.serving.calls import Limits
-from annoloop.serving.server import exposed, parse_listen, serve
+from annoloop.serving.http_thread import parse_listen
+from annoloop.serving.server import exposed, serve
 from annoloop.simulation.made_data import NAMES
 
 DETECTOR, INTERACTOR = "annoloop-my-steel", "annoloop-my-steel-click"

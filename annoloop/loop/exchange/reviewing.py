@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from annoloop.data.images import read_bytes
 from annoloop.data.mmseg_folders import Sample
-from annoloop.errors import ConfigError, DataError
+from annoloop.errors import ConfigError, NothingToPushError
 from annoloop.loop.exchange.planning import Planned, check_names, frame_name
 from annoloop.loop.exchange.review_cargo import planned_digest, region_of
 from annoloop.masks.run_lengths import to_cvat_runs
@@ -36,7 +36,8 @@ def model_proposals(
     """The ``request.worst`` regions of these images on which the model most surely contradicts the label.
 
     Raises:
-        DataError: there is nothing to ask, or a file cannot be used.
+        NothingToPushError: there is nothing to ask.
+        DataError: a file cannot be used.
         TrainingError: the predicting process failed.
     """
     predict(project, run, pairs, track=track, watch=watch)
@@ -44,7 +45,7 @@ def model_proposals(
         say("the model has seen these labels and may have learned their errors; retrain --folds 3 makes this sharper")
     found = find_proposals(project, run.id, pairs, request.worst, answered=answered(project, pairs), track=track)
     if not found:
-        raise DataError(
+        raise NothingToPushError(
             "nothing to ask: the model surely contradicts no label that was not answered already",
             hint="annoloop push --worst 50 sends whole images",
         )
