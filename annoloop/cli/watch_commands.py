@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from contextlib import ExitStack
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ from annoloop.cli.options import FILE, common, example, on_all_cores, open_scree
     show_default=True,
     help="As in pull; stop: a task whose mask was changed here, too, is tried again until somebody decides.",
 )
+@click.option("--allow-missing-classes", is_flag=True, help="As in retrain.")
 @click.option("--give-up-after", "most_failures", type=click.IntRange(1), default=10, show_default=True,
               help="End after so many failures of a step in a row.")  # fmt: skip
 @click.option("--once", is_flag=True, help="Do what is due now, and end: for cron.")
@@ -73,10 +75,11 @@ def watch_command(
         raise click.UsageError("--secret-file belongs to --listen")
     if listen is not None and (once or dry_run):
         raise click.UsageError("--listen waits for webhooks, --once and --dry-run do not wait")
-    names = ("retrain_after", "push_next", "by", "splits", "carries", "on_conflict", "most_failures")
+    given = {one.name: options[one.name] for one in fields(WatchRequest) if one.name in options}
     wanted = WatchRequest(
-        pull=pulls, every_s=_seconds(every, "--every"), budget_s=None if budget is None else _seconds(budget, "--budget"),
-        hours=None if hours is None else parse_hours(hours), **{name: options[name] for name in names},
+        pull=pulls, every_s=_seconds(every, "--every"),
+        budget_s=None if budget is None else _seconds(budget, "--budget"),
+        hours=None if hours is None else parse_hours(hours), **given,
     )  # fmt: skip
     screen, wake = open_screen(options), threading.Event()
     with opened_project(options, screen) as project, ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Why a project has no model, in words: none was trained, or the newest one was trained on other classes.
+"""Why a project has no model, in words: none was trained or promoted, or the newest one knows other classes.
 
 Not here: what is done without one.  The fact to know: a model counts for the classes that it was trained on: one more
 class in annoloop.yaml takes it away until the next training.
@@ -20,7 +20,10 @@ _MOST_NAMES = 5
 def why_no_model(project: Project) -> str:
     """Why there is no current model: "run 1 was trained on other classes (crack is new)"."""
     run = project.ledger.current_run()
-    if run is None or run.class_digest == project.classes.digest:
+    if run is None:
+        judged = [one for one in project.ledger.runs() if one.state == "finished" and one.verdict]
+        return f"no model is promoted yet (run {judged[-1].id}: {judged[-1].verdict})" if judged else _NONE
+    if run.class_digest == project.classes.digest:
         return _NONE
     return f"run {run.id} was trained on other classes ({_differ(_trained_on(project, run.id), project.classes)})"
 

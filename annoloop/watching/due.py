@@ -40,6 +40,7 @@ class WatchRequest:
     splits: tuple[str, ...] = ("train",)
     carries: Carries = "shapes"
     on_conflict: OnConflict = "stop"
+    allow_missing_classes: bool = False
     most_failures: int = 10
 
     def __post_init__(self) -> None:
@@ -118,7 +119,7 @@ def waits_for(wanted: WatchRequest, seen: Seen, now: datetime) -> str:
             parts.append(f"{count} of {wanted.retrain_after} masks to change before the next training")
     if wanted.push_next is not None:
         if seen.open_tasks:
-            parts.append(f"{_tasks(seen.open_tasks)} to be done before the next push")
+            parts += [] if wanted.pull else [f"{_tasks(seen.open_tasks)} to be done before the next push"]
         elif seen.exhausted:
             parts.append(f"something to push: {seen.exhausted}")
     return "; ".join(parts) or "nothing that could come about by itself: no task is open"

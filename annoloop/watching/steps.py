@@ -49,7 +49,8 @@ def take(
             return _pull(step, wanted, project, server, say, track)
         with views() as view:
             if step.kind == "retrain":
-                trained = retrain(project, RetrainRequest(budget_s=wanted.budget_s), track=track, watch=view)
+                asked = RetrainRequest(budget_s=wanted.budget_s, allow_missing_classes=wanted.allow_missing_classes)
+                trained = retrain(project, asked, track=track, watch=view)
                 return Outcome(_trained(trained), trained)
             assert request is not None
             pushed = push(project, server, request, say=say, track=track, watch=view)

@@ -17,7 +17,7 @@ from pathlib import Path
 from annoloop.cvat.server import CvatServer, open_server
 from annoloop.data.config import CvatConfig
 from annoloop.data.durations import in_words
-from annoloop.errors import AnnoloopError, FileError, Interrupted, NothingToPushError
+from annoloop.errors import AnnoloopError, CvatError, FileError, Interrupted, NothingToPushError
 from annoloop.loop.pull import PullReport
 from annoloop.loop.push import PushReport
 from annoloop.loop.retrain import RetrainReport
@@ -116,6 +116,7 @@ class _Watcher:
         self._exhausted: tuple[object, str] | None = None
         self._pulled: set[int] = set()
         """Since the last wait: what is left over of these does not come by asking at once."""
+        self._has_looked = False
         self._done = WatchReport((), 0, (), (), (), 0, "")
 
     def next_push(self, project: Project) -> PushRequest | None:
@@ -164,6 +165,7 @@ class _Watcher:
                 server = self._sessions.of(project.config.cvat)
                 request = self.next_push(project)
                 seen, stamps = self._look(project, server, request)
+                self._has_looked = True
                 step = due(self._wanted, seen, datetime.now(), resting)
                 self._patience.succeeded(_LOOK)
                 if step is None:
@@ -174,7 +176,11 @@ class _Watcher:
             if isinstance(error, Interrupted):
                 raise
             self._sessions.close()
-            self._failed(_LOOK if step is None else step.name, _foreseen(error), raising=raising)
+            # What is wrong from the beginning, as credentials that are missing, does not mend itself.
+            hopeless = not self._has_looked and not (
+                isinstance(error, CvatError) and (error.transient or error.unreached)
+            )
+            self._failed(_LOOK if step is None else step.name, _foreseen(error), raising=raising or hopeless)
             return None if step is not None else _NEXT_TRY
 
     def _look(
