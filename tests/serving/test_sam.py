@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -134,8 +135,8 @@ def test_it_is_a_function_of_its_own_with_a_port_of_its_own(
         assert LambdaManager(report.url).detect(png(16, 8)).status == 200
 
 
-@pytest.mark.skipif(HAS_ONNX, reason="onnxruntime is installed")
-def test_without_onnxruntime_the_extra_is_named() -> None:
+def test_without_onnxruntime_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingExtraError, match=r"onnxruntime is not installed") as caught:
         SamDecoder.of_files(Path("decoder.onnx"), Path("encoder.onnx"))
     assert (caught.value.extra, caught.value.exit_code) == ("sam", 8)
@@ -148,3 +149,55 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
     (tmp_path / "encoder.onnx").write_bytes(b"no model")
     with pytest.raises(ConfigError, match="cannot be loaded as an ONNX model"):
         SamDecoder.of_files(tmp_path / "decoder.onnx", tmp_path / "encoder.onnx")
+
+
+def write_model(path: Path, nodes: list[Any], inputs: dict[str, list[Any]], outputs: dict[str, list[Any]]) -> Path:
+    from onnx import TensorProto, helper
+
+    given, found = (
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in of.items()]
+        for of in (inputs, outputs)
+    )
+    opset = [helper.make_opsetid("", 17)]
+    model = helper.make_model(helper.make_graph(nodes, "sam", given, found), opset_imports=opset, ir_version=8)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.skipif(not HAS_ONNX, reason="NOT TESTED with real ONNX files: onnx and onnxruntime are not installed")
+def test_real_files_are_asked_with_the_types_and_shapes_that_they_take(tmp_path: Path) -> None:
+    from onnx import TensorProto, helper
+
+    encoder = write_model(
+        tmp_path / "encoder.onnx",
+        [helper.make_node("MaxPool", ["images"], ["embeddings"], kernel_shape=[4, 4], strides=[4, 4])],
+        {"images": [1, 3, 64, 64]},
+        {"embeddings": [1, 3, 16, 16]},
+    )
+    # What is found is the whole image where the clicks' labels add up to more than nothing.
+    decoder = write_model(
+        tmp_path / "decoder.onnx",
+        [
+            helper.make_node("Cast", ["orig_im_size"], ["size"], to=TensorProto.INT64),
+            helper.make_node("Constant", [], ["ones"], value_ints=[1, 1]),
+            helper.make_node("Concat", ["ones", "size"], ["shape"], axis=0),
+            helper.make_node("ReduceSum", ["point_labels"], ["sum"]),
+            helper.make_node("Expand", ["sum", "shape"], ["masks"]),
+        ],
+        {
+            "image_embeddings": [1, 3, 16, 16],
+            "point_coords": [1, "points", 2],
+            "point_labels": [1, "points"],
+            "mask_input": [1, 1, 256, 256],
+            "has_mask_input": [1],
+            "orig_im_size": [2],
+        },
+        {"masks": [1, 1, "height", "width"]},
+    )
+    sam = SamDecoder.of_files(decoder, encoder)
+    found = sam.segment(png(16, 8), Prompts(positive=((4, 2), (5, 3))))
+    assert found.shape == (8, 16)
+    assert found.all()
+    assert not sam.segment(png(16, 8), Prompts(positive=(), negative=((4, 2),))).any()
+    with pytest.raises(ConfigError, match="it lacks image_embeddings"):
+        SamDecoder.of_files(encoder, encoder)
