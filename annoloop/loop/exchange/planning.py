@@ -34,12 +34,21 @@ _SENDABLE = re.compile(r"[^\\\x00-\x1f\x7f-\x9f]+")
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One image of a plan; ``loss_px`` would change if somebody edited all its polygons."""
+    """One image of a plan; ``loss_px`` would change if somebody edited all its polygons.
+
+    ``tiles_left_out``: of a cut image, those that hold nothing to correct.
+    """
 
     frame: FrameRow
     issues: tuple[IssueRow, ...]
     loss_px: int
     proposals: tuple[ProposalRow, ...] = ()
+    tiles_left_out: int = 0
+
+    @property
+    def holds_nothing(self) -> bool:
+        """Whether no tile of a cut image is worth sending."""
+        return bool(self.tiles_left_out) and not self.frame.tiles
 
 
 @dataclass(frozen=True, slots=True)
