@@ -135,6 +135,8 @@ def push_command(worst: int | None, only: tuple[str, ...], again: bool, **option
     screen = open_screen(options)
     with opened_project(options, screen, changes="push") as project:
         request = push_request(project.config, count, only=only, **given)
+        if not request.tiles and (given["overlap"] is not None or given["all_tiles"]):
+            raise click.UsageError("--overlap and --all-tiles are about tiles: give --tiles, too, or set push.tiles")
         with nullcontext() if request.dry_run else open_session(project, screen) as server, screen.watch() as watch:
             report = push(project, server, request, again=again, say=screen.note, track=screen.track, watch=watch)
     screen.result(report)
