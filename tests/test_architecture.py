@@ -49,6 +49,7 @@ HOMES = {
     "starlette": ("sandbox/", "serving/application.py"),
     "hypercorn": ("sandbox/", "serving/server.py"),
     "onnxruntime": ("serving/sam.py",),
+    "rasterio": ("data/geotiff.py",),
 }
 """The only files that may import a package; a name that ends in a slash stands for all files below that folder."""
 

@@ -16,7 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from annoloop.data import geotiff
 from annoloop.data.images import read_image
+from annoloop.data.tiff_header import TiffHeader, tiff_header
 
 ReadWindow: TypeAlias = Callable[[tuple[int, int, int, int]], npt.NDArray[np.uint8]]
 """RGB uint8 (H, W, 3) of a box left, top, right, bottom in px, half-open, inside the image."""
@@ -31,6 +33,11 @@ def open_windows(path: Path) -> Iterator[ReadWindow]:
     Raises:
         DataError: missing, truncated, or not an image; from a window, too.
     """
+    header = tiff_header(path)
+    if header is not None and header.is_upright and not header.has_palette and _is_bands(header):
+        with geotiff.open_view(path, path) as view:
+            yield view.read
+        return
     whole = read_image(path)
 
     def window(box_ltrb: tuple[int, int, int, int]) -> npt.NDArray[np.uint8]:
@@ -38,6 +45,11 @@ def open_windows(path: Path) -> Iterator[ReadWindow]:
         return whole[top:bottom, left:right]
 
     yield window
+
+
+def _is_bands(header: TiffHeader) -> bool:
+    """Whether rasterio reads a TIFF as Pillow would: 8 bits, or a view that only rasterio makes."""
+    return header.needs_view or (geotiff.is_installed() and set(header.bits) == {8})
 
 
 def encode_picture(rgb: npt.NDArray[np.uint8], name: str) -> bytes:

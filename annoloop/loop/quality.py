@@ -16,10 +16,9 @@ import numpy as np
 
 from annoloop.cvat.server import CvatServer
 from annoloop.cvat.wire import Frame, JobAnnotations, JobInfo, class_labels
-from annoloop.data.mmseg_folders import mask_name_of, read_label_map
+from annoloop.data.mmseg_folders import mask_name_of, read_label_map, shown_name
 from annoloop.errors import ConfigError, CvatError, DataError
 from annoloop.loop.exchange.frame_maps import frame_map, painted
-from annoloop.loop.exchange.planning import frame_name
 from annoloop.loop.exchange.replicas import annotator_of
 from annoloop.masks.classes import ClassTable
 from annoloop.masks.regions import LabelMap
@@ -360,7 +359,8 @@ def _planted(project: Project, looks: Iterable[Look], truth: Path) -> dict[str, 
     """Of every annotator, in images whose right mask is known: wrong px that were sent, those mended, those spoiled."""
     found: dict[str, tuple[int, int, int]] = {}
     for one in looks:
-        path = truth / mask_name_of(frame_name(project.files, one.row.sample_id), project.config.data)
+        shown = shown_name(one.row.sample_id, project.image_path(one.row.sample_id), project.config.data)
+        path = truth / mask_name_of(shown, project.config.data)
         if not path.is_file():
             continue
         right, sent = (

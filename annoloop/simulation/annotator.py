@@ -16,7 +16,7 @@ import numpy as np
 from annoloop.cvat.server import CvatServer
 from annoloop.cvat.shapes import Drawing, draw
 from annoloop.cvat.wire import Frame, JobInfo, Shape, class_labels, shape_digest
-from annoloop.data.mmseg_folders import check_label_map, mask_name_of, read_label_map
+from annoloop.data.mmseg_folders import check_label_map, mask_name_of, read_label_map, shown_name
 from annoloop.errors import DataError
 from annoloop.masks.regions import LabelMap
 from annoloop.masks.tiling import Tile
@@ -77,17 +77,22 @@ def annotate(
     )
 
 
-def _cut(project: Project, task: TaskRow) -> dict[str, tuple[str, Tile]]:
-    """Of frames that are tiles: the name of their image, and where they lie in it."""
-    rows = (row for row in project.ledger.frames(task.id) if row.tiles)
-    return {part.name: (row.name, part.window) for row in rows for part in row.parts if part.window is not None}
+def _cut(project: Project, task: TaskRow) -> dict[str, tuple[str, Tile | None]]:
+    """Of the frames of a task: the name of their image, and where tiles lie in it."""
+    data = project.config.data
+    return {
+        part.name: (shown_name(row.sample_id, project.image_path(row.sample_id), data), part.window)
+        for row in project.ledger.frames(task.id)
+        for part in row.parts
+    }
 
 
-def _truth(project: Project, truth_dir: Path, frame: Frame, cut: tuple[str, Tile] | None) -> LabelMap:
-    path = truth_dir / mask_name_of(frame.name if cut is None else cut[0], project.config.data)
+def _truth(project: Project, truth_dir: Path, frame: Frame, cut: tuple[str, Tile | None] | None) -> LabelMap:
+    name, tile = (frame.name, None) if cut is None else cut
+    path = truth_dir / mask_name_of(name, project.config.data)
     if not path.is_file():
         raise DataError("no true mask for this frame", where=path, hint="the folder is laid out as ann_dir is")
-    label_map = read_label_map(path, project.config.data) if cut is None else _whole(path, project)[cut[1].window]
+    label_map = read_label_map(path, project.config.data) if tile is None else _whole(path, project)[tile.window]
     check_label_map(label_map, frame.size_hw, project.classes, path)
     return np.ascontiguousarray(label_map)
 

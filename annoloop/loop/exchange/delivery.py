@@ -21,7 +21,7 @@ from annoloop.cvat.guide import MARK
 from annoloop.cvat.server import CvatServer
 from annoloop.cvat.wire import Frame, Issue, JobInfo, Label, Shape
 from annoloop.data.image_windows import encode_picture, open_windows
-from annoloop.data.images import read_image
+from annoloop.data.images import needs_view, read_image
 from annoloop.errors import CvatError, DataError
 from annoloop.loop.exchange.cargo import Cargo, ReadImage
 from annoloop.loop.exchange.frame_maps import forget_maps
@@ -185,7 +185,7 @@ def _upload(way: _Delivery, cvat_id: int) -> None:
         raise DataError(f"cannot be read ({error.strerror})", where=error.filename) from error
     size_bytes += sum(_tiles_bytes(row) for row in way.rows)
     whole = [(row, file) for row, file in images if not row.tiles]
-    pictures: Iterator[Picture] = iter([(row.name, file) for row, file in whole])
+    pictures: Iterator[Picture] = (_picture(row, file) for row, file in whole)
     if way.handling.context:
         pictures = _with_context(way, whole)
     tiles = (one for row, file in images if row.tiles for one in _tile_pictures(way, row, file))
@@ -200,8 +200,13 @@ def _with_context(way: _Delivery, images: Sequence[tuple[FrameRow, Path]]) -> It
     known = [(row, partial(read_image, file), hashes[row.sample_id].image_sha256) for row, file in images]
     drawn = spread(partial(_context, cargo=way.cargo), known)
     for (row, file), pictures in zip(images, way.track(drawn, "drawing context", len(known)), strict=True):
-        yield row.name, file
+        yield _picture(row, file)
         yield from pictures
+
+
+def _picture(row: FrameRow, file: Path) -> Picture:
+    """An image as it is, or the view of its bands."""
+    return row.name, encode_picture(read_image(file), row.name) if needs_view(file) else file
 
 
 def _context(known: tuple[FrameRow, ReadImage, str], cargo: Cargo) -> list[Picture]:
