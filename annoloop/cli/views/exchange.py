@@ -11,6 +11,7 @@ from rich.table import Table
 from annoloop.cli.views.sheet import Sheet
 
 if TYPE_CHECKING:
+    from annoloop.loop.exchange.stitching import TileCounts
     from annoloop.loop.login import LoginReport
     from annoloop.loop.pull import PullReport
     from annoloop.loop.push import ProposedRegion, PushReport
@@ -99,18 +100,7 @@ def pull_report(report: PullReport, sheet: Sheet) -> None:
             f"[yellow]untouched:[/] nobody looked at {len(report.untouched)} predictions that were pushed over labels,"
             f" so the labels stay; [cyan]annoloop pull --task {report.task} --accept-untouched[/] takes the predictions"
         )
-    if report.tiles.unseen:
-        sheet.print(
-            f"[yellow]untouched:[/] nobody looked at {report.tiles.unseen} tiles of predictions over labels, so the"
-            " labels stay there"
-        )
-    if report.tiles.disputed_px:
-        sheet.print(
-            f"[yellow]two tiles differ:[/] {report.tiles.disputed_px} px were drawn differently in neighbouring tiles;"
-            " the tile that owns them counts"
-        )
-    deleted = [f"[yellow]tile deleted in CVAT, its pixels stay:[/] {escape(name)}" for name in report.tiles.deleted]
-    _first_lines(sheet, deleted)
+    _tiles(report.tiles, sheet)
     if report.undone:
         sheet.print(
             f"[yellow]undone:[/] {len(report.undone)} frames stay as undo left them;"
@@ -140,6 +130,22 @@ def pull_report(report: PullReport, sheet: Sheet) -> None:
         sheet.next("annoloop retrain", "trains on the corrected masks; annoloop undo takes them back")
     elif report.waiting or report.unopened or report.reopened:
         sheet.next("annoloop tasks", "shows whose job is how far")
+
+
+def _tiles(tiles: TileCounts, sheet: Sheet) -> None:
+    """What is to be known of images that were cut."""
+    if tiles.unseen:
+        sheet.print(
+            f"[yellow]untouched:[/] nobody looked at {tiles.unseen} tiles of predictions over labels, so the"
+            " labels stay there"
+        )
+    if tiles.disputed_px:
+        sheet.print(
+            f"[yellow]two tiles differ:[/] {tiles.disputed_px} px were drawn differently in neighbouring tiles;"
+            " the tile that owns them counts"
+        )
+    deleted = [f"[yellow]tile deleted in CVAT, its pixels stay:[/] {escape(name)}" for name in tiles.deleted]
+    _first_lines(sheet, deleted)
 
 
 def _first_lines(sheet: Sheet, lines: Sequence[str]) -> None:
