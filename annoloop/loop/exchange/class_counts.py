@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from annoloop.masks.regions import LabelMap
+from annoloop.masks.value_counts import value_counts
 from annoloop.project.project import Project
 from annoloop.project.rows import FrameRow
 
@@ -28,7 +29,7 @@ def class_pixels(project: Project, rows: Sequence[FrameRow]) -> Counts:
 
 def counts_of(label_map: LabelMap) -> Counts:
     """Pixels of a label map by class."""
-    return np.bincount(label_map.ravel(), minlength=_levels(label_map))
+    return value_counts(label_map, _levels(label_map))
 
 
 def _levels(label_map: LabelMap) -> int:
