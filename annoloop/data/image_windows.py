@@ -34,7 +34,7 @@ def open_windows(path: Path) -> Iterator[ReadWindow]:
         DataError: missing, truncated, or not an image; from a window, too.
     """
     header = tiff_header(path)
-    if header is not None and header.is_upright and not header.has_palette and _is_bands(header):
+    if header is not None and header.is_upright and _is_bands(header):
         with geotiff.open_view(path, path) as view:
             yield view.read
         return
@@ -49,7 +49,7 @@ def open_windows(path: Path) -> Iterator[ReadWindow]:
 
 def _is_bands(header: TiffHeader) -> bool:
     """Whether rasterio reads a TIFF as Pillow would: 8 bits, or a view that only rasterio makes."""
-    return header.needs_view or (geotiff.is_installed() and set(header.bits) == {8})
+    return header.needs_view or (geotiff.is_installed() and header.is_bright and set(header.bits) == {8})
 
 
 def encode_picture(rgb: npt.NDArray[np.uint8], name: str) -> bytes:

@@ -138,9 +138,11 @@ def read_image(path: Location) -> npt.NDArray[np.uint8]:
         DataError: missing, truncated, or not an image.
         MissingExtraError: it has many bands, and rasterio is not installed.
     """
-    if needs_view(path):
-        return geotiff.read_view(path if isinstance(path, Path) else path.read_bytes(), path)
-    with _opened(path) as image:
+    source = read_bytes(path) if isinstance(path, RemotePath) else path
+    header = tiff_header(source)
+    if header is not None and header.needs_view:
+        return geotiff.read_view(source, path)
+    with _opened(path, source if isinstance(source, bytes) else None) as image:
         try:
             return np.asarray(_upright(image).convert("RGB"))
         except _UNREADABLE as error:
@@ -330,11 +332,11 @@ def _sent(path: RemotePath) -> Iterator[IO[bytes]]:
         raise unwritable(path, error) from error
 
 
-def _opened(path: Location) -> Image.Image:
+def _opened(path: Location, data: bytes | None = None) -> Image.Image:
     try:
         if isinstance(path, Path):
             open_regular(path).close()  # Pillow would wait for a pipe
-        return Image.open(path if isinstance(path, Path) else io.BytesIO(path.read_bytes()))
+        return Image.open(path if isinstance(path, Path) else io.BytesIO(data or path.read_bytes()))
     except _UNREADABLE as error:
         raise unreadable(path, error) from error
 

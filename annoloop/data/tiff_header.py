@@ -22,18 +22,22 @@ TIFF_SUFFIXES = (".tif", ".tiff")
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _FORMAT = 256, 257, 258, 262, 274, 277, 339
-_PALETTE = 3
+_BRIGHT = (1, 2, 6)
+"""Grey with 0 black, RGB, and the YCbCr of JPEG, which comes out as RGB."""
 _BIG = 43
 
 
 @dataclass(frozen=True, slots=True)
 class TiffHeader:
-    """Of the first page: its size in px as stored, bits of each band, and whether it lies as it is shown."""
+    """Of the first page: its size in px as stored, bits of each band, and whether it lies as it is shown.
+
+    ``is_bright``: whether its numbers are intensities, 0 black: no palette, no white 0, no ink.
+    """
 
     size_hw: tuple[int, int]
     bits: tuple[int, ...]
     is_upright: bool
-    has_palette: bool
+    is_bright: bool
 
     @property
     def needs_view(self) -> bool:
@@ -85,7 +89,7 @@ def _read(stream: IO[bytes]) -> TiffHeader | None:
         (int(_first(tags[_HEIGHT])), int(_first(tags[_WIDTH]))),
         tuple(int(one) for one in bits),
         int(_first(tags.get(_ORIENTATION, 1))) == 1,
-        int(_first(tags.get(_PHOTOMETRIC, 1))) == _PALETTE,
+        int(_first(tags.get(_PHOTOMETRIC, 1))) in _BRIGHT,
     )
 
 

@@ -102,6 +102,13 @@ def test_plain_pictures_are_read_as_ever(tmp_path: Path) -> None:
             assert np.array_equal(read((3, 2, 17, 19)), read_image(path)[2:19, 3:17]), name
 
 
+def test_windows_of_a_picture_whose_zero_is_white_are_those_of_the_whole(tmp_path: Path) -> None:
+    grey = np.random.default_rng(3).integers(0, 256, (1, 20, 30)).astype(np.uint8)
+    path = write(tmp_path / "a.tif", grey, photometric="MINISWHITE")
+    with open_windows(path) as read:
+        assert np.array_equal(read((3, 2, 17, 19)), read_image(path)[2:19, 3:17])
+
+
 def test_what_cannot_be_shown_is_said(tmp_path: Path, values: np.ndarray) -> None:
     path = write(tmp_path / "complex.tif", values.astype(np.complex64))
     with pytest.raises(DataError, match="type complex64, which are no intensities"):
