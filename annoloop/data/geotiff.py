@@ -7,7 +7,7 @@ view of a raster is one and the same wherever it is shown, sent or trained on, a
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from annoloop.data.storage import Location
+from annoloop.data.tiff_header import tiff_header
 from annoloop.errors import DataError, MissingExtraError
 
 Rgb = npt.NDArray[np.uint8]
@@ -37,6 +39,19 @@ def is_installed() -> bool:
     except ImportError:
         return False
     return True
+
+
+def require_for(images: Iterable[Location]) -> None:
+    """Raise before hours go into work on images of which one needs a view that cannot be made.
+
+    Raises:
+        MissingExtraError: rasterio is not installed.
+    """
+    if is_installed():
+        return
+    headers = (tiff_header(image) for image in images)
+    if any(header is not None and header.needs_view for header in headers):
+        raise MissingExtraError("rasterio", "geo")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

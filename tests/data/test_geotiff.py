@@ -138,6 +138,9 @@ def test_without_rasterio_the_extra_is_named(
     monkeypatch.setattr(geotiff, "is_installed", lambda: False)
     with pytest.raises(MissingExtraError, match="rasterio"):
         read_image(path)
+    with pytest.raises(MissingExtraError, match="rasterio"):
+        geotiff.require_for([tmp_path / "no.png", path])
+    geotiff.require_for([tmp_path / "no.png"])
 
 
 def test_a_mask_that_is_a_geotiff_stays_one(tmp_path: Path) -> None:

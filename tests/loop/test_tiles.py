@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -11,12 +13,16 @@ import pytest
 from running_loop import Loop, add_model, make_project, mask_bytes, opened
 
 from annoloop.cli.demo import Server
+from annoloop.cli.main import run
+from annoloop.data.images import read_image
 from annoloop.errors import ConfigError, DataError
+from annoloop.loop.exchange.loading import cargo_of
 from annoloop.loop.push import PushReport
 from annoloop.loop.push import push as push_plan
 from annoloop.loop.undo import undo
 from annoloop.masks.regions import Region
 from annoloop.project.rows import FrameRow
+from annoloop.reports.context import context_pictures
 from annoloop.selection.request import PushRequest
 from annoloop.simulation.annotator import annotate
 
@@ -217,11 +223,51 @@ def test_images_with_nothing_to_correct_are_an_error_that_says_what_sends_them(l
     for sample in large.project.samples():
         assert sample.mask is not None
         sample.mask.write_bytes((large.truth / f"{sample.id}.png").read_bytes())
-    run = large.project.current_run()
-    assert run is not None
+    current = large.project.current_run()
+    assert current is not None
     rows = large.project.scan(large.project.samples())
     for name, row in rows.items():
-        index_png, _ = large.project.prediction_paths(run.id, row.image_sha256)
+        index_png, _ = large.project.prediction_paths(current.id, row.image_sha256)
         index_png.write_bytes((large.truth / f"{name}.png").read_bytes())
     with pytest.raises(DataError, match="nothing to correct in any tile"):
         push(large, 2, all_tiles=False)
+
+
+def test_context_pictures_show_the_tile_with_its_own_labels(large: Loop) -> None:
+    push(large, 1, all_tiles=False)
+    row = large.project.ledger.frames(1)[0]
+    image = read_image(large.project.image_path(row.sample_id))
+    sha256 = large.project.ledger.images()[row.sample_id].image_sha256
+    cargo = cargo_of(large.project, large.project.ledger.tasks()[0])
+    current = large.project.current_run()
+    assert current is not None
+    for part in row.parts:
+        assert part.window is not None
+        own = np.ascontiguousarray(image[part.window.window])
+        maps = (large.label_map(row.sample_id), large.project.prediction(current.id, sha256))
+        label, said = (np.ascontiguousarray(one[part.window.window]) for one in maps)
+        wanted = context_pictures(own, label, said, large.project.classes)
+        pictures = cargo.pictures(part, lambda own=own: own, sha256)
+        assert [data for _, data in pictures] == [one.jpeg for one in wanted]
+        stem = part.name.rpartition("/")[2].rpartition(".")[0]
+        assert all(f"related_images/{stem}_png/" in name for name, _ in pictures)
+
+
+def test_the_commands_tell_of_tiles(large: Loop, capsys: pytest.CaptureFixture[str]) -> None:
+    os.environ["CVAT_ACCESS_TOKEN"] = large.server.token
+    try:
+        line = ["push", "--worst", "1", "--tiles", "64", "--overlap", "16", "--project", str(large.folder)]
+        assert run([*line, "--source", "prediction"]) == 0
+        told = capsys.readouterr().out
+        assert "tiles without anything to correct" in told
+        assert re.search(r"in \d+ tiles", told)
+        task = large.project.ledger.tasks()[0]
+        first, *_ = large.project.ledger.frames(task.id)[0].parts
+        draw(large, task.cvat_id, first, "disc", (1, 1, 9, 9))
+        large.complete(task.cvat_id)
+        assert run(["pull", "--project", str(large.folder)]) == 0
+        assert "tiles of predictions over labels" in capsys.readouterr().out
+        assert run(["push", "--worst", "1", "--overlap", "16", "--project", str(large.folder)]) == 2
+        assert "give --tiles, too" in capsys.readouterr().err
+    finally:
+        del os.environ["CVAT_ACCESS_TOKEN"]
