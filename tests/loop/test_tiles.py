@@ -14,13 +14,15 @@ from running_loop import Loop, add_model, make_project, mask_bytes, opened
 
 from annoloop.cli.demo import Server
 from annoloop.cli.main import run
-from annoloop.data.images import read_image
+from annoloop.cvat.wire import Shape
+from annoloop.data.images import decode_index_png, read_image
 from annoloop.errors import ConfigError, DataError
 from annoloop.loop.exchange.loading import cargo_of
 from annoloop.loop.push import PushReport
 from annoloop.loop.push import push as push_plan
 from annoloop.loop.undo import undo
 from annoloop.masks.regions import Region
+from annoloop.masks.run_lengths import to_cvat_runs
 from annoloop.project.rows import FrameRow
 from annoloop.reports.context import context_pictures
 from annoloop.selection.request import PushRequest
@@ -271,3 +273,32 @@ def test_the_commands_tell_of_tiles(large: Loop, capsys: pytest.CaptureFixture[s
         assert "give --tiles, too" in capsys.readouterr().err
     finally:
         del os.environ["CVAT_ACCESS_TOKEN"]
+
+
+def test_replicas_of_tiles_vote_pixel_by_pixel(large: Loop) -> None:
+    before = mask_bytes(large.project)
+    pushed = push(large, 1, replicas=2)
+    task = int(pushed.task or 0)
+    sample_id = pushed.frames[0].sample_id
+    part = row_of(large, sample_id).parts[4]
+    index = index_of(large, task, part)
+    labels = {label.name: label.id for label in large.cvat.labels(task_id=task)}
+    _, replicas = large.cvat.jobs_and_replicas(task)
+    for number, one in enumerate(replicas):
+        if index in one.frames:  # both draw the first rectangle, one of them another, too
+            areas = [(5, 6), (30, 31)][: 1 + number % 2]
+            shapes = [_shape(index, labels["disc"], top, left) for top, left in areas]
+            large.cvat.change_job_shapes(one.id, create=shapes)
+        large.cvat.set_job(one.id, state="completed")
+    report = large.pull(task)
+    assert part.window is not None
+    old = decode_index_png(before[sample_id], sample_id).values
+    wanted = old.copy()
+    wanted[part.window.window][5:9, 6:10] = large.project.classes.index_of("disc")
+    assert np.array_equal(large.label_map(sample_id), wanted)
+    assert report.edited_px == np.count_nonzero(wanted != old)
+
+
+def _shape(index: int, label: int, top: int, left: int) -> Shape:
+    region = Region(1, top, left, np.ones((4, 4), bool))
+    return Shape(index, label, "mask", tuple(map(float, to_cvat_runs(region))))
