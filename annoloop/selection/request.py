@@ -52,7 +52,7 @@ class PushRequest:
     dry_run: bool = False
     replicas: int = 0
     tiles: int = 0
-    overlap: int = 0
+    overlap: int = 64
     all_tiles: bool = False
 
     @property
