@@ -49,6 +49,7 @@ HOMES = {
     "starlette": ("sandbox/", "serving/application.py", "watching/webhook.py"),
     "hypercorn": ("sandbox/", "serving/http_thread.py"),
     "onnxruntime": ("serving/sam.py",),
+    "rasterio": ("data/geotiff.py",),
 }
 """The only files that may import a package; a name that ends in a slash stands for all files below that folder."""
 

@@ -75,6 +75,9 @@ def push(
     issues_per_frame: int | None = None,
     again: bool = True,
     replicas: int | None = None,
+    tiles: int | None = None,
+    overlap: int | None = None,
+    all_tiles: bool = False,
     dry_run: bool = False,
     server: CvatServer | None = None,
     say: Say = unsaid,
@@ -91,6 +94,8 @@ def push(
         carries: "shapes", whole images; "proposals" or "disputed": the ``worst`` regions to accept or reject.
         corrected: also images that annotators have corrected already.  random_share: by chance, 0 to 1.
         tolerance_px: how coarse polygons may be.  segment_size: images per job, 0 for one.  replicas: people for each.
+        tiles: cut larger images into squares of so many px, which share ``overlap`` px; 0: none.  all_tiles: also those
+            that hold nothing to correct.
         again: False: the same push that was done a moment ago is told, not done once more with the next images.
         dry_run: only say what would go; asks no server.
         server: a session that is open already; default: one of this call's own.
@@ -105,7 +110,7 @@ def push(
         project, worst, images, splits=names_of(splits), by=by, source=source, carries=carries, corrected=corrected,
         random_share=random_share, shape=shape, tolerance_px=tolerance_px, segment_size=segment_size,
         assignees=assignees and names_of(assignees), replicas=replicas, context=context,
-        issues_per_frame=issues_per_frame, dry_run=dry_run,
+        issues_per_frame=issues_per_frame, dry_run=dry_run, tiles=tiles, overlap=overlap, all_tiles=all_tiles,
     )  # fmt: skip
     with project.locked("push"), nullcontext() if dry_run else _session(project, server, say) as open_server:
         return _push.push(project, open_server, request, again=again, say=say, track=track, watch=watch)

@@ -98,6 +98,9 @@ def _asked_for(username: str | None) -> Credentials:
 @click.option("--replicas", type=click.IntRange(0, 10), help="So many people annotate each job by themselves; 0: one.")
 @click.option("--context/--no-context", default=None, help="Pictures of labels, prediction and errors beside frames.")
 @click.option("--issues-per-frame", type=click.IntRange(0, 20), help="How many of the largest errors to pin; 0: none.")
+@click.option("--tiles", type=click.IntRange(0), help="Cut larger images into squares of so many px; 0: none.")
+@click.option("--overlap", type=click.IntRange(0), help="Neighbouring tiles share so many px. Default: push.overlap.")
+@click.option("--all-tiles", is_flag=True, help="Also tiles that hold nothing to correct.")
 @click.option("--again", is_flag=True, help="Go on to the next images even if the same push was done a moment ago.")
 @click.option("--dry-run", is_flag=True, help="Show what would go, send nothing.")
 @on_all_cores
@@ -132,12 +135,17 @@ def push_command(worst: int | None, only: tuple[str, ...], again: bool, **option
     screen = open_screen(options)
     with opened_project(options, screen, changes="push") as project:
         request = push_request(project.config, count, only=only, **given)
+        if not request.tiles and (given["overlap"] is not None or given["all_tiles"]):
+            raise click.UsageError("--overlap and --all-tiles are about tiles: give --tiles, too, or set push.tiles")
         with nullcontext() if request.dry_run else open_session(project, screen) as server, screen.watch() as watch:
             report = push(project, server, request, again=again, say=screen.note, track=screen.track, watch=watch)
     screen.result(report)
 
 
-_OF_IMAGES = ("by", "source", "corrected", "random_share", "shape", "tolerance_px", "replicas", "issues_per_frame")
+_OF_IMAGES = (
+    "by", "source", "corrected", "random_share", "shape", "tolerance_px", "replicas", "issues_per_frame", "tiles",
+    "overlap", "all_tiles",
+)  # fmt: skip
 """Options of push that say something about whole images, and nothing about regions."""
 
 

@@ -132,6 +132,10 @@ class PushConfig(Section):
     """Pictures of labels, prediction and errors beside each frame in CVAT."""
     issues_per_frame: int = Field(default=2, ge=0, le=20)
     """At most so many of the largest errors of a frame are pinned on it as issues."""
+    tiles: int = Field(default=0, ge=0)
+    """Larger images are cut into squares of so many px, 64 or more; 0: none are."""
+    overlap: int = Field(default=64, ge=0)
+    """Neighbouring tiles share so many px, at most half a tile."""
     random_share: float = Field(default=0.0, ge=0, le=1)
     """Share of the images, 0 to 1, that is drawn by chance instead of by score."""
 

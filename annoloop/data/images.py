@@ -22,10 +22,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from annoloop.data import jpeg, mask_formats, png
+from annoloop.data import geotiff, jpeg, mask_formats, png
 from annoloop.data.durable import flush_folder, make_folder, open_regular, real
 from annoloop.data.mask_formats import PLAIN, Form
 from annoloop.data.storage import Location, RemotePath
+from annoloop.data.tiff_header import tiff_header
 from annoloop.errors import DataError, StoreError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
@@ -109,6 +110,9 @@ def image_size_hw(path: Location) -> tuple[int, int]:
     """
     if isinstance(path, RemotePath):
         return _size_hw_in_store(path)
+    header = tiff_header(path)
+    if header is not None and header.needs_view:
+        return header.size_hw
     return _plain_size_hw(_first_bytes(path)) or _size_hw_by_pillow(path, path)
 
 
@@ -118,6 +122,8 @@ def image_bands(path: Location) -> tuple[str, ...]:
     Raises:
         DataError: missing, or not an image.
     """
+    if needs_view(path):
+        return ("R", "G", "B")
     try:
         with _opened(path) as image:
             return image.getbands()
@@ -126,16 +132,27 @@ def image_bands(path: Location) -> tuple[str, ...]:
 
 
 def read_image(path: Location) -> npt.NDArray[np.uint8]:
-    """An image as RGB uint8 (H, W, 3), upright; 16-bit grey is scaled to its own range.
+    """An image as RGB uint8 (H, W, 3), upright; 16-bit grey is scaled to its own range; of many bands their view.
 
     Raises:
         DataError: missing, truncated, or not an image.
+        MissingExtraError: it has many bands, and rasterio is not installed.
     """
-    with _opened(path) as image:
+    source = read_bytes(path) if isinstance(path, RemotePath) else path
+    header = tiff_header(source)
+    if header is not None and header.needs_view:
+        return geotiff.read_view(source, path)
+    with _opened(path, source if isinstance(source, bytes) else None) as image:
         try:
             return np.asarray(_upright(image).convert("RGB"))
         except _UNREADABLE as error:
             raise unreadable(path, error) from error
+
+
+def needs_view(path: Location) -> bool:
+    """Whether an image is a TIFF that is shown, sent and trained on as the RGB view of its bands, see geotiff.py."""
+    header = tiff_header(path)
+    return header is not None and header.needs_view
 
 
 def read_small_grey(path: Location, side: int) -> npt.NDArray[np.float32]:
@@ -155,8 +172,10 @@ def glance(data: bytes, where: object, side: int) -> Glance:
     Raises:
         DataError: truncated, or not an image.
     """
+    header = tiff_header(data)
+    viewed = Image.fromarray(geotiff.read_view(data, where)) if header is not None and header.needs_view else None
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with viewed or Image.open(io.BytesIO(data)) as image:
             size_hw = _shown_size_hw(image)
             image.draft("L", (4 * side, 4 * side))
             grey = _upright(image).convert("L")
@@ -313,11 +332,11 @@ def _sent(path: RemotePath) -> Iterator[IO[bytes]]:
         raise unwritable(path, error) from error
 
 
-def _opened(path: Location) -> Image.Image:
+def _opened(path: Location, data: bytes | None = None) -> Image.Image:
     try:
         if isinstance(path, Path):
             open_regular(path).close()  # Pillow would wait for a pipe
-        return Image.open(path if isinstance(path, Path) else io.BytesIO(path.read_bytes()))
+        return Image.open(path if isinstance(path, Path) else io.BytesIO(data or path.read_bytes()))
     except _UNREADABLE as error:
         raise unreadable(path, error) from error
 
@@ -341,6 +360,9 @@ def _size_hw_in_store(path: RemotePath) -> tuple[int, int]:
 
 
 def _encoded_size_hw(data: bytes, where: object) -> tuple[int, int]:
+    header = tiff_header(data)
+    if header is not None and header.needs_view:
+        return header.size_hw
     return _plain_size_hw(data) or _size_hw_by_pillow(io.BytesIO(data), where)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from annoloop.errors import DataError
+from annoloop.masks.value_counts import value_counts
 
 Table = npt.NDArray[np.unsignedinteger[Any]]
 Pairs = tuple[tuple[int, int], ...]
@@ -52,9 +53,7 @@ class StoredValues:
             DataError: it holds a class, or ignored pixels, for which no stored value stands.
         """
         if not self.storable.all():
-            missing = np.flatnonzero(
-                (np.bincount(label_map.ravel(), minlength=self.storable.size) > 0) & ~self.storable
-            )
+            missing = np.flatnonzero((value_counts(label_map, self.storable.size) > 0) & ~self.storable)
             if missing.size:
                 raise DataError(
                     f"no stored value stands for {', '.join(map(str, missing[:5].tolist()))}",

@@ -19,6 +19,7 @@ from annoloop.cvat.server import CvatServer
 from annoloop.cvat.wire import Frame, JobInfo, Label, Shape
 from annoloop.errors import ConfigError, CvatError
 from annoloop.loop.exchange.cargo import Cargo
+from annoloop.loop.exchange.frame_maps import frame_map
 from annoloop.loop.exchange.loading import cargo_of
 from annoloop.loop.exchange.replicas import annotator_of
 from annoloop.progress import Track, silent
@@ -136,7 +137,7 @@ def _jobs_of(
     cargo = cargo_of(project, task)
     labels = {label.id: label for label in server.task_labels(task.cvat_id, cargo.labels)}
     frames = {frame.name: frame for frame in server.frames(task.cvat_id) if not frame.deleted}
-    rows = [row for row in project.ledger.frames(task.id) if row.name in frames]
+    rows = [part for row in project.ledger.frames(task.id) for part in row.parts if part.name in frames]
     every = replicas or own
     for job in track(every, f"reading task {task.cvat_id}", len(every)):
         inside = [(row, frames[row.name]) for row in rows if frames[row.name].index in job.frames]
@@ -204,7 +205,7 @@ def _changes(
     before, now = ({cargo.digest(one, labels[one.label_id]) for one in some} for some in (as_sent, own))
     if now == before:
         return _Changes(0, 0)
-    sent = project.files.object_label_map(row.sent_sha256)
+    sent = frame_map(project.files, row, row.sent_sha256)
     try:
         label_map = cargo.unloaded(row, frame, own, labels).label_map
     except CvatError:  # which pull names, and holds the frame back

@@ -16,8 +16,10 @@ import numpy as np
 
 from annoloop.cvat.server import CvatServer
 from annoloop.errors import ConfigError, CvatError, DataError, check_argument
-from annoloop.loop.exchange.corrections import Correction, Counts, Held, TaskReading, class_pixels, read_task
+from annoloop.loop.exchange.class_counts import Counts, class_pixels
+from annoloop.loop.exchange.corrections import Correction, Held, TaskReading, read_task
 from annoloop.loop.exchange.notices import Notices, tell_cvat
+from annoloop.loop.exchange.stitching import NOT_CUT, TileCounts
 from annoloop.progress import Say, Track, silent, unsaid
 from annoloop.project.project import Project
 from annoloop.project.rows import WRONG_TOO, FrameRow, MaskChange, TaskRow
@@ -48,16 +50,16 @@ class ClassChange:
 class PullReport:
     """What came back from one task; frames are sample ids.
 
-    ``changed``: somebody edited them; ``accepted``: their job is finished and they are as pushed;
-    ``untouched``: a prediction was pushed over their label and nobody looked at it, so the label stays; ``undone``:
-    came back earlier, and that was undone here; ``settled``: came back earlier and are as they were then;
-    ``waiting``: their job is in work; ``unopened``: nobody has begun their job; ``reopened``: came back earlier, and
-    their job is in work again; ``held``: a shape of it is no mask of it, so that it waits until somebody mends it in
-    CVAT; ``kept``: edited on disk too, and yours stayed; ``shared``: in another open task as
-    well.  ``tags``: labels of whole frames, which masks do not hold; ``nowhere``: shapes on frames that were never
-    pushed.  ``edited_px`` counts pixels that annotators changed against what was pushed; ``lost``: the task was
-    deleted in CVAT.  ``verdicts``: of a review, how many regions have which; ``wrong_too``: images of which label and
-    model are both wrong somewhere, which are marked for the next push.
+    ``changed``: somebody edited them; ``accepted``: their job is finished and they are as pushed; ``untouched``: a
+    prediction was pushed over their label and nobody looked at it, so the label stays; ``undone``: came back earlier,
+    and that was undone here; ``settled``: came back earlier and are as they were then; ``waiting``: their job is in
+    work; ``unopened``: nobody has begun their job; ``reopened``: came back earlier, and their job is in work again;
+    ``held``: a shape of it is no mask of it, so that it waits until somebody mends it; ``kept``: edited on disk too,
+    and yours stayed; ``shared``: in another open task as well. ``tags``: labels of whole frames, which masks do not
+    hold; ``nowhere``: shapes on frames that were never pushed. ``edited_px`` counts pixels that annotators changed
+    against what was pushed; ``lost``: the task was deleted in CVAT. ``tiles``: of images that were cut. ``verdicts``:
+    of a review, how many regions have which; ``wrong_too``: images of which label and model are both wrong somewhere,
+    which are marked for the next push.
     """
 
     task: int
@@ -87,6 +89,7 @@ class PullReport:
     classes: tuple[ClassChange, ...] = ()
     issues_resolved: int = 0
     issues_reopened: int = 0
+    tiles: TileCounts = NOT_CUT
     written: tuple[str, ...] = ()
 
 
@@ -121,7 +124,8 @@ def pull(
     alone = annotator is None or task is not None
     check_argument("annotator", annotator, alone, "named with the task whose replicas are meant")
     asked = _Asked(accept_untouched, redo, on_conflict)
-    read = partial(read_task, project, server, include_unfinished=include_unfinished, annotator=annotator, track=track)
+    read = partial(read_task, project, server, include_unfinished=include_unfinished, annotator=annotator, track=track,
+                   accept_untouched=accept_untouched)  # fmt: skip
     readings: list[TaskReading] = []
     lost: list[TaskRow] = []
     pending: dict[str, str] = {}
@@ -368,6 +372,7 @@ def _report(
         classes=_class_changes(project, taken, accepted, [*waiting, *unopened], deleted),
         issues_resolved=notices.resolved,
         issues_reopened=notices.reopened,
+        tiles=TileCounts.total(one.tiles for one in taken),
         written=tuple(written),
     )
 
@@ -377,12 +382,9 @@ def _ids(rows: Iterable[FrameRow]) -> tuple[str, ...]:
 
 
 def _class_changes(
-    project: Project,
-    taken: Sequence[Correction],
-    accepted: Sequence[Correction],
-    waiting: Sequence[FrameRow],
+    project: Project, taken: Sequence[Correction], accepted: Sequence[Correction], waiting: Sequence[FrameRow],
     deleted: Sequence[FrameRow],
-) -> tuple[ClassChange, ...]:
+) -> tuple[ClassChange, ...]:  # fmt: skip
     nothing: Counts = np.zeros(project.classes.levels, np.int64)
     columns = [
         sum((c.gained for c in taken), nothing),

@@ -26,6 +26,7 @@ from annoloop.loop.exchange.disputed import SeveralMasks, disputed
 from annoloop.loop.exchange.planning import Planned, Planner, check_names
 from annoloop.loop.exchange.review_cargo import region_of
 from annoloop.loop.exchange.reviewing import answered, askable, model_proposals, plan_review
+from annoloop.loop.exchange.tile_planning import TilePlanner
 from annoloop.loop.missing_model import why_no_model
 from annoloop.loop.quality import looks_at
 from annoloop.masks.classes import ClassTable
@@ -46,7 +47,8 @@ _A_MOMENT_S = 60.0
 class PushedFrame:
     """One image of the task: its score before and what that looks like, shapes per label, and its issues.
 
-    ``reading`` is a guess, see ``label_quality.reading``; None for an image without labels, too.
+    ``reading`` is a guess, see ``label_quality.reading``; None for an image without labels, too.  ``tiles``: into how
+    many frames it was cut, 0 for one that goes as a whole.
     """
 
     sample_id: str
@@ -54,6 +56,7 @@ class PushedFrame:
     reading: str | None
     shapes: Mapping[str, int]
     issues: tuple[str, ...]
+    tiles: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,8 @@ class PushReport:
     ``source``: what the frames hold, "proposals" for a review, which has ``proposals``, heaviest first.
     ``polygon_loss_px``: pixels that would change if somebody edited every polygon; None for masks.
     ``corrected_left_out``: images whose mask is as annotators left it.  ``alike_left_out``: sample ids that
-    would have gone, but are nearly the same as one that goes.  None of a push that was cut off and finished later.
+    would have gone, but are nearly the same as one that goes.  ``tiles_left_out``: tiles that hold nothing to
+    correct.  None of a push that was cut off and finished later.
     """
 
     name: str
@@ -90,6 +94,7 @@ class PushReport:
     corrected_left_out: int | None = None
     alike_left_out: tuple[str, ...] | None = None
     proposals: tuple[ProposedRegion, ...] | None = None
+    tiles_left_out: int | None = None
 
 
 def push(
@@ -135,6 +140,8 @@ def push(
     else:
         chosen = _chosen(project, run, request, say, track, watch)
         planned = _plan(project, run, request, chosen, track)
+    left_out = sum(one.tiles_left_out for one in planned)
+    planned = [one for one in planned if not one.holds_nothing]
     loss_px = None if request.shape == "mask" or chosen is None else sum(one.loss_px for one in planned)
     if loss_px is not None:
         say(_loss(planned, loss_px, request))
@@ -145,6 +152,7 @@ def push(
         report = _send(project, server, request, handling, task, say, track, loss_px=loss_px)
     if chosen is None:
         return report
+    report = replace(report, tiles_left_out=left_out if request.tiles else None)
     return replace(report, corrected_left_out=chosen.corrected_left_out, alike_left_out=chosen.alike_left_out)
 
 
@@ -202,6 +210,7 @@ def _plan_digest(project: Project, request: PushRequest, run: RunRow | None) -> 
     # Only where they say something: else the digests of before would no longer be theirs.
     plan += [request.carries] if request.is_review else []
     plan += [request.replicas] if request.replicas else []
+    plan += [[request.tiles, request.overlap, request.all_tiles]] if request.tiles else []
     plan += [
         request.shape,
         request.tolerance_px,
@@ -227,9 +236,17 @@ def _plan(project: Project, run: RunRow | None, request: PushRequest, chosen: Ch
     bare = any(one.sample.mask is None for one in chosen.images)
     palette = palette_of(project.samples()) if bare else None
     how = _drawing(project, request)
-    planner = Planner(project.files, _id(run), request.source, how, request.issues_per_frame, palette)
-    planned = spread(planner.plan, chosen.images)
-    return list(track(planned, "planning", len(chosen.images)))
+    given = (project.files, _id(run), request.source, how, request.issues_per_frame, palette)
+    if not request.tiles:
+        return list(track(spread(Planner(*given).plan, chosen.images), "planning", len(chosen.images)))
+    cutter = TilePlanner(*given, request.tiles, request.overlap, request.all_tiles)
+    # One by one: an image that is worth cutting takes much memory.
+    planned = list(map(cutter.plan, track(chosen.images, "planning", len(chosen.images))))
+    if all(one.holds_nothing for one in planned):
+        raise DataError(
+            f"nothing to correct in any tile of {len(planned)} images", hint="--all-tiles sends all of them"
+        )
+    return planned
 
 
 def _drawing(project: Project, request: PushRequest) -> Drawing:
@@ -348,8 +365,9 @@ def _report(
             one.frame.sample_id,
             one.frame.score,
             one.frame.reading,
-            Counter(map(digest_label, one.frame.shapes)),
+            Counter(map(digest_label, one.frame.plain_shapes)),
             tuple(issue.message for issue in one.issues),
+            len(one.frame.tiles),
         )
         for one in worst_first
     )

@@ -16,9 +16,9 @@ import numpy as np
 
 from annoloop.cvat.server import CvatServer
 from annoloop.cvat.wire import Frame, JobAnnotations, JobInfo, class_labels
-from annoloop.data.mmseg_folders import mask_name_of, read_label_map
+from annoloop.data.mmseg_folders import mask_name_of, read_label_map, shown_name
 from annoloop.errors import ConfigError, CvatError, DataError
-from annoloop.loop.exchange.frame_maps import painted
+from annoloop.loop.exchange.frame_maps import frame_map, painted
 from annoloop.loop.exchange.replicas import annotator_of
 from annoloop.masks.classes import ClassTable
 from annoloop.masks.regions import LabelMap
@@ -211,7 +211,7 @@ def looks_at(
             if len(own) < _FEWEST:
                 continue
             said = {annotator_of(one): server.job_annotations(one.id) for one in own}
-            for frame_row in project.ledger.frames(row.id):
+            for frame_row in (part for one in project.ledger.frames(row.id) for part in one.parts):
                 frame = frames.get(frame_row.name)
                 if frame is not None and not frame.deleted and frame.index in job.frames:
                     maps = _maps(project, row, labels, frame_row, frame, said)
@@ -285,7 +285,8 @@ def _model(looks: Sequence[Look], opinions: Mapping[str, LabelMap], table: Class
     """What the model shares with each annotator of each image, summed."""
     total: Counts = np.zeros((len(table), 2), np.int64)
     for one in looks:
-        prediction = opinions.get(one.row.sample_id)
+        opinion = opinions.get(one.row.sample_id)
+        prediction = None if opinion is None else _shown(opinion, one.row)
         for own in () if prediction is None else one.maps.values():
             if prediction is not None and own.shape == prediction.shape:
                 total += pair_counts(own, prediction, len(table), table.ignore_index)
@@ -349,14 +350,23 @@ def _annotators(project: Project, looks: Sequence[Look], truth: Path | None) -> 
     )
 
 
+def _shown(label_map: LabelMap, row: FrameRow) -> LabelMap:
+    """What a frame shows of a map of its image: of a cut one a tile's window."""
+    return label_map if row.window is None else np.ascontiguousarray(label_map[row.window.window])
+
+
 def _planted(project: Project, looks: Iterable[Look], truth: Path) -> dict[str, tuple[int, int, int]]:
     """Of every annotator, in images whose right mask is known: wrong px that were sent, those mended, those spoiled."""
     found: dict[str, tuple[int, int, int]] = {}
     for one in looks:
-        path = truth / mask_name_of(one.row.name, project.config.data)
+        shown = shown_name(one.row.sample_id, project.image_path(one.row.sample_id), project.config.data)
+        path = truth / mask_name_of(shown, project.config.data)
         if not path.is_file():
             continue
-        right, sent = read_label_map(path, project.config.data), project.files.object_label_map(one.row.sent_sha256)
+        right, sent = (
+            _shown(read_label_map(path, project.config.data), one.row),
+            frame_map(project.files, one.row, one.row.sent_sha256),
+        )
         if right.shape != sent.shape:
             raise DataError(f"is {right.shape} px (h, w), the image {sent.shape}", where=path)
         known = right != project.classes.ignore_index

@@ -13,8 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from annoloop.data import geotiff
 from annoloop.data.images import file_sha256, image_size_hw
 from annoloop.data.mmseg_folders import UNLABELLED, Sample, check_label_map, read_label_map
 from annoloop.eda.gate import check_training_pixels, never_predicted
@@ -23,6 +22,7 @@ from annoloop.loop.folds import Fold, predict_out_of_fold, split_folds
 from annoloop.loop.plan import PlanReport, measured
 from annoloop.loop.promotion import verdict
 from annoloop.loop.training_request import RetrainRequest, chosen_recipe, length_of, recipe_file, starting_point
+from annoloop.masks.value_counts import value_counts
 from annoloop.metrics.scores import Comparison, compare, scores
 from annoloop.progress import Track, silent
 from annoloop.project.near_duplicates import refuse_test_images
@@ -165,6 +165,7 @@ def _check_and_count(
     project: Project, train: Sequence[Sample], val: Sequence[Sample], track: Track
 ) -> dict[str, tuple[int, ...]]:
     """Look at every mask before hours go into training, and count the classes of each, by sample."""
+    geotiff.require_for(sample.image for sample in (*train, *val))
     pixels: dict[str, tuple[int, ...]] = {}
     faults = []
     for sample in track([*train, *val], "checking masks", len(train) + len(val)):
@@ -175,7 +176,7 @@ def _check_and_count(
         except AnnoloopError as error:
             faults.append(f"\n  {error.where or sample.mask}: {error.message}")
             continue
-        counts = np.bincount(label_map.ravel(), minlength=len(project.classes))
+        counts = value_counts(label_map, len(project.classes))
         pixels[sample.id] = tuple(counts[: len(project.classes)].tolist())
     if faults:
         raise DataError(

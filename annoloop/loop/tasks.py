@@ -61,7 +61,7 @@ def tasks(project: Project, server: CvatServer, *, every: bool = False, track: T
 def _progress(project: Project, server: CvatServer, task: TaskRow) -> TaskProgress:
     assert task.cvat_id is not None
     frames = project.ledger.frames(task.id)
-    pulled = sum(frame.state != "open" for frame in frames)
+    pulled = sum(len(frame.parts) for frame in frames if frame.state != "open")
     state, found = task.state, _jobs(server, task.cvat_id)
     if found is None:
         state, found = "deleted in CVAT", ([], [])
@@ -73,7 +73,7 @@ def _progress(project: Project, server: CvatServer, task: TaskRow) -> TaskProgre
         task.name,
         server.task_url(task.cvat_id),
         state,
-        len(frames),
+        sum(len(frame.parts) for frame in frames),
         sum(len(job.frames) for job in map(settled.combined, own) if job.finished),
         pulled,
         tuple(JobProgress(job.id, len(job.frames), job.stage, job.state, job.assignee) for job in jobs),

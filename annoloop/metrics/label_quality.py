@@ -17,6 +17,7 @@ import numpy.typing as npt
 from annoloop.masks.classes import ClassTable
 from annoloop.masks.morphology import without_thin_parts
 from annoloop.masks.regions import LabelMap
+from annoloop.masks.value_counts import value_counts
 
 Confidence = npt.NDArray[np.uint8]
 """uint8 (H, W): round(255 x the probability of the predicted class)."""
@@ -119,7 +120,7 @@ def reading(contradicted: float, sure: float) -> Reading | None:
 
 def _softmin(values: npt.NDArray[np.uint8]) -> float:
     """The mean of s = values / 255 with weights exp((1 - s) / T); equal values are counted, then weighed once."""
-    counts = np.bincount(values.ravel(), minlength=256)
+    counts = value_counts(values, 256)
     if not counts.any():
         return float("nan")
     scores = np.arange(256) / 255

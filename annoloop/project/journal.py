@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from annoloop.masks.tiling import Tile
 from annoloop.project.database import Database, now
 from annoloop.project.rows import (
     ChangeRow,
@@ -47,10 +48,10 @@ class Journal(Database):
             task_id = int(cursor.lastrowid or 0)
             self._execute_many(
                 "INSERT INTO frame (task_id, sample_id, name, score, base_sha256, pushed_sha256, sent_sha256, shapes,"
-                " reading, label_sha256) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " reading, label_sha256, tiles) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
                     (task_id, f.sample_id, f.name, f.score, f.base_sha256, f.pushed_sha256, f.sent_sha256,
-                     json.dumps(f.shapes), f.reading, f.label_sha256)
+                     json.dumps(f.shapes), f.reading, f.label_sha256, _packed(f.tiles))
                     for f in frames
                 ],
             )  # fmt: skip
@@ -92,7 +93,7 @@ class Journal(Database):
             FrameRow(
                 row["sample_id"], row["name"], row["score"], row["base_sha256"], row["pushed_sha256"],
                 row["sent_sha256"], tuple(json.loads(row["shapes"])), row["state"], row["reading"],
-                row["label_sha256"],
+                row["label_sha256"], _tiles(row["tiles"]),
             )
             for row in rows
         ]  # fmt: skip
@@ -284,6 +285,14 @@ class Journal(Database):
         """Note that a pull was undone."""
         with self.transaction():
             self._execute("UPDATE change SET undone_by = ? WHERE id = ?", (by, change_id))
+
+
+def _packed(tiles: Sequence[Tile]) -> str | None:
+    return json.dumps([[one.box_ltrb, one.core_ltrb] for one in tiles]) if tiles else None
+
+
+def _tiles(stored: str | None) -> tuple[Tile, ...]:
+    return tuple(Tile(tuple(box), tuple(core)) for box, core in json.loads(stored or "[]"))
 
 
 def _proposal(row: Any) -> ProposalRow:

@@ -6,9 +6,10 @@ Not here: the tables (``schema.py``) and what is asked of them (``journal.py``, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from annoloop.masks.tiling import Tile
 from annoloop.metrics.label_quality import Belief
 from annoloop.metrics.scores import Confusion
 
@@ -112,6 +113,8 @@ class FrameRow:
 
     ``base_sha256``: on disk when it was last in step, ``pushed_sha256``: what the shapes in CVAT made then.  Of the
     push itself: ``sent_sha256``, what was sent, and ``label_sha256``, the label on disk (None: none, or an old task).
+    A large image may be cut: ``tiles`` are the windows that were sent, each a frame in CVAT, and ``shapes`` those of
+    all of them, see ``of_tile``.  ``window``: of such a frame, which ``parts`` gives.
     """
 
     sample_id: str
@@ -124,6 +127,43 @@ class FrameRow:
     state: str = "open"
     reading: str | None = None
     label_sha256: str | None = None
+    tiles: tuple[Tile, ...] = ()
+    window: Tile | None = None
+
+    @property
+    def parts(self) -> tuple[FrameRow, ...]:
+        """Its frames in CVAT: itself, or one for each tile, with the name and the shapes of that frame."""
+        if not self.tiles:
+            return (self,)
+        shapes: list[list[str]] = [[] for _ in self.tiles]
+        for digest in self.shapes:
+            number, _, plain = digest.partition("@")
+            shapes[int(number)].append(plain)
+        return tuple(
+            replace(self, name=tile_name(self.name, tile), shapes=tuple(sorted(own)), tiles=(), window=tile)
+            for tile, own in zip(self.tiles, shapes, strict=True)
+        )
+
+    @property
+    def plain_shapes(self) -> tuple[str, ...]:
+        """The digests of its shapes, whichever tile they are on."""
+        return tuple(digest for part in self.parts for digest in part.shapes)
+
+
+def of_tile(number: int, digest: str) -> str:
+    """How the row of a cut image has the digest of a shape on one of its tiles."""
+    return f"{number}@{digest}"
+
+
+def tile_name(name: str, tile: Tile) -> str:
+    """The name of a tile's frame: that of the image, and where the tile begins in it.
+
+    >>> tile_name("train/a.tif", Tile((960, 0, 1984, 1024), (992, 0, 1984, 1024)))
+    'train/a@y00000x00960.png'
+    """
+    stem, _, suffix = name.rpartition(".")
+    kept = f".{suffix}" if suffix.lower() in ("jpg", "jpeg") else ".png"
+    return f"{stem}@y{tile.top_px:05d}x{tile.left_px:05d}{kept}"
 
 
 @dataclass(frozen=True, slots=True)

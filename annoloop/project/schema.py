@@ -314,4 +314,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE frame ADD COLUMN label_sha256 TEXT",  # the label on disk at the push; NULL: none, or pushed before
         "CREATE INDEX answered ON proposal (sample_id) WHERE verdict IN ('reject', 'wrong too')",
     ),
+    # 9, 2026-11: large images are cut into tiles, each a frame in CVAT
+    (
+        "ALTER TABLE frame ADD COLUMN tiles TEXT",  # JSON list of box and core of each in px, ltrb; NULL: not cut
+    ),
 )

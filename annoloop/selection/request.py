@@ -14,6 +14,7 @@ from annoloop.cvat.shapes import Kind
 from annoloop.data.config import Config
 from annoloop.data.mmseg_folders import Sample
 from annoloop.errors import check_argument
+from annoloop.masks.tiling import LEAST_TILE_PX
 from annoloop.metrics.label_quality import Reading
 from annoloop.project.rows import ImageRow
 
@@ -30,7 +31,8 @@ class PushRequest:
     the label, and beside it what the model would add.  ``carries``: masks of whole images; or ``worst`` regions that
     ask for a verdict, those where the model contradicts the label, or where annotators differ.  ``replicas``: so many
     people annotate each job for themselves, 0 for one.  ``segment_size``: images per job, 0 for one job.
-    ``tolerance_px`` counts for polygons only.
+    ``tolerance_px`` counts for polygons only.  ``tiles``: larger images are cut into squares of so many px, 0: none;
+    neighbours share ``overlap`` px.  ``all_tiles``: also tiles that hold nothing to correct.
     """
 
     worst: int
@@ -49,6 +51,9 @@ class PushRequest:
     issues_per_frame: int = 2
     dry_run: bool = False
     replicas: int = 0
+    tiles: int = 0
+    overlap: int = 64
+    all_tiles: bool = False
 
     @property
     def is_review(self) -> bool:
@@ -64,6 +69,10 @@ class PushRequest:
         exact = self.source != "both" or self.shape == "mask"
         check_argument("source", self.source, exact, "label or prediction where shapes are polygons")
         check_argument("replicas", self.replicas, not self.replicas or self.carries == "shapes", "0 for proposals")
+        cuts = not self.tiles or (not self.is_review and self.tiles >= LEAST_TILE_PX)
+        check_argument("tiles", self.tiles, cuts, f"0, or {LEAST_TILE_PX} or more; 0 for proposals")
+        fits = not self.tiles or self.overlap <= self.tiles // 2
+        check_argument("overlap", self.overlap, fits, f"at most half a tile: 0 to {self.tiles // 2}")
         for name, least, most in _RANGES:
             value = getattr(self, name)
             check_argument(
@@ -85,6 +94,7 @@ _RANGES = (
     ("tolerance_px", 0, inf),
     ("segment_size", 0, inf),
     ("issues_per_frame", 0, 20),
+    ("overlap", 0, inf),
 )
 
 
@@ -116,6 +126,8 @@ def push_request(config: Config, worst: int, **given: Any) -> PushRequest:
         "context": config.push.context,
         "issues_per_frame": config.push.issues_per_frame,
     }
+    if given.get("carries") in (None, "shapes"):
+        settled |= {"tiles": config.push.tiles, "overlap": config.push.overlap}
     return PushRequest(worst, **(settled | {name: value for name, value in given.items() if value is not None}))
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from annoloop.compute.workers import spread
+from annoloop.data import geotiff
 from annoloop.data.config import DataConfig
 from annoloop.data.images import file_sha256, read_index_png
 from annoloop.data.mmseg_folders import Sample, read_label_map
@@ -125,6 +126,7 @@ def predict(
     if not missing:
         return
     images = project.copies.fetched([image for image, *_ in missing], track)
+    geotiff.require_for(images)
     run_dir = project.run_dir(run.id)
     job = project.job(
         "predict",

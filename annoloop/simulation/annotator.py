@@ -8,16 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
+
+import numpy as np
 
 from annoloop.cvat.server import CvatServer
 from annoloop.cvat.shapes import Drawing, draw
 from annoloop.cvat.wire import Frame, JobInfo, Shape, class_labels, shape_digest
-from annoloop.data.mmseg_folders import check_label_map, mask_name_of, read_label_map
+from annoloop.data.mmseg_folders import check_label_map, mask_name_of, read_label_map, shown_name
 from annoloop.errors import DataError
 from annoloop.masks.regions import LabelMap
+from annoloop.masks.tiling import Tile
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
+from annoloop.project.rows import TaskRow
 from annoloop.simulation.reviewer import answer
 
 
@@ -46,9 +51,11 @@ def annotate(
         CvatError: the server refused.
     """
     frames = {f.index: f for f in server.frames(task_id) if not f.deleted}
-    truths = {f.index: _truth(project, truth_dir, f) for f in frames.values()}
     here = (one for one in project.ledger.tasks() if (one.server, one.cvat_id) == (server.url, task_id))
     task = next(here, None)
+    cut = {} if task is None else _cut(project, task)
+    truths = {f.index: _truth(project, truth_dir, f, cut.get(f.name)) for f in frames.values()}
+    _whole.cache_clear()
     if task is not None and task.is_review:
         sample_of = {row.name: row.sample_id for row in project.ledger.frames(task.id)}
         by_sample = {sample_of[f.name]: truths[f.index] for f in frames.values()}
@@ -70,13 +77,30 @@ def annotate(
     )
 
 
-def _truth(project: Project, truth_dir: Path, frame: Frame) -> LabelMap:
-    path = truth_dir / mask_name_of(frame.name, project.config.data)
+def _cut(project: Project, task: TaskRow) -> dict[str, tuple[str, Tile | None]]:
+    """Of the frames of a task: the name of their image, and where tiles lie in it."""
+    data = project.config.data
+    return {
+        part.name: (shown_name(row.sample_id, project.image_path(row.sample_id), data), part.window)
+        for row in project.ledger.frames(task.id)
+        for part in row.parts
+    }
+
+
+def _truth(project: Project, truth_dir: Path, frame: Frame, cut: tuple[str, Tile | None] | None) -> LabelMap:
+    name, tile = (frame.name, None) if cut is None else cut
+    path = truth_dir / mask_name_of(name, project.config.data)
     if not path.is_file():
         raise DataError("no true mask for this frame", where=path, hint="the folder is laid out as ann_dir is")
-    label_map = read_label_map(path, project.config.data)
+    label_map = read_label_map(path, project.config.data) if tile is None else _whole(path, project)[tile.window]
     check_label_map(label_map, frame.size_hw, project.classes, path)
-    return label_map
+    return np.ascontiguousarray(label_map)
+
+
+@lru_cache(1)
+def _whole(path: Path, project: Project) -> LabelMap:
+    """The mask of a cut image, for its tiles come one after another."""
+    return read_label_map(path, project.config.data)
 
 
 def _correct_job(

@@ -242,6 +242,7 @@ class _Watcher:
             if not raising:
                 error.message = f"{name} failed {times} times in a row, the last time so: {error.message}"
             self._ended(what)
+            error.after_result = True
             raise error
         self._diary.note("failed", f"{what}; try {times + 1} of {most} in {in_words(pause_s)}", name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from running_loop import Loop, mask_bytes
 
 from annoloop.cvat.wire import Shape
-from annoloop.data.images import IndexImage, encode_index_png, write_atomic
+from annoloop.data.images import IndexImage, encode_index_png, read_image, write_atomic
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.errors import ConfigError, DataError
 from annoloop.loop.exchange.review_cargo import REGION, ReviewCargo, review_project
@@ -262,7 +263,7 @@ def test_each_region_has_a_picture_of_before_and_after(loop: Loop) -> None:
     frames = {frame.sample_id: frame for frame in loop.project.ledger.frames(task.id)}
     names = []
     for name, frame in frames.items():
-        pictures = cargo.pictures(frame, loop.project.image_path(name), "")
+        pictures = cargo.pictures(frame, partial(read_image, loop.project.image_path(name)), "")
         assert all(isinstance(data, bytes) and data[:2] == b"\xff\xd8" for _, data in pictures)
         names += [path.rpartition("/")[2] for path, _ in pictures]
     assert sorted(names) == [f"region {row.number:04d}.jpg" for row in rows]

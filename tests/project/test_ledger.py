@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from annoloop.errors import LedgerError
+from annoloop.masks.tiling import Tile
 from annoloop.metrics.label_quality import Belief
 from annoloop.metrics.perceptual_hash import SIDE, look
 from annoloop.metrics.ranking import Candidate
@@ -563,3 +564,30 @@ def test_an_io_error_is_a_full_disk_where_there_is_no_room(
     with Ledger(path) as ledger:
         assert ledger._failed(error).message.startswith(said)
         assert ledger._failed(error).hint
+
+
+def test_a_ledger_of_the_eighth_schema_keeps_its_frames_and_learns_tiles(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    old = sqlite3.connect(path, isolation_level=None)
+    old.create_function("wrong_px", 1, lambda blob: 0)
+    for statement in (one for version in MIGRATIONS[:8] for one in version):
+        old.execute(statement)
+    old.execute("PRAGMA user_version = 8")
+    old.executemany("INSERT INTO image VALUES (?, 'i', 's', 'm', 't')", [("train/a",), ("train/b",)])
+    names = "id, name, plan_digest, state, source, class_digest, server, created_at, shape, tolerance_px, min_region_px"
+    task_row = "3, 'w', 'p', 'open', 'label', 'c', 'x', '2026', 'mask', 0, 0"
+    old.execute(f"INSERT INTO task ({names}) VALUES ({task_row})")
+    old.execute("INSERT INTO frame (task_id, sample_id, name, pushed_sha256, shapes, sent_sha256)"
+                " VALUES (3, 'train/a', 'a.png', 'pushed', '[\"car:1\"]', 'sent')")  # fmt: skip
+    old.close()
+    tiles = (Tile((0, 0, 64, 64), (0, 0, 56, 64)), Tile((48, 0, 112, 64), (56, 0, 112, 64)))
+    row = FrameRow("train/b", "b.jpg", None, None, "2" * 64, "3" * 64, ("0@car:1", "1@car:2", "1@tree:0"), tiles=tiles)
+    with Ledger(path) as ledger:
+        (frame,) = ledger.frames(3)
+        assert (frame.shapes, frame.tiles, frame.parts) == (("car:1",), (), (frame,))
+        task = ledger.plan_task(TASK, [row])
+        assert ledger.frames(task) == [row]
+        first, second = ledger.frames(task)[0].parts
+        assert (first.name, first.shapes, first.window) == ("b@y00000x00000.jpg", ("car:1",), tiles[0])
+        assert (second.name, second.shapes) == ("b@y00000x00048.jpg", ("car:2", "tree:0"))
+        assert row.plain_shapes == ("car:1", "car:2", "tree:0")

@@ -11,6 +11,7 @@ from rich.table import Table
 from annoloop.cli.views.sheet import Sheet
 
 if TYPE_CHECKING:
+    from annoloop.loop.exchange.stitching import TileCounts
     from annoloop.loop.login import LoginReport
     from annoloop.loop.pull import PullReport
     from annoloop.loop.push import ProposedRegion, PushReport
@@ -58,9 +59,15 @@ def _images(report: PushReport, sheet: Sheet) -> None:
     for frame in report.frames:
         shapes = ", ".join(f"{label} {count}" for label, count in frame.shapes.items())
         score = "" if frame.score is None else f"{frame.score:.3f}"
-        issues = ", ".join(issue.rpartition(_AFTER_HEAD)[0] or issue for issue in frame.issues)
-        table.add_row(escape(frame.sample_id), score, frame.reading or "", escape(shapes), escape(issues))
+        issues = ", ".join(issue.rpartition(_AFTER_HEAD)[0] or issue for issue in frame.issues[:_MOST_LINES])
+        issues += f" and {len(frame.issues) - _MOST_LINES} more" if len(frame.issues) > _MOST_LINES else ""
+        name = f"{frame.sample_id} in {frame.tiles} tiles" if frame.tiles else frame.sample_id
+        table.add_row(escape(name), score, frame.reading or "", escape(shapes), escape(issues))
     sheet.print(table)
+    if report.tiles_left_out:
+        sheet.print(
+            f"[yellow]left out:[/] {report.tiles_left_out} tiles without anything to correct; --all-tiles takes them in"
+        )
     if report.alike_left_out:
         sheet.print(f"[yellow]{len(report.alike_left_out)} left out:[/] nearly the same as one that goes")
     if report.corrected_left_out:
@@ -93,6 +100,7 @@ def pull_report(report: PullReport, sheet: Sheet) -> None:
             f"[yellow]untouched:[/] nobody looked at {len(report.untouched)} predictions that were pushed over labels,"
             f" so the labels stay; [cyan]annoloop pull --task {report.task} --accept-untouched[/] takes the predictions"
         )
+    _tiles(report.tiles, sheet)
     if report.undone:
         sheet.print(
             f"[yellow]undone:[/] {len(report.undone)} frames stay as undo left them;"
@@ -122,6 +130,22 @@ def pull_report(report: PullReport, sheet: Sheet) -> None:
         sheet.next("annoloop retrain", "trains on the corrected masks; annoloop undo takes them back")
     elif report.waiting or report.unopened or report.reopened:
         sheet.next("annoloop tasks", "shows whose job is how far")
+
+
+def _tiles(tiles: TileCounts, sheet: Sheet) -> None:
+    """What is to be known of images that were cut."""
+    if tiles.unseen:
+        sheet.print(
+            f"[yellow]untouched:[/] nobody looked at {tiles.unseen} tiles of predictions over labels, so the"
+            " labels stay there"
+        )
+    if tiles.disputed_px:
+        sheet.print(
+            f"[yellow]two tiles differ:[/] {tiles.disputed_px} px were drawn differently in neighbouring tiles;"
+            " the tile that owns them counts"
+        )
+    deleted = [f"[yellow]tile deleted in CVAT, its pixels stay:[/] {escape(name)}" for name in tiles.deleted]
+    _first_lines(sheet, deleted)
 
 
 def _first_lines(sheet: Sheet, lines: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from annoloop.data.images import read_bytes, unreadable
+from annoloop.data.images import needs_view, read_bytes, unreadable
 from annoloop.data.mask_formats import JPEG_SUFFIXES
 from annoloop.data.storage import Location
 from annoloop.errors import DataError
@@ -39,6 +39,8 @@ class Seen:
 
 def look_at(path: Location) -> Seen:
     """Decode a file and tell what it looks like; one that cannot be read is told, not raised."""
+    if needs_view(path):
+        return Seen("photo", 0.0)
     try:
         with Image.open(io.BytesIO(read_bytes(path))) as image:
             # A mask in colours may have been saved with any of these; what is left is never one.

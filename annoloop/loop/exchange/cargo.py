@@ -6,17 +6,20 @@ masks of a frame in the end, so that conflicts, history and undo are the same fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from annoloop.cvat import archive
 from annoloop.cvat.wire import Frame, Label, LabelSpec, Shape
-from annoloop.data.storage import Location
 from annoloop.masks.regions import LabelMap
 from annoloop.project.rows import FrameRow
 from annoloop.reports.context import CONTEXT_FOLDER, Picture
+from annoloop.reports.plots import Rgb
+
+ReadImage: TypeAlias = Callable[[], Rgb]
+"""Gives what a frame shows of its image, RGB uint8 (H, W, 3); called only where pictures are drawn."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +63,7 @@ class Cargo(Protocol):
             CvatError: it cannot be told; says why.
         """
 
-    def pictures(self, row: FrameRow, image: Location, image_sha256: str) -> list[archive.Picture]:
+    def pictures(self, row: FrameRow, image: ReadImage, image_sha256: str) -> list[archive.Picture]:
         """The pictures beside a frame."""
 
 

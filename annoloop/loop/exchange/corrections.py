@@ -7,9 +7,11 @@ of the last time, byte for byte, whatever rasterising its shapes again would giv
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -21,18 +23,18 @@ from annoloop.data.images import decode_index_png, encode_index_png, read_bytes
 from annoloop.data.mmseg_folders import to_label_map, to_stored
 from annoloop.errors import CvatError
 from annoloop.loop.exchange.cargo import Cargo, Unloaded
-from annoloop.loop.exchange.frame_maps import painted
+from annoloop.loop.exchange.class_counts import Counts, counts_of, differences
+from annoloop.loop.exchange.frame_checks import check_frames, check_size
+from annoloop.loop.exchange.frame_maps import forget_maps, frame_map, painted
 from annoloop.loop.exchange.loading import cargo_of
 from annoloop.loop.exchange.replicas import Replicas, Vote, counted
+from annoloop.loop.exchange.stitching import NOT_CUT, TileCounts, TileReading, put_together
 from annoloop.masks.regions import LabelMap
 from annoloop.masks.run_lengths import from_cvat_runs
 from annoloop.progress import Track
 from annoloop.project.files import ProjectFiles
 from annoloop.project.project import Project
 from annoloop.project.rows import FrameRow, IssueRow, TaskRow
-
-Counts = npt.NDArray[np.int64]
-"""int64 (256,), (65536,) where masks have 16 bits: pixels by class index."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +44,7 @@ class Correction:
     ``pixels`` counts its classes.  ``edited_px``: pixels that differ from the last time; ``gained`` and
     ``lost`` count them by class, and ``file_gained`` and ``file_lost`` what would change in the mask file.
     ``settled``: issues whose area was changed.  ``resolved``: issues that a person resolved in CVAT.  ``verdicts``: on
-    proposals that were touched, by their numbers.
+    proposals that were touched, by their numbers.  ``tiles``: of a cut image.
     """
 
     row: FrameRow
@@ -59,6 +61,7 @@ class Correction:
     settled: tuple[IssueRow, ...]
     resolved: tuple[IssueRow, ...]
     verdicts: Mapping[int, str]
+    tiles: TileCounts = NOT_CUT
 
     @property
     def touched(self) -> bool:
@@ -121,9 +124,11 @@ class TaskReading:
     nowhere: int
 
     def job_of(self, row: FrameRow) -> JobInfo:
-        """The job that holds a frame."""
-        index = self.frames[row.name].index
-        return next(job for job in self.jobs if index in job.frames)
+        """The job that holds a frame; of a cut image the first one, in work if its jobs are not all alike."""
+        indices = [self.frames[part.name].index for part in row.parts]
+        found = [job for job in self.jobs if any(index in job.frames for index in indices)]
+        alike = len({job.state for job in found}) == 1
+        return found[0] if alike else replace(found[0], state="in progress")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +147,7 @@ class _Reader:
     resolved: frozenset[int]
     pending: Mapping[str, str]
     replicas: Replicas
+    accept_untouched: bool
 
 
 def read_task(
@@ -154,11 +160,13 @@ def read_task(
     pending: Mapping[str, str],
     track: Track,
     annotator: str | None = None,
+    accept_untouched: bool = False,
 ) -> TaskReading:
     """Read a task and check all of it.
 
     Args:
         annotator: of a task with replicas, whose are taken; None: at each pixel what most of them say.
+        accept_untouched: as ``stitching.put_together``; of whole frames it is not asked here.
         again: also frames that were kept from disk and not touched since.
         pending: masks by sample id that an earlier task of the same pull will have written.
 
@@ -173,19 +181,49 @@ def read_task(
     jobs = [replicas.combined(job) for job in own_jobs]
     frames = {frame.name: frame for frame in server.frames(task.cvat_id)}
     rows = project.ledger.frames(task.id)
-    _check_frames(rows, frames, jobs, server.task_url(task.cvat_id))
+    parts = [part for row in rows for part in row.parts]
+    check_frames(parts, frames, jobs, server.task_url(task.cvat_id))
     issues = project.ledger.issues(task.id)
     resolved = _resolved(server, task.cvat_id, issues)
-    reader = _Reader(project.files, task, cargo, labels, issues, resolved, pending, replicas)
+    reader = _Reader(project.files, task, cargo, labels, issues, resolved, pending, replicas, accept_untouched)
     wanted = [job for job in jobs if job.finished or (include_unfinished and replicas.count(job))]
     read = [
-        _read_job(reader, server, job, [row for row in rows if frames[row.name].index in job.frames], frames)
+        _read_job(reader, server, job, [row for row in parts if frames[row.name].index in job.frames], frames)
         for job in track(wanted, f"reading task {task.cvat_id}", len(wanted))
     ]
-    found = [one for job in read for one in job.corrections if again or one.touched or one.row.state != "kept"]
+    found = [*(one for job in read for one in job.corrections), *_cut_images(reader, rows, frames, read)]
+    found = [one for one in found if again or one.touched or one.row.state != "kept"]
     held = [one for job in read for one in job.held]
-    tags = {name: labels for job in read for name, labels in job.tags.items()}
-    return TaskReading(task, jobs, rows, frames, found, held, tags, sum(job.nowhere for job in read))
+    tags: dict[str, tuple[str, ...]] = {}
+    for name, given in (one for job in read for one in job.tags.items()):
+        tags[name] = tuple(dict.fromkeys((*tags.get(name, ()), *given)))
+    forget_maps()
+    shown = frames | {row.name: _as_one(row, frames) for row in rows if row.tiles}
+    return TaskReading(task, jobs, rows, shown, found, held, tags, sum(job.nowhere for job in read))
+
+
+def _as_one(row: FrameRow, frames: Mapping[str, Frame]) -> Frame:
+    """The frames of a cut image as one, which is deleted once all of them are."""
+    own = [frames[part.name] for part in row.parts]
+    return replace(own[0], name=row.name, deleted=all(one.deleted for one in own))
+
+
+def _cut_images(
+    reader: _Reader, rows: Sequence[FrameRow], frames: Mapping[str, Frame], read: Sequence[_JobReading]
+) -> Iterator[Correction]:
+    """What became of cut images whose tiles could all be read, one after another."""
+    tiles: dict[str, list[TileReading]] = defaultdict(list)
+    for one in (tile for job in read for tile in job.tiles):
+        tiles[one.part.sample_id].append(one)
+    for row in rows:
+        if row.sample_id in tiles:
+            last = reader.files.object_label_map(row.pushed_sha256)
+            by_people = [issue for issue in _open_issues(reader, row) if issue.cvat_id in reader.resolved]
+            whole = put_together(reader.files, row, frames, tiles.pop(row.sample_id), by_people, last,
+                                 accept_untouched=reader.accept_untouched)  # fmt: skip
+            if whole is not None and (whole.finished or whole.digests != row.shapes):
+                correction = _correction(reader, row, whole.digests, whole.before, whole.found)
+                yield replace(correction, tiles=whole.counts)
 
 
 def _resolved(server: CvatServer, cvat_id: int, issues: Sequence[IssueRow]) -> frozenset[int]:
@@ -195,38 +233,13 @@ def _resolved(server: CvatServer, cvat_id: int, issues: Sequence[IssueRow]) -> f
     return frozenset(issue.id for issue in server.issues.of_task(cvat_id) if issue.resolved and issue.id is not None)
 
 
-def class_pixels(project: Project, rows: Sequence[FrameRow]) -> Counts:
-    """Pixels by class in the masks of frames as they were last in step."""
-    counts: Counts = np.zeros(project.classes.levels, np.int64)
-    for row in rows:
-        counts += _counts(project.object_label_map(row.pushed_sha256))
-    return counts
-
-
-def _counts(label_map: LabelMap) -> Counts:
-    return np.bincount(label_map.ravel(), minlength=_levels(label_map))
-
-
-def _levels(label_map: LabelMap) -> int:
-    """How many values its type has."""
-    return np.iinfo(label_map.dtype).max + 1
-
-
-def _check_frames(rows: Sequence[FrameRow], frames: Mapping[str, Frame], jobs: Sequence[JobInfo], where: str) -> None:
-    lost = [row.name for row in rows if row.name not in frames]
-    if lost:
-        raise CvatError(f"{len(lost)} pushed frames are not in the task, first {lost[0]}", where=where)
-    homeless = [row.name for row in rows if not any(frames[row.name].index in job.frames for job in jobs)]
-    if homeless:
-        raise CvatError(f"{len(homeless)} frames are in no job, first {homeless[0]}", where=where)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _JobReading:
     corrections: Sequence[Correction]
     held: Sequence[Held]
     tags: Mapping[str, tuple[str, ...]]
     nowhere: int
+    tiles: Sequence[TileReading]
 
 
 def _read_job(
@@ -243,11 +256,16 @@ def _read_job(
     for stray in there.strays:
         reasons.setdefault(stray.frame, []).append(f"{stray.kind}: {stray.reason}")
     drawn = [(row, frames[row.name], shapes.get(index, [])) for index, row in present.items() if index not in reasons]
-    corrections = []
-    for (_, frame, _), one in zip(drawn, spread(partial(_read_frame, reader=reader), drawn), strict=True):
+    corrections, tiles = [], []
+    read = partial(_read_frame, reader=reader, finished=job.finished)
+    whole = [one for one in drawn if one[0].window is None]
+    cut = [one for one in drawn if one[0].window is not None]
+    for (_, frame, _), one in zip([*whole, *cut], chain(spread(read, whole), map(read, cut)), strict=True):
         if isinstance(one, Correction):
             # In a job that goes on, a frame as it was pushed has not been looked at yet.
             corrections += [one] if job.finished or one.touched else []
+        elif isinstance(one, TileReading):
+            tiles.append(one)
         else:
             reasons[frame.index] = [one]
     ours = {frame.index for frame in frames.values()}
@@ -257,6 +275,7 @@ def _read_job(
         [Held(present[i].sample_id, tuple(why), f"{url}{i}") for i, why in sorted(reasons.items()) if i in present],
         _tags(reader, present, there.tags),
         sum(frame not in ours for frame in [one.frame for one in there.shapes] + [one.frame for one in there.strays]),
+        tiles,
     )
 
 
@@ -264,7 +283,7 @@ def _vote(reader: _Reader) -> Vote:
     """How the replicas of a frame are settled."""
     files, task, least_px = reader.files, reader.task, reader.task.min_region_px
     names = {number: label.name for number, label in reader.labels.items()}
-    last = lambda row: files.object_label_map(row.pushed_sha256)  # noqa: E731
+    last = lambda row: frame_map(files, row, row.pushed_sha256)  # noqa: E731
     return Vote(files.classes, names, least_px, last, lambda *drawn: painted(files, task, names, *drawn)[0])
 
 
@@ -278,44 +297,50 @@ def _tags(reader: _Reader, present: Mapping[int, FrameRow], tags: Sequence[Tag])
     return found
 
 
-def _read_frame(drawn: tuple[FrameRow, Frame, Sequence[Shape]], reader: _Reader) -> Correction | str:
-    """What became of a frame, or why its shapes are no mask of it."""
+def _read_frame(
+    drawn: tuple[FrameRow, Frame, Sequence[Shape]], reader: _Reader, *, finished: bool
+) -> Correction | TileReading | str:
+    """What became of a frame, or of a tile, or why its shapes are no mask of it."""
     row, frame, shapes = drawn
     unknown = {shape.label_id for shape in shapes} - set(reader.labels)
     if unknown:
         return f"a shape has the unknown label id {min(unknown)}"
     digests = tuple(sorted(reader.cargo.digest(s, reader.labels[s.label_id]) for s in shapes))
-    last = reader.files.object_label_map(row.pushed_sha256)
-    _check_size(frame, last)
-    found = Unloaded(last)
+    last = reader.files.object_label_map(row.pushed_sha256) if row.window is None else None
+    if last is not None:
+        check_size(frame, last.shape)
+    elif row.window is not None:
+        check_size(frame, row.window.size_hw)
+    found = None
     if digests != row.shapes:
         try:
             found = reader.cargo.unloaded(row, frame, shapes, reader.labels)
         except CvatError as error:
             return error.message
+    if last is None:
+        return TileReading(row, digests, found, finished)
+    return _correction(reader, row, digests, last, found or Unloaded(last))
+
+
+def _correction(
+    reader: _Reader, row: FrameRow, digests: tuple[str, ...], last: LabelMap, found: Unloaded
+) -> Correction:
+    """What became of an image; ``last`` is its mask before anybody edited it, the very one where nobody did."""
     label_map = found.label_map
     on_disk, stored_sha256, before = _stored(reader, row, last, label_map)
-    gained, lost = _differences(last, label_map)
-    file_gained, file_lost = _differences(before, label_map)
-    open_issues = [
-        i for i in reader.issues if i.sample_id == row.sample_id and i.state == "open" and i.cvat_id is not None
-    ]
+    gained, lost = differences(last, label_map)
+    file_gained, file_lost = differences(before, label_map)
+    open_issues = _open_issues(reader, row)
     by_people = tuple(issue for issue in open_issues if issue.cvat_id in reader.resolved)
     return Correction(
-        row, digests, on_disk, stored_sha256, found.overlap_px, found.uncovered_px, _counts(label_map), gained, lost,
+        row, digests, on_disk, stored_sha256, found.overlap_px, found.uncovered_px, counts_of(label_map), gained, lost,
         file_gained, file_lost, _settled(reader, row, open_issues, label_map, before), by_people, found.verdicts,
     )  # fmt: skip
 
 
-def _check_size(frame: Frame, last: LabelMap) -> None:
-    """The server's word on sizes counts for nothing: what was pushed has the size of the image."""
-    if frame.size_hw != last.shape:
-        told, known = (f"{width} x {height} px" for height, width in (frame.size_hw, last.shape))
-        raise CvatError(
-            f"the server says that it is {told}, but the image that was pushed is {known}",
-            where=f"frame {frame.name}",
-            hint="was the task's data replaced, or does a proxy answer in the server's place? Nothing was written",
-        )
+def _open_issues(reader: _Reader, row: FrameRow) -> list[IssueRow]:
+    of_image = (one for one in reader.issues if one.sample_id == row.sample_id)
+    return [one for one in of_image if one.state == "open" and one.cvat_id is not None]
 
 
 def _stored(
@@ -346,17 +371,6 @@ def _stored(
     if np.array_equal(stored.values, present.values):
         return on_disk, on_disk, before
     return on_disk, files.keep_object(encode_index_png(stored)), before
-
-
-def _differences(before: LabelMap | None, after: LabelMap) -> tuple[Counts, Counts]:
-    """Pixels gained and lost by class; where nothing comparable was before, all are gained."""
-    nothing: Counts = np.zeros(_levels(after), np.int64)
-    if before is None:
-        return _counts(after), nothing
-    if before is after or before.shape != after.shape:
-        return nothing, nothing
-    differs = before != after
-    return _counts(after[differs]), _counts(before[differs])
 
 
 def _settled(

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import cycle, islice
+from itertools import chain, cycle, islice
 from pathlib import Path
 
 from annoloop.compute.workers import spread
@@ -20,11 +20,15 @@ from annoloop.cvat.archive import Picture
 from annoloop.cvat.guide import MARK
 from annoloop.cvat.server import CvatServer
 from annoloop.cvat.wire import Frame, Issue, JobInfo, Label, Shape
+from annoloop.data.image_windows import encode_picture, open_windows
+from annoloop.data.images import needs_view, read_image
 from annoloop.errors import CvatError, DataError
-from annoloop.loop.exchange.cargo import Cargo
+from annoloop.loop.exchange.cargo import Cargo, ReadImage
+from annoloop.loop.exchange.frame_maps import forget_maps
 from annoloop.loop.exchange.loading import cargo_of
 from annoloop.loop.exchange.markers import marker
 from annoloop.loop.exchange.replicas import assign_replicas, check_made
+from annoloop.masks.tiling import Tile
 from annoloop.progress import Say, Track
 from annoloop.project.project import Project
 from annoloop.project.rows import FrameRow, IssueRow, TaskRow
@@ -56,10 +60,15 @@ class _Delivery:
     server: CvatServer
     task: TaskRow
     cargo: Cargo
-    frames: Sequence[FrameRow]
+    rows: Sequence[FrameRow]
     handling: Handling
     say: Say
     track: Track
+
+    @property
+    def frames(self) -> list[FrameRow]:
+        """All frames in CVAT: a cut image has one for each tile."""
+        return [part for row in self.rows for part in row.parts]
 
     def note(self, state: str, cvat_id: int) -> None:
         """Write down how far it has come."""
@@ -97,6 +106,7 @@ def deliver(project: Project, server: CvatServer, task: TaskRow, handling: Handl
     way.note("verified", cvat_id)
     _pin_issues(way, cvat_id, on_server)
     way.note("open", cvat_id)
+    forget_maps()
     return cvat_id
 
 
@@ -156,9 +166,9 @@ def _uploaded(way: _Delivery, project_id: int) -> int:
 
 def _usable_task(way: _Delivery, project_id: int) -> int | None:
     """The one task of this name whose upload is whole; half-made ones are deleted."""
-    usable = None
+    usable, size = None, len(way.frames)
     for found in way.server.find_tasks(project_id, way.task.name):
-        if found.size == len(way.frames) and usable is None:
+        if found.size == size and usable is None:
             usable = found.id
         else:
             way.server.delete_task(found.id)
@@ -166,35 +176,59 @@ def _usable_task(way: _Delivery, project_id: int) -> int | None:
 
 
 def _upload(way: _Delivery, cvat_id: int) -> None:
-    places = [way.project.image_path(frame.sample_id) for frame in way.frames]
+    places = [way.project.image_path(row.sample_id) for row in way.rows]
     files = way.project.copies.fetched(places, way.track)
-    images = [(frame.name, file) for frame, file in zip(way.frames, files, strict=True)]
+    images = list(zip(way.rows, files, strict=True))
     try:
         size_bytes = sum(path.stat().st_size for _, path in images)
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})", where=error.filename) from error
-    pictures: Iterator[Picture] = iter(images)
+    size_bytes += sum(_tiles_bytes(row) for row in way.rows)
+    whole = [(row, file) for row, file in images if not row.tiles]
+    pictures: Iterator[Picture] = (_picture(row, file) for row, file in whole)
     if way.handling.context:
-        pictures = _with_context(way, images)
+        pictures = _with_context(way, whole)
+    tiles = (one for row, file in images if row.tiles for one in _tile_pictures(way, row, file))
     way.server.upload_images(
-        cvat_id, pictures, size_bytes=size_bytes, scratch=way.project.scratch_dir(), track=way.track
+        cvat_id, chain(pictures, tiles), size_bytes=size_bytes, scratch=way.project.scratch_dir(), track=way.track
     )
 
 
-def _with_context(way: _Delivery, images: Sequence[tuple[str, Path]]) -> Iterator[Picture]:
+def _with_context(way: _Delivery, images: Sequence[tuple[FrameRow, Path]]) -> Iterator[Picture]:
     """Every image, and beside it its context pictures; those of a few frames at a time in memory."""
-    hashes = way.project.ledger.images([frame.sample_id for frame in way.frames])
-    known = [
-        (frame, file, hashes[frame.sample_id].image_sha256) for frame, (_, file) in zip(way.frames, images, strict=True)
-    ]
+    hashes = way.project.ledger.images([row.sample_id for row, _ in images])
+    known = [(row, partial(read_image, file), hashes[row.sample_id].image_sha256) for row, file in images]
     drawn = spread(partial(_context, cargo=way.cargo), known)
-    for image, pictures in zip(images, way.track(drawn, "drawing context", len(known)), strict=True):
-        yield image
+    for (row, file), pictures in zip(images, way.track(drawn, "drawing context", len(known)), strict=True):
+        yield _picture(row, file)
         yield from pictures
 
 
-def _context(known: tuple[FrameRow, Path, str], cargo: Cargo) -> list[Picture]:
+def _picture(row: FrameRow, file: Path) -> Picture:
+    """An image as it is, or the view of its bands."""
+    return row.name, encode_picture(read_image(file), row.name) if needs_view(file) else file
+
+
+def _context(known: tuple[FrameRow, ReadImage, str], cargo: Cargo) -> list[Picture]:
     return cargo.pictures(*known)
+
+
+def _tile_pictures(way: _Delivery, row: FrameRow, file: Path) -> Iterator[Picture]:
+    """The tiles of a cut image, each with its context pictures; one at a time in memory, and its label maps."""
+    image_sha256 = way.project.ledger.images([row.sample_id])[row.sample_id].image_sha256
+    with open_windows(file) as read:
+        for part in way.track(row.parts, f"cutting {row.name}", len(row.parts)):
+            assert part.window is not None
+            rgb = read(part.window.box_ltrb)
+            yield part.name, encode_picture(rgb, part.name)
+            if way.handling.context:
+                yield from way.cargo.pictures(part, lambda rgb=rgb: rgb, image_sha256)  # type: ignore[misc]
+    forget_maps()
+
+
+def _tiles_bytes(row: FrameRow) -> int:
+    """About how much the tiles of an image take, in a PNG without compression."""
+    return sum(3 * height * width for height, width in (tile.size_hw for tile in row.tiles))
 
 
 def _frames_by_name(way: _Delivery, cvat_id: int) -> dict[str, Frame]:
@@ -213,7 +247,8 @@ def _frames_by_name(way: _Delivery, cvat_id: int) -> dict[str, Frame]:
 def _note_places(way: _Delivery, jobs: Sequence[JobInfo], on_server: Mapping[str, Frame]) -> None:
     """Where each frame can be opened in CVAT."""
     job_of = {index: job.id for job in jobs for index in job.frames}
-    places = [(row.sample_id, on_server[row.name].index) for row in way.frames]
+    # Of a cut image the first tile: that is where its annotator begins.
+    places = [(row.sample_id, on_server[row.parts[0].name].index) for row in way.rows]
     way.project.ledger.place_frames(way.task.id, [(name, job_of[index], index) for name, index in places])
 
 
@@ -240,7 +275,8 @@ def _annotate(
         if resumed and (job.state != "new" or way.server.job_shapes(job.id)):
             continue
         inside = [(row, on_server[row.name]) for row in way.frames if on_server[row.name].index in job.frames]
-        drawn = spread(draw_one, inside)
+        # Tiles share their image's label maps, which are decoded once here, and not in every process.
+        drawn = map(draw_one, inside) if any(row.window for row, _ in inside) else spread(draw_one, inside)
         shapes = [shape for found in drawn for shape in found]
         way.server.replace_job_shapes(job.id, shapes)
         filled.add(job.id)
@@ -291,9 +327,12 @@ def _pin_issues(way: _Delivery, cvat_id: int, on_server: Mapping[str, Frame]) ->
     rows = way.project.ledger.issues(way.task.id)
     if not rows:
         return
-    name_of = {frame.sample_id: frame.name for frame in way.frames}
+    row_of = {row.sample_id: row for row in way.rows}
     taken: set[tuple[int, tuple[float, ...]]] = set()
-    issue_of = {row: _issue(row, on_server[name_of[row.sample_id]], taken) for row in rows}
+    issue_of = {}
+    for row in rows:
+        part = frame_of_issue(row_of[row.sample_id], row)
+        issue_of[row] = _issue(row, on_server[part.name], part.window, taken)
     numbers = way.server.issues.pin(
         cvat_id, list(dict.fromkeys(issue_of.values())), way.server.jobs(cvat_id), way.track
     )
@@ -302,9 +341,17 @@ def _pin_issues(way: _Delivery, cvat_id: int, on_server: Mapping[str, Frame]) ->
     )
 
 
-def _issue(row: IssueRow, frame: Frame, taken: set[tuple[int, tuple[float, ...]]]) -> Issue:
+def frame_of_issue(row: FrameRow, issue: IssueRow) -> FrameRow:
+    """The frame of an image that an issue is pinned on: of a cut one that of the tile that owns its area."""
+    left, top = issue.runs[-4:-2]
+    own = [part for part in row.parts if part.window is not None and part.window.owns(left, top)]
+    return own[0] if own else row.parts[0]
+
+
+def _issue(row: IssueRow, frame: Frame, tile: Tile | None, taken: set[tuple[int, tuple[float, ...]]]) -> Issue:
     """An issue at its marker; two at one place are told apart by half a pixel, for the place is how one is known."""
-    left, top, right, bottom = row.runs[-4:]
+    x, y = (0, 0) if tile is None else (tile.left_px, tile.top_px)
+    left, top, right, bottom = (end - start for end, start in zip(row.runs[-4:], (x, y, x, y), strict=True))
     position = tuple(map(float, marker((left, top, right + 1, bottom + 1), frame.size_hw)))
     while (frame.index, position) in taken:
         position = (position[0], position[1], position[2] - 0.5, position[3] - 0.5)

@@ -15,11 +15,9 @@ from annoloop.cvat.archive import Picture
 from annoloop.cvat.guide import annotation_guide
 from annoloop.cvat.shapes import Drawing, Drawn, draw
 from annoloop.cvat.wire import Frame, Label, LabelSpec, Shape, class_labels, shape_digest
-from annoloop.data.images import read_image
-from annoloop.data.storage import Location
 from annoloop.errors import CvatError
-from annoloop.loop.exchange.cargo import Unloaded, in_related_folder
-from annoloop.loop.exchange.frame_maps import painted
+from annoloop.loop.exchange.cargo import ReadImage, Unloaded, in_related_folder
+from annoloop.loop.exchange.frame_maps import frame_map, frame_prediction, painted
 from annoloop.masks.classes import ClassTable
 from annoloop.masks.regions import LabelMap
 from annoloop.project.files import ProjectFiles
@@ -67,7 +65,7 @@ class MaskCargo:
         Raises:
             CvatError: the frame has another size than its mask.
         """
-        label_map = self.files.object_label_map(row.sent_sha256)
+        label_map = frame_map(self.files, row, row.sent_sha256)
         if frame.size_hw != label_map.shape:
             raise CvatError(
                 f"frame {frame.name} is {frame.size_hw} (h, w) on the server, its mask {label_map.shape}",
@@ -84,7 +82,7 @@ class MaskCargo:
     def _drawn(self, row: FrameRow, sent: LabelMap) -> tuple[list[Drawn], list[Drawn]]:
         how, classes = self._how, self.files.classes
         if self.task.source == "both" and row.label_sha256 is not None:
-            label_map = self.files.object_label_map(row.label_sha256)
+            label_map = frame_map(self.files, row, row.label_sha256)
             return draw_with_additions(label_map, sent, classes, how, row.name)
         drawn = draw(sent, classes, how, row.name)
         return (drawn, []) if row.label_sha256 == row.sent_sha256 else ([], drawn)
@@ -102,14 +100,14 @@ class MaskCargo:
         names = {number: label.name for number, label in labels.items()}
         return Unloaded(*painted(self.files, self.task, names, row, frame, shapes))
 
-    def pictures(self, row: FrameRow, image: Location, image_sha256: str) -> list[Picture]:
+    def pictures(self, row: FrameRow, image: ReadImage, image_sha256: str) -> list[Picture]:
         """Labels, prediction and errors, beside the frame; none without a model."""
         if self.task.run_id is None:
             return []
         found = context_pictures(
-            read_image(image),
-            None if row.base_sha256 is None else self.files.object_label_map(row.base_sha256),
-            self.files.prediction(self.task.run_id, image_sha256),
+            image(),
+            None if row.base_sha256 is None else frame_map(self.files, row, row.base_sha256),
+            frame_prediction(self.files, row, self.task.run_id, image_sha256),
             self.files.classes,
         )
         return in_related_folder(row.name, found)

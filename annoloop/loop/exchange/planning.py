@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from annoloop.cvat.shapes import Drawing, draw, polygon_loss_px
-from annoloop.data.images import decode_index_png, encode_index_png, image_size_hw, read_bytes
+from annoloop.data.images import decode_index_png, encode_index_png, image_size_hw, needs_view, read_bytes
 from annoloop.data.mmseg_folders import Sample, check_label_map, decode_label_map, shown_name, to_stored
 from annoloop.errors import DataError
 from annoloop.loop.exchange.mask_cargo import draw_with_additions
@@ -34,12 +34,21 @@ _SENDABLE = re.compile(r"[^\\\x00-\x1f\x7f-\x9f]+")
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One image of a plan; ``loss_px`` would change if somebody edited all its polygons."""
+    """One image of a plan; ``loss_px`` would change if somebody edited all its polygons.
+
+    ``tiles_left_out``: of a cut image, those that hold nothing to correct.
+    """
 
     frame: FrameRow
     issues: tuple[IssueRow, ...]
     loss_px: int
     proposals: tuple[ProposalRow, ...] = ()
+    tiles_left_out: int = 0
+
+    @property
+    def holds_nothing(self) -> bool:
+        """Whether no tile of a cut image is worth sending."""
+        return bool(self.tiles_left_out) and not self.frame.tiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,5 +182,7 @@ def check_names(files: ProjectFiles, sample_ids: Iterable[str]) -> None:
 
 
 def frame_name(files: ProjectFiles, sample_id: str) -> str:
-    """What the frame of a sample is called in CVAT."""
-    return shown_name(sample_id, files.image_path(sample_id), files.config.data)
+    """What the frame of a sample is called in CVAT; the view of a raster is sent as a PNG."""
+    image = files.image_path(sample_id)
+    name = shown_name(sample_id, image, files.config.data)
+    return f"{name.rpartition('.')[0]}.png" if needs_view(image) else name

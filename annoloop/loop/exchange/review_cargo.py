@@ -13,10 +13,8 @@ from functools import cached_property
 from annoloop.cvat.archive import Picture
 from annoloop.cvat.guide import review_guide
 from annoloop.cvat.wire import AttributeSpec, Frame, Label, LabelSpec, Shape, shape_digest
-from annoloop.data.images import read_image
-from annoloop.data.storage import Location
 from annoloop.errors import CvatError
-from annoloop.loop.exchange.cargo import Unloaded, in_related_folder
+from annoloop.loop.exchange.cargo import ReadImage, Unloaded, in_related_folder
 from annoloop.masks.classes import ClassTable
 from annoloop.masks.regions import Region
 from annoloop.masks.run_lengths import from_cvat_runs
@@ -126,9 +124,9 @@ class ReviewCargo:
                 label_map[region.window][region.bits] = one.becomes
         return Unloaded(label_map, verdicts=verdicts)
 
-    def pictures(self, row: FrameRow, image: Location, image_sha256: str) -> list[Picture]:  # noqa: ARG002
+    def pictures(self, row: FrameRow, image: ReadImage, image_sha256: str) -> list[Picture]:  # noqa: ARG002
         """Each region of a frame from near, before and after."""
-        rgb, label_map = read_image(image), self.files.object_label_map(row.sent_sha256)
+        rgb, label_map = image(), self.files.object_label_map(row.sent_sha256)
         found = []
         for one in self._of_sample.get(row.sample_id, ()):
             region, after = region_of(one), label_map.copy()

@@ -20,6 +20,7 @@ from annoloop.data.mmseg_folders import Sample
 from annoloop.data.storage import Location, each
 from annoloop.errors import DataError
 from annoloop.masks.classes import NARROW_IGNORE
+from annoloop.masks.value_counts import value_counts
 from annoloop.progress import Track
 
 _MOST_READ = 500
@@ -86,7 +87,7 @@ def _values_of(mask: Location, levels: int) -> npt.NDArray[np.int64] | DataError
         values = read_index_png(mask).values
         if int(values.max()) >= levels:
             return beyond_8_bits(values, mask)
-        return np.bincount(values.ravel(), minlength=levels).astype(np.int64)
+        return value_counts(values, levels)
     except DataError as error:
         return error
 

@@ -15,14 +15,14 @@ import mmcv
 import numpy as np
 import numpy.typing as npt
 import torch
-from mmcv.transforms import BaseTransform
+from mmcv.transforms import BaseTransform, LoadImageFromFile
 from mmengine.dataset import Compose
 from mmseg.datasets import BaseSegDataset
 from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import DATASETS, TRANSFORMS
 
 from annoloop.compute.hardware import free_memory_bytes
-from annoloop.data.images import read_index_png
+from annoloop.data.images import needs_view, read_image, read_index_png
 from annoloop.errors import TrainingError
 from annoloop.masks.classes import NARROW_IGNORE, WIDE_IGNORE
 from annoloop.training.mmseg.ranks import LOCAL_WORLD
@@ -54,6 +54,7 @@ class JobDataset(BaseSegDataset):  # type: ignore[misc]
         for step in (*self._loading.transforms, *self._rest.transforms):
             if isinstance(step, LoadAnnotations):
                 step.__class__ = _LoadMask
+        read_views(self._loading)
         self._cache: dict[int, dict[str, Any]] = {}
         self._room = int(_CACHE_SHARE * free_memory_bytes() / LOCAL_WORLD) if cached and loading else 0
         if cached and ahead:
@@ -141,6 +142,27 @@ class JobDataset(BaseSegDataset):  # type: ignore[misc]
         # mmseg applies the map after it has reduced the labels.
         value = self._job.ignore_index - int(self.reduce_zero_label)
         return None if self._job.ignore_index == trained or value < 0 else {value: trained}
+
+
+class _LoadImage(LoadImageFromFile):  # type: ignore[misc]
+    """mmcv's own step, but that a raster of many bands is the view that people see, not what OpenCV makes of it."""
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
+        path = Path(results["img_path"])
+        if not needs_view(path):
+            found: dict[str, Any] | None = super().transform(results)
+            return found
+        image = np.ascontiguousarray(read_image(path)[..., ::-1])  # as OpenCV has it: blue first
+        results["img"] = image.astype(np.float32) if self.to_float32 else image
+        results["img_shape"] = results["ori_shape"] = image.shape[:2]
+        return results
+
+
+def read_views(steps: Compose) -> None:
+    """From now on the steps read images as the rest of annoloop reads them."""
+    for step in steps.transforms:
+        if type(step) is LoadImageFromFile:
+            step.__class__ = _LoadImage
 
 
 class _LoadMask(LoadAnnotations):  # type: ignore[misc]

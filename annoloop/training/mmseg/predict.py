@@ -24,6 +24,7 @@ from annoloop.data.class_entropy import Sums, noted
 from annoloop.data.images import IndexImage, encode_index_png
 from annoloop.errors import TrainingError
 from annoloop.training.mmseg.checkpoint import replacing
+from annoloop.training.mmseg.data import read_views
 from annoloop.training.mmseg.heads import listed
 from annoloop.training.mmseg.recipe import looks_per_image, prediction_pipeline
 from annoloop.training.windows import windows
@@ -81,6 +82,7 @@ class Network:
     def __init__(self, model: Any, config: Config) -> None:
         loading, *others = prediction_pipeline(config)
         self._model, self._loading, self._others = model, Compose([loading]), Compose(others)
+        read_views(self._loading)
         scales = [step.get("scale_factor", 1.0) for step in others if step["type"] == "Resize"]
         self._scale = float(scales[0]) if scales and isinstance(scales[0], float) else 1.0
         self._flips = looks_per_image(config) > 1
