@@ -53,7 +53,7 @@ FUNCTIONS = {
 }
 """The function that does what a command does."""
 
-ONLY_COMMANDS = {"doctor", "demo", "help", "sandbox", "sandbox annotate"}
+ONLY_COMMANDS = {"doctor", "demo", "help", "sandbox", "sandbox annotate", "watch"}
 
 CALLED_OTHERWISE = {
     "convert from-coco": {"images": "images_dir", "segments": "segments_dir", "own_classes": "project"},

@@ -243,7 +243,7 @@ def _plan(project: Project, run: RunRow | None, request: PushRequest, chosen: Ch
     # One by one: an image that is worth cutting takes much memory.
     planned = list(map(cutter.plan, track(chosen.images, "planning", len(chosen.images))))
     if all(one.holds_nothing for one in planned):
-        raise DataError(
+        raise NothingToPushError(
             f"nothing to correct in any tile of {len(planned)} images", hint="--all-tiles sends all of them"
         )
     return planned

@@ -262,10 +262,12 @@ class _Sessions:
         self.close()
 
     def of(self, settings: CvatConfig) -> CvatServer:
-        """The session with a server."""
+        """The session with a server, whose account is tried at once."""
         if self._server is None or self._server[0] != settings:
             self.close()
-            self._server = settings, self._open.enter_context(open_server(settings, self._say))
+            server = self._open.enter_context(open_server(settings, self._say))
+            server.about()
+            self._server = settings, server
         return self._server[1]
 
     def close(self) -> None:
