@@ -109,8 +109,7 @@ def effort(project: Project, server: CvatServer, *, task: int | None = None, tra
 
 
 def _tasks(project: Project, server: CvatServer, task: int | None) -> list[TaskRow]:
-    here = [one for one in project.ledger.tasks() if one.cvat_id is not None and one.server == server.url]
-    here = [one for one in here if one.state in ("open", "done")]
+    here = [one for one in project.ledger.tasks_on(server.url) if one.state in ("open", "done")]
     wanted = [one for one in here if task is None or one.cvat_id == task]
     if task is not None and not wanted:
         known = ", ".join(str(one.cvat_id) for one in here) or "none yet"

@@ -171,7 +171,7 @@ class _Asked:
 
 
 def _wanted(project: Project, server: CvatServer, task: int | None) -> list[TaskRow]:
-    here = [t for t in project.ledger.tasks() if t.cvat_id is not None and t.server == server.url]
+    here = project.ledger.tasks_on(server.url)
     if task is None:
         owing = project.ledger.tasks_with_untold_issues()
         return [t for t in here if t.state == "open" or (t.state == "done" and t.id in owing)]

@@ -222,8 +222,7 @@ def looks_at(
 def _with_replicas(
     project: Project, server: CvatServer, task: int | None
 ) -> list[tuple[TaskRow, list[JobInfo], list[JobInfo]]]:
-    here = [one for one in project.ledger.tasks() if one.cvat_id is not None and one.server == server.url]
-    here = [one for one in here if one.state in ("open", "done")]
+    here = [one for one in project.ledger.tasks_on(server.url) if one.state in ("open", "done")]
     wanted = [one for one in here if task is None or one.cvat_id == task]
     if not wanted and task is not None:
         known = ", ".join(str(one.cvat_id) for one in here) or "none yet"

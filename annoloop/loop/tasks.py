@@ -52,7 +52,7 @@ def tasks(project: Project, server: CvatServer, *, every: bool = False, track: T
     Raises:
         CvatError: the server failed.
     """
-    rows = [t for t in project.ledger.tasks() if t.cvat_id is not None and t.server == server.url]
+    rows = project.ledger.tasks_on(server.url)
     wanted = [t for t in rows if t.state == "open" or (every and t.state in ("done", "lost"))]
     found = tuple(_progress(project, server, task) for task in track(wanted, "asking CVAT", len(wanted)))
     return TasksReport(found, tuple(t.name for t in project.ledger.half_pushed_tasks()))

@@ -82,6 +82,10 @@ class Journal(Database):
         """All tasks, oldest first."""
         return [TaskRow(*row) for row in self._execute("SELECT * FROM task ORDER BY id")]
 
+    def tasks_on(self, server: str) -> list[TaskRow]:
+        """Tasks that a server, by its address, has given a number, oldest first."""
+        return [task for task in self.tasks() if task.cvat_id is not None and task.server == server]
+
     def half_pushed_tasks(self) -> list[TaskRow]:
         """Tasks whose push was cut off, oldest first."""
         return [task for task in self.tasks() if task.state not in ("open", "done", "lost")]

@@ -209,6 +209,12 @@ class IssueRow:
     state: str = "open"
     settled_by: int | None = None
 
+    @property
+    def box_ltrb(self) -> tuple[int, int, int, int]:
+        """The box of its area in px, left, top, right, bottom, inclusive: the end of CVAT's runs."""
+        left, top, right, bottom = self.runs[-4:]
+        return left, top, right, bottom
+
 
 @dataclass(frozen=True, slots=True)
 class MaskChange:

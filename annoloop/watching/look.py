@@ -38,7 +38,7 @@ def look(
     Raises:
         CvatError: the server failed.
     """
-    rows = [row for row in project.ledger.tasks() if row.cvat_id is not None and row.server == project.config.cvat.url]
+    rows = project.ledger.tasks_on(server.url)
     opened = [row for row in rows if row.state == "open"]
     memory.keep_only({_number(row) for row in opened})
     stamps = {_number(row): _finished(server, row) for row in opened}

@@ -343,15 +343,14 @@ def _pin_issues(way: _Delivery, cvat_id: int, on_server: Mapping[str, Frame]) ->
 
 def frame_of_issue(row: FrameRow, issue: IssueRow) -> FrameRow:
     """The frame of an image that an issue is pinned on: of a cut one that of the tile that owns its area."""
-    left, top = issue.runs[-4:-2]
-    own = [part for part in row.parts if part.window is not None and part.window.owns(left, top)]
+    own = [part for part in row.parts if part.window is not None and part.window.owns(*issue.box_ltrb[:2])]
     return own[0] if own else row.parts[0]
 
 
 def _issue(row: IssueRow, frame: Frame, tile: Tile | None, taken: set[tuple[int, tuple[float, ...]]]) -> Issue:
     """An issue at its marker; two at one place are told apart by half a pixel, for the place is how one is known."""
     x, y = (0, 0) if tile is None else (tile.left_px, tile.top_px)
-    left, top, right, bottom = (end - start for end, start in zip(row.runs[-4:], (x, y, x, y), strict=True))
+    left, top, right, bottom = (end - start for end, start in zip(row.box_ltrb, (x, y, x, y), strict=True))
     position = tuple(map(float, marker((left, top, right + 1, bottom + 1), frame.size_hw)))
     while (frame.index, position) in taken:
         position = (position[0], position[1], position[2] - 0.5, position[3] - 0.5)

@@ -112,7 +112,7 @@ def put_together(
 
 
 def _was_looked_at(part: FrameRow, resolved: Sequence[IssueRow]) -> bool:
-    return any(part.window is not None and part.window.owns(*issue.runs[-4:-2]) for issue in resolved)
+    return any(part.window is not None and part.window.owns(*issue.box_ltrb[:2]) for issue in resolved)
 
 
 def _unseen(row: FrameRow, seen: Sequence[TileReading]) -> list[FrameRow]:
