@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from annoloop.data.storage import Location
-from annoloop.data.tiff_header import tiff_header
+from annoloop.data.tiff_header import raster_header
 from annoloop.errors import DataError, MissingExtraError
 
 Rgb = npt.NDArray[np.uint8]
@@ -49,8 +49,7 @@ def require_for(images: Iterable[Location]) -> None:
     """
     if is_installed():
         return
-    headers = (tiff_header(image) for image in images)
-    if any(header is not None and header.needs_view for header in headers):
+    if any(raster_header(image) is not None for image in images):
         raise MissingExtraError("rasterio", "geo")
 
 

@@ -26,7 +26,7 @@ from annoloop.data import geotiff, jpeg, mask_formats, png
 from annoloop.data.durable import flush_folder, make_folder, open_regular, real
 from annoloop.data.mask_formats import PLAIN, Form
 from annoloop.data.storage import Location, RemotePath
-from annoloop.data.tiff_header import tiff_header
+from annoloop.data.tiff_header import raster_header
 from annoloop.errors import DataError, StoreError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
@@ -110,9 +110,9 @@ def image_size_hw(path: Location) -> tuple[int, int]:
     """
     if isinstance(path, RemotePath):
         return _size_hw_in_store(path)
-    header = tiff_header(path)
-    if header is not None and header.needs_view:
-        return header.size_hw
+    raster = raster_header(path)
+    if raster is not None:
+        return raster.size_hw
     return _plain_size_hw(_first_bytes(path)) or _size_hw_by_pillow(path, path)
 
 
@@ -139,8 +139,7 @@ def read_image(path: Location) -> npt.NDArray[np.uint8]:
         MissingExtraError: it has many bands, and rasterio is not installed.
     """
     source = read_bytes(path) if isinstance(path, RemotePath) else path
-    header = tiff_header(source)
-    if header is not None and header.needs_view:
+    if raster_header(source) is not None:
         return geotiff.read_view(source, path)
     with _opened(path, source if isinstance(source, bytes) else None) as image:
         try:
@@ -151,8 +150,7 @@ def read_image(path: Location) -> npt.NDArray[np.uint8]:
 
 def needs_view(path: Location) -> bool:
     """Whether an image is a TIFF that is shown, sent and trained on as the RGB view of its bands, see geotiff.py."""
-    header = tiff_header(path)
-    return header is not None and header.needs_view
+    return raster_header(path) is not None
 
 
 def read_small_grey(path: Location, side: int) -> npt.NDArray[np.float32]:
@@ -172,8 +170,7 @@ def glance(data: bytes, where: object, side: int) -> Glance:
     Raises:
         DataError: truncated, or not an image.
     """
-    header = tiff_header(data)
-    viewed = Image.fromarray(geotiff.read_view(data, where)) if header is not None and header.needs_view else None
+    viewed = None if raster_header(data) is None else Image.fromarray(geotiff.read_view(data, where))
     try:
         with viewed or Image.open(io.BytesIO(data)) as image:
             size_hw = _shown_size_hw(image)
@@ -360,9 +357,9 @@ def _size_hw_in_store(path: RemotePath) -> tuple[int, int]:
 
 
 def _encoded_size_hw(data: bytes, where: object) -> tuple[int, int]:
-    header = tiff_header(data)
-    if header is not None and header.needs_view:
-        return header.size_hw
+    raster = raster_header(data)
+    if raster is not None:
+        return raster.size_hw
     return _plain_size_hw(data) or _size_hw_by_pillow(io.BytesIO(data), where)
 
 

@@ -70,6 +70,12 @@ def tiff_header(source: Location | bytes) -> TiffHeader | None:
         return None
 
 
+def raster_header(source: Location | bytes) -> TiffHeader | None:
+    """The header of a TIFF of which an RGB view has to be made; None for every other image."""
+    header = tiff_header(source)
+    return header if header is not None and header.needs_view else None
+
+
 def _read(stream: IO[bytes]) -> TiffHeader | None:
     head = stream.read(8)
     if not head.startswith(_MAGIC):
