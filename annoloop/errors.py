@@ -22,6 +22,7 @@ An error says what happened, where, and what to do next; ``main.py`` alone catch
 from __future__ import annotations
 
 import difflib
+import errno
 import json
 from collections.abc import Iterable
 from importlib import metadata
@@ -196,6 +197,15 @@ class Interrupted(AnnoloopError):
     """The user pressed ^C; the message says what was kept."""
 
     exit_code = 130
+
+
+def file_error(error: OSError) -> FileError:
+    """What the system refused, in our words, and what to do about it."""
+    where = error.filename if error.filename is not None else "standard output or a file"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return FileError("no room left", where=where, hint="make room, then the same command goes on")
+    hint = "is it yours to read and write?" if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else None
+    return FileError(str(error.strerror or error), where=where, hint=hint)
 
 
 def check_argument(name: str, value: object, fits: bool, allowed: str) -> None:

@@ -12,7 +12,6 @@ import importlib.util
 import logging
 import os
 import shutil
-import signal
 import socket
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from annoloop.app.service_start import WITHOUT_APP, is_alive, kill, make_patient, saying
+from annoloop.compute.endings import ended_like_by_interrupt
 from annoloop.errors import AnnoloopError, ConfigError, MissingExtraError
 from annoloop.progress import Say, unsaid
 
@@ -115,8 +115,7 @@ class App:
 
     def wait(self, meanwhile: Callable[[], None]) -> None:
         """Serve until ^C, SIGTERM or a hang-up; ``meanwhile`` is called every two seconds."""
-        for ending in (signal.SIGTERM, signal.SIGHUP):  # a closed ssh session would leave the App's server behind
-            signal.signal(ending, signal.default_int_handler)
+        ended_like_by_interrupt()  # a closed ssh session would leave the App's server behind
         try:
             while True:
                 time.sleep(_PAUSE_S)

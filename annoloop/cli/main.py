@@ -6,7 +6,6 @@ Imports nothing heavy at the top, so that ``annoloop --help`` answers at once.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import signal
 import sys
@@ -36,7 +35,7 @@ from annoloop.cli.serving_commands import serve_command
 from annoloop.cli.simulation_commands import simulate_command
 from annoloop.cli.training_commands import evaluate_command, retrain_command
 from annoloop.cli.watch_commands import watch_command
-from annoloop.errors import AnnoloopError, FileError, Interrupted
+from annoloop.errors import AnnoloopError, FileError, Interrupted, file_error
 
 EXIT_USAGE, EXIT_BUG = 2, 70
 
@@ -74,21 +73,13 @@ def _foreseen(error: BaseException) -> AnnoloopError | None:
     if isinstance(error, click.Abort) or _is_interrupt(error):
         return Interrupted("interrupted")
     if isinstance(error, OSError) and error.errno is not None:
-        return _file_error(error)
+        return file_error(error)
     return None
 
 
 def _is_interrupt(error: BaseException | None) -> bool:
     """Whether ^C is behind an error: it reaches us as a SystemError out of compiled code."""
     return error is not None and (isinstance(error, KeyboardInterrupt) or _is_interrupt(error.__cause__))
-
-
-def _file_error(error: OSError) -> FileError:
-    where = error.filename if error.filename is not None else "standard output or a file"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return FileError("no room left", where=where, hint="make room, then the same command goes on")
-    hint = "is it yours to read and write?" if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else None
-    return FileError(str(error.strerror or error), where=where, hint=hint)
 
 
 def _report(error: AnnoloopError, arguments: Sequence[str]) -> int:

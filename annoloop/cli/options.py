@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
@@ -10,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
-
-from annoloop.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from annoloop.cli.screen import Screen
@@ -162,9 +159,9 @@ def require_sandbox() -> None:
     Raises:
         MissingExtraError: one of its packages is not installed.
     """
-    for package in ("starlette", "hypercorn"):
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(package, "sandbox")
+    from annoloop.serving.http_thread import require_server
+
+    require_server("sandbox")
 
 
 @contextmanager
@@ -196,6 +193,16 @@ def session_or_none(project: Project, screen: Screen) -> Iterator[CvatServer | N
 def example(*lines: str) -> str:
     """An example for the end of a command's help."""
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def seconds_given(duration: str, option: str) -> float:
+    """Seconds of an option that is a duration."""
+    from annoloop.data.durations import seconds_of
+
+    try:
+        return seconds_of(duration)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint=option) from None
 
 
 def listed(text: str) -> list[str]:

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from annoloop.cli.foreign_text import shown, shown_json
 from annoloop.errors import AnnoloopError
-from annoloop.reports.as_json import to_plain
+from annoloop.reports.as_json import to_plain, to_plain_event
 
 if TYPE_CHECKING:
     from annoloop.cli.training_view import TrainingView
@@ -76,8 +76,7 @@ class Screen:
     def event(self, event: Any) -> None:
         """Print one of many events as it happens; with ``as_json`` each is a line of its own."""
         if self.as_json:
-            plain = {name: value for name, value in to_plain(event).items() if value is not None}
-            print(shown_json(json.dumps(plain, ensure_ascii=False)), flush=True)
+            print(shown_json(json.dumps(to_plain_event(event), ensure_ascii=False)), flush=True)
         else:
             self.show(event)
 

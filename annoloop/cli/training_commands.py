@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from annoloop.cli.options import common, example, on_all_cores, open_screen, opened_project
+from annoloop.cli.options import common, example, on_all_cores, open_screen, opened_project, seconds_given
 
 
 @click.command("retrain", epilog=example("annoloop retrain --budget 30m", "annoloop retrain --recipe unet"))
@@ -46,7 +46,7 @@ def retrain_command(budget: str | None, plan: bool, **options: Any) -> None:
     if budget is not None and options["iterations"] is not None:
         raise click.UsageError("--budget or --iterations, not both")
     asked = {one.name: options[one.name] for one in fields(RetrainRequest) if options.get(one.name) is not None}
-    request = RetrainRequest(**asked, budget_s=_seconds(budget))
+    request = RetrainRequest(**asked, budget_s=None if budget is None else seconds_given(budget, "--budget"))
     require_training()  # before the project is opened, and with it anything is written
     screen = open_screen(options)
     if plan:
@@ -86,12 +86,3 @@ def evaluate_command(report: bool, against: int | None, **options: Any) -> None:
             watch=watch,
         )
     screen.result(found)
-
-
-def _seconds(budget: str | None) -> float | None:
-    from annoloop.data.durations import seconds_of
-
-    try:
-        return None if budget is None else seconds_of(budget)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--budget") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from contextlib import ExitStack
 from dataclasses import fields
@@ -11,7 +10,16 @@ from typing import Any
 
 import click
 
-from annoloop.cli.options import FILE, common, example, on_all_cores, open_screen, open_session, opened_project
+from annoloop.cli.options import (
+    FILE,
+    common,
+    example,
+    on_all_cores,
+    open_screen,
+    open_session,
+    opened_project,
+    seconds_given,
+)
 
 
 @click.command(
@@ -63,6 +71,7 @@ def watch_command(
     Each step is the command of its name: what was cut off is gone on with. One watch at a time is at work in a project;
     other commands may be run meanwhile. Each event is a line here and in .annoloop/watch.log; with --json, of JSON.
     """
+    from annoloop.compute.endings import ended_like_by_interrupt
     from annoloop.selection.criteria import check_criterion
     from annoloop.watching.due import WatchRequest
     from annoloop.watching.rhythm import parse_hours
@@ -77,8 +86,8 @@ def watch_command(
         raise click.UsageError("--listen waits for webhooks, --once and --dry-run do not wait")
     given = {one.name: options[one.name] for one in fields(WatchRequest) if one.name in options}
     wanted = WatchRequest(
-        pull=pulls, every_s=_seconds(every, "--every"),
-        budget_s=None if budget is None else _seconds(budget, "--budget"),
+        pull=pulls, every_s=seconds_given(every, "--every"),
+        budget_s=None if budget is None else seconds_given(budget, "--budget"),
         hours=None if hours is None else parse_hours(hours), **given,
     )  # fmt: skip
     screen, wake = open_screen(options), threading.Event()
@@ -90,15 +99,5 @@ def watch_command(
         if listen is not None:
             address = stack.enter_context(receiving(listen, webhook_secret(secret_file), wake, screen.note))
             screen.note(f"webhooks are taken at {address}")
-        for ending in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(ending, signal.default_int_handler)
+        ended_like_by_interrupt()
         watch(project, wanted, screen.event, once=once, wake=wake, track=screen.track, views=screen.watch)
-
-
-def _seconds(text: str, option: str) -> float:
-    from annoloop.data.durations import seconds_of
-
-    try:
-        return seconds_of(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint=option) from None

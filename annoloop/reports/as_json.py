@@ -11,6 +11,11 @@ from typing import Any
 from annoloop.data.storage import RemotePath
 
 
+def to_plain_event(event: Any) -> dict[str, Any]:
+    """One of many records as JSON-able values, without those that are None."""
+    return {name: value for name, value in to_plain(event).items() if value is not None}
+
+
 def to_plain(value: Any) -> Any:
     """A report as JSON-able values; NaN, which JSON does not know, becomes null."""
     if isinstance(value, Path | RemotePath):

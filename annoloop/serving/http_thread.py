@@ -21,15 +21,15 @@ _START_S = 10.0
 _END_S = 3.0
 
 
-def require_server() -> None:
-    """Say what is missing before anything is begun.
+def require_server(extra: str = "serve") -> None:
+    """Say what is missing, and which extra brings it, before anything is begun.
 
     Raises:
         MissingExtraError: one of the server's packages is not installed.
     """
     for package in ("starlette", "hypercorn"):
         if find_spec(package) is None:
-            raise MissingExtraError(package, "serve")
+            raise MissingExtraError(package, extra)
 
 
 def parse_listen(text: str) -> tuple[str, int]:

@@ -7,7 +7,6 @@ calls, so an address that other machines may reach is warned of.
 from __future__ import annotations
 
 import ipaddress
-import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from annoloop.compute.endings import ended_like_by_interrupt
 from annoloop.errors import ConfigError
 from annoloop.progress import Say, unsaid
 from annoloop.project.project import Project
@@ -64,8 +64,7 @@ class ServeSession:
         Args:
             begun: is called once each of these ends it cleanly: whoever was told before might end it too early.
         """
-        for ending in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(ending, signal.default_int_handler)
+        ended_like_by_interrupt()
         try:
             begun()
             while True:

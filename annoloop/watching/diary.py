@@ -15,7 +15,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, Literal
 
-from annoloop.reports.as_json import to_plain
+from annoloop.reports.as_json import to_plain, to_plain_event
 
 LOG_NAME = "watch.log"
 
@@ -65,7 +65,7 @@ class Diary:
         """Tell an event, as ``event`` makes it."""
         told = event(what, said, step, report)
         self._last_wait = said if what == "waiting" else ""
-        line = json.dumps({name: value for name, value in to_plain(told).items() if value is not None})
+        line = json.dumps(to_plain_event(told))
         self._log.emit(logging.LogRecord("annoloop.watch", logging.INFO, "", 0, line, None, None))
         self._tell(told)
 

@@ -17,11 +17,12 @@ from pathlib import Path
 from annoloop.cvat.server import CvatServer, open_server
 from annoloop.data.config import CvatConfig
 from annoloop.data.durations import in_words
-from annoloop.errors import AnnoloopError, CvatError, FileError, Interrupted, NothingToPushError
+from annoloop.errors import AnnoloopError, CvatError, Interrupted, NothingToPushError, file_error
 from annoloop.loop.pull import PullReport
 from annoloop.loop.push import PushReport
 from annoloop.loop.retrain import RetrainReport
 from annoloop.progress import Say, Track, silent
+from annoloop.project.census import census
 from annoloop.project.project import Project, open_project
 from annoloop.selection.request import PushRequest, push_request
 from annoloop.watching.diary import Diary, Tell, WatchEvent, event
@@ -77,7 +78,7 @@ def watch(
         diary = Diary(project.state_dir, tell)
         stack.callback(diary.close)
         watcher = _Watcher(project.path.parent, wanted, diary, stack, track, views)
-        watcher.next_push(project)  # a fault in it is better known before anything is begun
+        push_for(project, wanted)  # a fault in it is better known before anything is begun
         diary.note("watching", in_short(wanted))
         return watcher.once() if once else watcher.until_ended(wake or threading.Event())
 
@@ -89,7 +90,7 @@ def preview(project: Project, wanted: WatchRequest, server: CvatServer) -> Watch
         ConfigError: a value that cannot be.
         CvatError: the server failed.
     """
-    request = None if wanted.push_next is None else push_for(project, wanted)
+    request = push_for(project, wanted)
     seen, _ = look(project, server, Memory(project.state_dir), request)
     step = due(wanted, seen, datetime.now())
     if step is None:
@@ -97,9 +98,10 @@ def preview(project: Project, wanted: WatchRequest, server: CvatServer) -> Watch
     return event("due", f"{step.name}: {step.because}", step.kind)
 
 
-def push_for(project: Project, wanted: WatchRequest) -> PushRequest:
-    """The push that comes next; what the watch does not say is as annoloop.yaml has it."""
-    assert wanted.push_next is not None
+def push_for(project: Project, wanted: WatchRequest) -> PushRequest | None:
+    """The push that comes next, if any is wanted; what the watch does not say is as annoloop.yaml has it."""
+    if wanted.push_next is None:
+        return None
     return push_request(project.config, wanted.push_next, by=wanted.by, splits=wanted.splits, carries=wanted.carries)
 
 
@@ -118,10 +120,6 @@ class _Watcher:
         """Since the last wait: what is left over of these does not come by asking at once."""
         self._has_looked = False
         self._done = WatchReport((), 0, (), (), (), 0, "")
-
-    def next_push(self, project: Project) -> PushRequest | None:
-        """The push that comes next, if any is wanted."""
-        return None if self._wanted.push_next is None else push_for(project, self._wanted)
 
     def once(self) -> WatchReport:
         """Until nothing is due, or something fails."""
@@ -163,7 +161,7 @@ class _Watcher:
                 if (other := project.at_work()) is not None:
                     return f"{other}, to be done"
                 server = self._sessions.of(project.config.cvat)
-                request = self.next_push(project)
+                request = push_for(project, self._wanted)
                 seen, stamps = self._look(project, server, request)
                 self._has_looked = True
                 step = due(self._wanted, seen, datetime.now(), resting)
@@ -180,7 +178,11 @@ class _Watcher:
             hopeless = not self._has_looked and not (
                 isinstance(error, CvatError) and (error.transient or error.unreached)
             )
-            self._failed(_LOOK if step is None else step.name, _foreseen(error), raising=raising or hopeless)
+            self._failed(
+                _LOOK if step is None else step.name,
+                error if isinstance(error, AnnoloopError) else file_error(error),
+                raising=raising or hopeless,
+            )
             return None if step is not None else _NEXT_TRY
 
     def _look(
@@ -281,10 +283,5 @@ def _state(project: Project) -> object:
     run = project.current_run()
     changes = project.ledger.changes()
     tasks = [(task.id, task.state) for task in project.ledger.tasks()]
-    return None if run is None else run.id, changes[-1].id if changes else 0, tasks, len(project.samples())
-
-
-def _foreseen(error: Exception) -> AnnoloopError:
-    if isinstance(error, AnnoloopError):
-        return error
-    return FileError(str(error), where=getattr(error, "filename", None))
+    images = {split: (one.images, one.labelled) for split, one in census(project).items()}
+    return None if run is None else run.id, changes[-1].id if changes else 0, tasks, images
