@@ -25,7 +25,16 @@ if TYPE_CHECKING:
         to_coco,
         undo,
     )
-    from annoloop.api.model import browse, evaluate, export_gallery, plan_training, retrain, serve
+    from annoloop.api.model import (
+        browse,
+        evaluate,
+        export_gallery,
+        plan_prediction,
+        plan_training,
+        predict,
+        retrain,
+        serve,
+    )
     from annoloop.api.remote import connect, effort, login, pull, push, quality, tasks
     from annoloop.api.trials import simulate
     from annoloop.app.browse import BrowseReport, BrowseSession, ExportReport
@@ -59,6 +68,7 @@ if TYPE_CHECKING:
     from annoloop.loop.history import LogEntry
     from annoloop.loop.login import LoginReport
     from annoloop.loop.plan import PlanReport
+    from annoloop.loop.prediction.predict import PredictPlan, PredictReport
     from annoloop.loop.pull import PullReport
     from annoloop.loop.push import PushReport
     from annoloop.loop.quality import QualityReport
@@ -104,6 +114,8 @@ __all__ = [
     "NothingToPushError",
     "OutOfMemoryError",
     "PlanReport",
+    "PredictPlan",
+    "PredictReport",
     "Project",
     "PullReport",
     "PushReport",
@@ -138,7 +150,9 @@ __all__ = [
     "init",
     "login",
     "open_project",
+    "plan_prediction",
     "plan_training",
+    "predict",
     "pull",
     "push",
     "quality",
@@ -160,7 +174,7 @@ _HOMES = {
     "annoloop.api.formats": "from_cvat from_yolo to_cvat to_yolo",
     "annoloop.api.handover": "compare export_data take_snapshot",
     "annoloop.api.local": "data_report from_coco from_colors history init open_project status to_coco undo",
-    "annoloop.api.model": "browse evaluate export_gallery plan_training retrain serve",
+    "annoloop.api.model": "browse evaluate export_gallery plan_prediction plan_training predict retrain serve",
     "annoloop.api.remote": "connect effort login pull push quality tasks",
     "annoloop.api.trials": "simulate",
     "annoloop.app.browse": "BrowseReport BrowseSession ExportReport",
@@ -179,6 +193,7 @@ _HOMES = {
     "annoloop.loop.history": "LogEntry",
     "annoloop.loop.login": "LoginReport",
     "annoloop.loop.plan": "PlanReport",
+    "annoloop.loop.prediction.predict": "PredictPlan PredictReport",
     "annoloop.loop.pull": "PullReport",
     "annoloop.loop.push": "PushReport",
     "annoloop.loop.quality": "QualityReport",

@@ -35,6 +35,7 @@ FUNCTIONS = {
     "convert from-cvat": "from_cvat",
     "convert from-colors": "from_colors",
     "retrain": "retrain",
+    "predict": "predict",
     "simulate": "simulate",
     "evaluate": "evaluate",
     "push": "push",
@@ -60,6 +61,7 @@ CALLED_OTHERWISE = {
     "convert from-yolo": {"images": "images_dir", "own_classes": "project"},
     "convert from-cvat": {"own_classes": "project"},
     "evaluate": {"run_id": "run"},
+    "predict": {"run_id": "run", "dry_run": None},  # plan_prediction
     "push": {"only": "images"},
     "retrain": {"plan": None},  # plan_training
     "browse": {"no_app": "port", "folder": None},  # export_gallery

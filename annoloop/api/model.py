@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from annoloop.api.arguments import budget_s, names_of
+from annoloop.api.arguments import Place, budget_s, names_of, places_of
 from annoloop.app import browse as _browse
 from annoloop.app.browse import BrowseSession, ExportReport
 from annoloop.errors import ConfigError, check_argument
@@ -17,6 +17,8 @@ from annoloop.loop import evaluate as _evaluate
 from annoloop.loop import retrain as _retrain
 from annoloop.loop.evaluate import EvaluateReport
 from annoloop.loop.plan import PlanReport
+from annoloop.loop.prediction import predict as _predict
+from annoloop.loop.prediction.predict import PredictPlan, PredictReport
 from annoloop.loop.retrain import RetrainReport
 from annoloop.loop.training_request import Device, RetrainRequest
 from annoloop.progress import Say, Track, silent, unsaid
@@ -138,6 +140,63 @@ def evaluate(
             track=track,
             watch=watch,
         )
+
+
+def predict(
+    project: Project,
+    paths: Place | Sequence[Place],
+    out: str | Path,
+    *,
+    run: int | None = None,
+    every: int = 1,
+    confidence: bool = False,
+    overlay: bool = False,
+    coco: bool = False,
+    device: Device | None = None,
+    force: bool = False,
+    track: Track = silent,
+    say: Say = unsaid,
+    watch: Watch = unwatched,
+) -> PredictReport:
+    """Write masks of any images into a folder, the same that ``evaluate`` scores; as ``annoloop predict``.
+
+    The same call goes on where one was cut off, and takes what is new.  Data set and ledger are not touched.
+
+    Args:
+        paths: folders, images, videos, patterns, lists in .txt files, URLs of an object store.
+        out: gets masks/, PNGs of class indices (H, W) of the size of each image, and what else is asked for.
+        run: default: the current model.
+        every: of videos, each so many-th frame.
+        confidence: PNGs of round(255 * probability of the class), too.
+        overlay: JPEGs of the classes on the images, too.
+        coco: all regions in one COCO file, too.
+        force: predictions of another model in this folder make room.
+
+    Returns:
+        what was predicted, how fast, and in ``faults`` the images of which there is no prediction.
+
+    Raises:
+        ConfigError: there is no such model, or the folder is within the images.
+        DataError: nothing to predict, or the folder holds something else.
+        MissingExtraError: what it needs is not installed.
+        StoreError: an object store refuses, or cannot be reached.
+        TrainingError: the predicting process failed.
+        Interrupted: ^C; what is predicted is kept.
+    """
+    request = _predict.PredictRequest(places_of(paths), Path(out), run, every, confidence, overlay, coco, force, device)
+    return _predict.predict(project, request, track=track, say=say, watch=watch)
+
+
+def plan_prediction(
+    project: Project, paths: Place | Sequence[Place], out: str | Path, *, run: int | None = None, every: int = 1
+) -> PredictPlan:
+    """What ``predict`` would do, with which model; as ``annoloop predict --dry-run``.
+
+    Raises:
+        ConfigError: as ``predict``.
+        DataError: as ``predict``.
+    """
+    return _predict.plan_prediction(project, _predict.PredictRequest(places_of(paths), Path(out), run, every))
 
 
 def browse(

@@ -10,7 +10,7 @@ import click
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Start": ("init", "login", "doctor", "eda", "convert"),
     "The loop": ("retrain", "evaluate", "push", "tasks", "pull", "undo", "watch"),
-    "Hand over": ("export", "snapshot", "diff"),
+    "Hand over": ("predict", "export", "snapshot", "diff"),
     "Look": ("status", "log", "effort", "quality", "browse", "serve"),
     "Try": ("simulate", "demo", "sandbox", "help"),
 }

@@ -22,6 +22,7 @@ from annoloop.cli.format_commands import from_cvat_command, from_yolo_command, t
 from annoloop.cli.groups import LoopGroup
 from annoloop.cli.handover_commands import diff_command, export_group, snapshot_command
 from annoloop.cli.options import common_options, example
+from annoloop.cli.prediction_commands import predict_command
 from annoloop.cli.project_commands import (
     browse_command,
     demo_command,
@@ -133,7 +134,7 @@ for command in (to_yolo_command, from_yolo_command, to_cvat_command, from_cvat_c
 for command in (
     init_command, login_command, doctor_command, eda_command, convert_group,
     retrain_command, evaluate_command, push_command, tasks_command, pull_command, undo_command, watch_command,
-    export_group, snapshot_command, diff_command,
+    predict_command, export_group, snapshot_command, diff_command,
     status_command, log_command, effort_command, quality_command, browse_command, serve_command, simulate_command,
     demo_command, sandbox_group,
 ):  # fmt: skip

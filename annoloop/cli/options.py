@@ -38,6 +38,7 @@ class _Place(click.Path):
 FOLDER = _Place(file_okay=False)
 FILE = _Place(dir_okay=False)
 PATH = _Place()
+PATH_OR_URL = _Place(urls=True)
 FOLDER_OR_URL = _Place(file_okay=False, urls=True)
 FILE_OR_URL = _Place(dir_okay=False, urls=True)
 

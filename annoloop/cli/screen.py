@@ -33,6 +33,7 @@ _VIEWS = {
     "formats": ("to_yolo_report", "from_yolo_report", "to_cvat_report", "from_cvat_report"),
     "handover": ("export_data_report", "snapshot_report", "diff_report"),
     "training": ("retrain_report", "plan_report", "evaluate_report"),
+    "prediction": ("predict_report", "predict_plan"),
     "annotators": ("effort_report", "quality_report"),
     "exchange": ("push_report", "pull_report", "tasks_report", "login_report", "undo_report", "annotate_report"),
     "simulation": ("simulate_report",),

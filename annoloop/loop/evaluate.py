@@ -9,7 +9,7 @@ from pathlib import Path
 from annoloop.data.images import read_image
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.errors import ConfigError
-from annoloop.loop.missing_model import why_no_model
+from annoloop.loop.missing_model import finished_run
 from annoloop.metrics.scores import Scores, scores
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
@@ -75,7 +75,7 @@ def evaluate(
         LedgerError: there is no such run.
         TrainingError: the predicting process failed.
     """
-    run = _run(project, run_id)
+    run = finished_run(project, run_id, "nothing to evaluate")
     older = _older(project, run, against) if report else None
     scored = score(project, run, project.samples(splits), track=track, watch=watch)
     reports = {split: _split_report(project, run, split, ones, show, track) for split, ones in by_split(scored).items()}
@@ -85,14 +85,6 @@ def evaluate(
         cases = {split: _cases(project, run, ones, before) for split, ones in by_split(scored).items()}
         page = write_error_report(project, run, older, cases, show=show, track=track)
     return EvaluateReport(run.id, run.recipe, project.classes.names, reports, page)
-
-
-def _run(project: Project, run_id: int | None) -> RunRow:
-    run = project.current_run() if run_id is None else project.ledger.run(run_id)
-    if run is None or run.state != "finished":
-        why = why_no_model(project) if run is None else f"run {run.id} is not finished"
-        raise ConfigError(f"nothing to evaluate: {why}", where=project.path.parent, hint="annoloop retrain")
-    return run
 
 
 def _split_report(

@@ -1,7 +1,7 @@
-"""Why a project has no model, in words: none was trained or promoted, or the newest one knows other classes.
+"""Which model is used, and why there is none, in words: none was trained or promoted, or it knows other classes.
 
-Not here: what is done without one.  The fact to know: a model counts for the classes that it was trained on: one more
-class in annoloop.yaml takes it away until the next training.
+Not here: what is done with one, or without.  The fact to know: a model counts for the classes that it was trained on:
+one more class in annoloop.yaml takes it away until the next training.
 """
 
 from __future__ import annotations
@@ -9,12 +9,33 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from annoloop.errors import some_of
+from annoloop.errors import ConfigError, some_of
 from annoloop.masks.classes import ClassTable
 from annoloop.project.project import Project
+from annoloop.project.rows import RunRow
 
 _NONE = "there is no model yet"
 _MOST_NAMES = 5
+
+
+def finished_run(project: Project, run_id: int | None, nothing: str) -> RunRow:
+    """The run of a number, or the current model; ``nothing`` begins the error, as "nothing to evaluate".
+
+    Raises:
+        ConfigError: there is none yet, it is not finished, or it was trained on other classes.
+        LedgerError: there is no run of this number.
+    """
+    run = project.current_run() if run_id is None else project.ledger.run(run_id)
+    why = why_no_model(project) if run is None else _why_not(project, run)
+    if run is None or why is not None:
+        raise ConfigError(f"{nothing}: {why}", where=project.path.parent, hint="annoloop retrain")
+    return run
+
+
+def _why_not(project: Project, run: RunRow) -> str | None:
+    if run.state != "finished":
+        return f"run {run.id} is not finished"
+    return None if run.class_digest == project.classes.digest else _other_classes(project, run)
 
 
 def why_no_model(project: Project) -> str:
@@ -25,6 +46,10 @@ def why_no_model(project: Project) -> str:
         return f"no model is promoted yet (run {judged[-1].id}: {judged[-1].verdict})" if judged else _NONE
     if run.class_digest == project.classes.digest:
         return _NONE
+    return _other_classes(project, run)
+
+
+def _other_classes(project: Project, run: RunRow) -> str:
     return f"run {run.id} was trained on other classes ({_differ(_trained_on(project, run.id), project.classes)})"
 
 

@@ -31,8 +31,9 @@ class Job:
     """Everything that the child process needs, and nothing else.
 
     ``train`` and ``val`` hold (image, mask) files; ``predictions`` holds (image, index PNG to write,
-    confidence PNG to write), made after training with the best model, or with ``init_checkpoint``
-    when ``kind`` is "predict"; "answer" predicts what comes over stdin instead (``predictor.py``).
+    confidence PNG to write or None), made after training with the best model, or with ``init_checkpoint``
+    when ``kind`` is "predict", which ``past_faults`` goes on where an image cannot be predicted; "answer" predicts what
+    comes over stdin instead (``predictor.py``).
     ``ignore_index`` is the value in the mask files of pixels that do not
     count; ``reduce_zero_label`` is mmseg's: 0 in a file is ignored and n means class n - 1.  ``values`` are the
     (value in a file, what it means) where these differ, in place of the two, ignored pixels being ``ignore_index``.
@@ -64,7 +65,8 @@ class Job:
     batch_size: int | None = None
     init_checkpoint: Path | None = None
     resume: bool = False
-    predictions: tuple[tuple[Path, Path, Path], ...] = ()
+    predictions: tuple[tuple[Path, Path, Path | None], ...] = ()
+    past_faults: bool = False
     background_index: int | None = 0
     train_pixels: tuple[tuple[int, ...], ...] | None = None
     val_pixels: tuple[tuple[int, ...], ...] | None = None
@@ -99,7 +101,7 @@ class Job:
         }
         counts = {key: raw[key] and tuple(map(tuple, raw[key])) for key in ("train_pixels", "val_pixels")}
         files = ("train", "val", "predictions")
-        lists = {key: tuple(tuple(map(Path, row)) for row in raw[key]) for key in files}
+        lists = {key: tuple(tuple(one and Path(one) for one in row) for row in raw[key]) for key in files}
         return cls(**{**raw, **typed, **counts, **lists})
 
 
@@ -111,9 +113,9 @@ class Event:
     (iterations, seconds_per_iteration, seconds: how long it will take), ``iteration`` (iteration,
     loss, lr, seconds), ``validation`` (iteration, mdice, miou, dice_per_class, never_predicted, best; ``images`` and
     ``settled`` where the last candidates were judged),
-    ``prediction`` (image, done, total), ``warning`` (message), ``error`` (message, where, hint),
-    ``out-of-memory``, ``missing`` (package) and ``stopped`` (iteration, kept).  ``fold``
-    (number, count, images) is not the child's: the training of a fold begins.  Nor are ``announced`` (recipe,
+    ``prediction`` (image, done, total), ``unpredicted`` (image, message), ``warning`` (message),
+    ``error`` (message, where, hint), ``out-of-memory``, ``missing`` (package) and ``stopped`` (iteration, kept).
+    ``fold`` (number, count, images) is not the child's: the training of a fold begins.  Nor are ``announced`` (recipe,
     train_images, val_images, folds, iterations, budget_s, and like_run with expected_s where a run like it is known),
     ``plan`` (lines: what, chosen, because) and ``starting``.
     """

@@ -85,7 +85,9 @@ def _shards(job: Job, share: Share) -> Iterator[Job]:
 
 def _predict_shard(shard: Job) -> None:
     """On a machine of the cluster: what the shard lacks; begun anew after a loss, it goes on."""
-    lacking = tuple(target for target in shard.predictions if not (target[1].is_file() and target[2].is_file()))
+    lacking = tuple(
+        target for target in shard.predictions if not all(png is None or png.is_file() for png in target[1:])
+    )
     if lacking:
         run_job(replace(shard, predictions=lacking), lambda _: None)
 

@@ -29,8 +29,11 @@ from annoloop.training.mmseg.heads import listed
 from annoloop.training.mmseg.recipe import looks_per_image, prediction_pipeline
 from annoloop.training.windows import windows
 
-Target = tuple[Path, Path, Path]
-"""An image, the index PNG and the confidence PNG to write."""
+Target = tuple[Path, Path, Path | None]
+"""An image, the index PNG and the confidence PNG to write, None where nobody wants one."""
+
+Fault = Callable[[Target, TrainingError], None]
+"""Hears of an image that cannot be predicted."""
 
 _BATCH = {"cpu": 4, "cuda": 8}
 _THREADS = 4
@@ -47,6 +50,9 @@ _LEAST_WINDOW = 3 * _MARGIN
 _FEW_CLASSES = 256
 """With more, what is predicted at once gets smaller, as there is a probability for each class and pixel."""
 
+_Batch = list[tuple[Target, dict[str, Any]]]
+"""Targets with what the pipeline makes of their images."""
+
 Indices = npt.NDArray[np.unsignedinteger[Any]]
 
 Maps = tuple[Indices, npt.NDArray[np.uint8]]
@@ -54,22 +60,27 @@ Maps = tuple[Indices, npt.NDArray[np.uint8]]
 
 
 def write_predictions(
-    model: torch.nn.Module, config: Config, targets: Sequence[Target], done: Callable[[Target], None]
+    model: torch.nn.Module,
+    config: Config,
+    targets: Sequence[Target],
+    done: Callable[[Target], None],
+    fault: Fault | None = None,
 ) -> None:
     """Index and confidence PNGs for every target, of the size of the image file; ``done`` hears of each.
 
+    ``fault``, where given, hears of images that cannot be predicted, and the others are.
+
     Raises:
-        TrainingError: an image cannot be read.
+        TrainingError: an image cannot be predicted, and nobody hears of that.
     """
     model.eval()
     size = _BATCH[next(model.parameters()).device.type]
     network = Network(model, config)
     with ThreadPoolExecutor(_THREADS) as pool:
         writing: deque[tuple[Target, Future[None]]] = deque()
-        for batch in _batches(_decoded(pool, network, targets, size * _AHEAD), size):
-            sums: list[Sums] = []
-            for (target, _), maps in zip(batch, network.maps([item for _, item in batch], sums), strict=True):
-                writing.append((target, pool.submit(_write, target, *maps, sums[-1])))
+        for batch in _batches(_decoded(pool, network, targets, size * _AHEAD, fault), size):
+            for target, maps, sums in _predicted(network, batch, fault):
+                writing.append((target, pool.submit(_write, target, *maps, sums)))
             while len(writing) > size * _AHEAD:
                 _finish(*writing.popleft(), done)
         while writing:
@@ -176,8 +187,31 @@ def class_entropy(probabilities: torch.Tensor) -> Sums:
     return np.asarray(sums.cpu().numpy(), np.float64)
 
 
+def _predicted(network: Network, batch: _Batch, fault: Fault | None) -> Iterator[tuple[Target, Maps, Sums | None]]:
+    """The maps of a batch, with the sums of entropy where a confidence PNG will hold them."""
+    sums: list[Sums] | None = [] if any(confidence_png for (_, _, confidence_png), _ in batch) else None
+    try:
+        # All at once: a batch that fails has not begun to be written.
+        found = list(network.maps([item for _, item in batch], sums))
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError) as error:
+        if len(batch) > 1 and fault is not None:
+            for one in batch:
+                yield from _predicted(network, [one], fault)
+            return
+        target = batch[0][0]
+        refused = TrainingError(f"cannot be predicted: {str(error).splitlines()[0]}", where=target[0])
+        if fault is None or "allocate memory" in str(error):  # in which torch on a CPU is out of memory
+            raise
+        fault(target, refused)
+        return
+    for number, ((target, _), maps) in enumerate(zip(batch, found, strict=True)):
+        yield target, maps, None if sums is None else sums[number]
+
+
 def _decoded(
-    pool: ThreadPoolExecutor, network: Network, targets: Sequence[Target], ahead: int
+    pool: ThreadPoolExecutor, network: Network, targets: Sequence[Target], ahead: int, fault: Fault | None
 ) -> Iterator[tuple[Target, dict[str, Any]]]:
     """Every target with what the recipe's pipeline makes of its image; the next ones are under way."""
     coming = deque((target, pool.submit(network.read, target[0])) for target in targets[:ahead])
@@ -185,14 +219,17 @@ def _decoded(
         ready, item = coming.popleft()
         if target is not None:
             coming.append((target, pool.submit(network.read, target[0])))
-        yield ready, item.result()
+        try:
+            yield ready, item.result()
+        except TrainingError as error:
+            if fault is None:
+                raise
+            fault(ready, error)
 
 
-def _batches(
-    items: Iterator[tuple[Target, dict[str, Any]]], size: int
-) -> Iterator[list[tuple[Target, dict[str, Any]]]]:
+def _batches(items: Iterator[tuple[Target, dict[str, Any]]], size: int) -> Iterator[_Batch]:
     """Neighbours of equal size in one batch; a large image by itself."""
-    batch: list[tuple[Target, dict[str, Any]]] = []
+    batch: _Batch = []
     for target, item in items:
         if batch and (len(batch) == size or _size(item) != _size(batch[0][1])):
             yield batch
@@ -206,13 +243,14 @@ def _size(item: dict[str, Any]) -> object:
     return item["inputs"].shape if "inputs" in item else id(item)
 
 
-def _write(target: Target, indices: Indices, confidences: npt.NDArray[np.uint8], sums: Sums) -> None:
+def _write(target: Target, indices: Indices, confidences: npt.NDArray[np.uint8], sums: Sums | None) -> None:
     _, index_png, confidence_png = target
-    for path in (confidence_png, index_png):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(confidence_png, durable=False) as beside:
-        Image.fromarray(confidences).save(beside, format="PNG", pnginfo=noted(sums))
+    if confidence_png is not None and sums is not None:
+        confidence_png.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(confidence_png, durable=False) as beside:
+            Image.fromarray(confidences).save(beside, format="PNG", pnginfo=noted(sums))
     # The index map comes last: where there is one, its confidence is there too.
+    index_png.parent.mkdir(parents=True, exist_ok=True)
     with replacing(index_png, durable=False) as beside:
         beside.write_bytes(encode_index_png(IndexImage(indices)))
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mmengine.runner import Runner
 
     from annoloop.training.mmseg.hooks import Progress
+    from annoloop.training.mmseg.predict import Target
 
 _FIRST = os.environ.get("RANK", "0") == "0"
 """Whether this is the process that speaks and writes for all that torchrun started."""
@@ -327,14 +328,17 @@ def _write_predictions(model: torch.nn.Module, config: Config, job: Job, border:
     border.stop_orderly()
     done = 0
 
-    def wrote(target: tuple[Path, Path, Path]) -> None:
+    def wrote(target: Target) -> None:
         nonlocal done
         done = min(done + WORLD, len(job.predictions))
         border.emit("prediction", image=str(target[0]), done=done, total=len(job.predictions))
         if border.stopping():
             raise StopRequested(done)
 
-    write_predictions(model, config, job.predictions[RANK::WORLD], wrote)
+    def failed(target: Target, error: TrainingError) -> None:
+        border.emit("unpredicted", image=str(target[0]), message=error.message)
+
+    write_predictions(model, config, job.predictions[RANK::WORLD], wrote, failed if job.past_faults else None)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,100 @@
+"""Frames of a video, one after the other, as files that lose nothing.
+
+The only module that knows OpenCV.  The fact to know: a frame's number counts from 0 in the order of showing, and only
+who has read all frames before it finds it exactly; so those that are not wanted are passed over, and not sought.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from annoloop.errors import DataError, MissingExtraError
+
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".ogv", ".mts")
+
+_FAST = 1
+"""Of PNG's levels of compression: a frame is read once, and gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFacts:
+    """What a video says of itself; ``frames`` is a guess of its container, 0 where it has none."""
+
+    frames: int
+    size_hw: tuple[int, int]
+
+
+def require_video() -> None:
+    """Say what is missing before anything is begun.
+
+    Raises:
+        MissingExtraError: OpenCV is not installed.
+    """
+    if importlib.util.find_spec("cv2") is None:
+        raise MissingExtraError("opencv-python", "train")
+
+
+def video_facts(video: Path) -> VideoFacts:
+    """How long and how large a video says that it is.
+
+    Raises:
+        DataError: missing, or no video.
+    """
+    import cv2
+
+    with _opened(video) as capture:
+        width, height, frames = (
+            int(capture.get(what))
+            for what in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_COUNT)
+        )
+    return VideoFacts(max(0, frames), (height, width))
+
+
+def frames_to_files(
+    video: Path, every: int, wanted: Callable[[int], bool], place: Callable[[int], Path]
+) -> Iterator[int]:
+    """Write every so many-th frame that is wanted as a PNG to its place; yields the number of each when it is there.
+
+    Raises:
+        DataError: missing, no video, one without a frame, or the disk is full.
+    """
+    import cv2
+
+    with _opened(video) as capture:
+        number = -1
+        while capture.grab():
+            number += 1
+            if number % every or not wanted(number):
+                continue
+            there, pixels = capture.retrieve()
+            if not there:
+                continue
+            path = place(number)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not cv2.imwrite(str(path), pixels, [cv2.IMWRITE_PNG_COMPRESSION, _FAST]):
+                raise DataError("a frame cannot be written", where=path, hint="is there room?")
+            yield number
+    if number < 0:
+        raise DataError("no frame of it can be read", where=video, hint="the file may be truncated or no video")
+
+
+@contextmanager
+def _opened(video: Path) -> Iterator[Any]:
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # it would write to stderr by itself
+    import cv2
+
+    if not video.is_file():
+        raise DataError("file is missing", where=video)
+    capture = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG)
+    try:
+        if not capture.isOpened():
+            raise DataError("cannot be read as a video", where=video, hint="the file may be truncated or no video")
+        yield capture
+    finally:
+        capture.release()

@@ -1,0 +1,1 @@
+"""``annoloop predict``: what the model says of any images, outside the loop."""
