@@ -46,8 +46,7 @@ def video_facts(video: Path) -> VideoFacts:
     Raises:
         DataError: missing, or no video.
     """
-    import cv2
-
+    cv2 = _opencv()
     with _opened(video) as capture:
         width, height, frames = (
             int(capture.get(what))
@@ -56,16 +55,13 @@ def video_facts(video: Path) -> VideoFacts:
     return VideoFacts(max(0, frames), (height, width))
 
 
-def frames_to_files(
-    video: Path, every: int, wanted: Callable[[int], bool], place: Callable[[int], Path]
-) -> Iterator[int]:
-    """Write every so many-th frame that is wanted as a PNG to its place; yields the number of each when it is there.
+def frames_to_files(video: Path, every: int, wanted: Callable[[int], bool], folder: Path) -> Iterator[tuple[int, Path]]:
+    """Write every so many-th frame that is wanted as a PNG; yields the number and the file of each when it is there.
 
     Raises:
         DataError: missing, no video, one without a frame, or the disk is full.
     """
-    import cv2
-
+    cv2 = _opencv()
     with _opened(video) as capture:
         number = -1
         while capture.grab():
@@ -75,20 +71,18 @@ def frames_to_files(
             there, pixels = capture.retrieve()
             if not there:
                 continue
-            path = place(number)
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path = folder / f"{number:06d}.png"
+            folder.mkdir(parents=True, exist_ok=True)
             if not cv2.imwrite(str(path), pixels, [cv2.IMWRITE_PNG_COMPRESSION, _FAST]):
                 raise DataError("a frame cannot be written", where=path, hint="is there room?")
-            yield number
+            yield number, path
     if number < 0:
         raise DataError("no frame of it can be read", where=video, hint="the file may be truncated or no video")
 
 
 @contextmanager
 def _opened(video: Path) -> Iterator[Any]:
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # it would write to stderr by itself
-    import cv2
-
+    cv2 = _opencv()
     if not video.is_file():
         raise DataError("file is missing", where=video)
     capture = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG)
@@ -98,3 +92,12 @@ def _opened(video: Path) -> Iterator[Any]:
         yield capture
     finally:
         capture.release()
+
+
+def _opencv() -> Any:
+    """OpenCV, kept from writing to stderr by itself."""
+    for name, quiet in (("OPENCV_FFMPEG_LOGLEVEL", "-8"), ("OPENCV_LOG_LEVEL", "SILENT")):
+        os.environ.setdefault(name, quiet)
+    import cv2
+
+    return cv2

@@ -37,7 +37,8 @@ def predict_report(report: PredictReport, sheet: Sheet) -> None:
 
 
 def predict_plan(report: PredictPlan, sheet: Sheet) -> None:
-    videos = f", and {report.videos} videos of about {report.frames} frames" if report.videos else ""
+    counted = "a video" if report.videos == 1 else f"{report.videos} videos"
+    videos = f", and {counted} of about {report.frames} frames" if report.videos else ""
     kept = f"; {report.kept} are there already" if report.kept else ""
     sheet.print(
         f"run {report.run} ({escape(report.recipe)}) would predict [bold]{report.images}[/] images{videos} into"

@@ -23,7 +23,7 @@ from annoloop.progress import Track
 
 _FETCHED = 500
 _FRAMES_BYTES = 1 << 32
-_FEWEST_FRAMES, _MOST_FRAMES = 16, 2000
+_MOST_FRAMES = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,14 @@ class Portions:
         while some := list(islice(elsewhere, _FETCHED)):
             with _emptied(self._results.scratch / "fetched") as folder:
                 yield self._fetched(some, folder)
-        for one in named:
-            if one.is_video:
-                yield from self._frames(one)
+        videos = [one for one in named if one.is_video]
+        frames = self._frames(videos, self._results.scratch.absolute() / "frames")
+        while True:
+            with _emptied(self._results.scratch / "frames"):
+                several = list(self._track(_no_larger(frames), f"reading frames of {len(videos)} videos"))
+                if not several:
+                    return
+                yield several
 
     def in_order(self) -> list[Item]:
         """The images with results in the order in which they, or their videos, were named."""
@@ -109,27 +114,23 @@ class Portions:
         fetched = self._track(side_by_side(fetch, enumerate(some)), "fetching images", len(some))
         return [one for one in fetched if one is not None]
 
-    def _frames(self, video: Named) -> Iterator[list[Ready]]:
-        """A video's frames, some thousand at a time."""
-        seen = self._stamp(video.place)
-        if seen is None:
-            return
-        with _emptied(self._results.scratch / "video") as beside:
-            local = video.place
-            if isinstance(local, RemotePath):
-                local = beside / local.name
-                with suppress(FileNotFoundError):  # then it is missing where it should be read
-                    video.place.get(local)  # type: ignore[union-attr]
-            try:
-                yield from self._frames_here(video, local, seen)
-            except DataError as error:
-                self._fault(video.place, error.message)
+    def _frames(self, videos: Sequence[Named], folder: Path) -> Iterator[Ready]:
+        """The frames of all videos that lack results, each when its file is in the folder."""
+        for number, one in enumerate(videos):
+            seen = self._stamp(one.place)
+            if seen is None:
+                continue
+            with _emptied(self._results.scratch / "video") as beside:
+                local = beside / one.place.name if isinstance(one.place, RemotePath) else one.place
+                try:
+                    if isinstance(one.place, RemotePath):
+                        with suppress(FileNotFoundError):  # then it is missing where it is read
+                            one.place.get(local)
+                    yield from self._frames_of(one, local, seen, folder / str(number))
+                except DataError as error:
+                    self._fault(one.place, error.message)
 
-    def _frames_here(self, video: Named, local: Path, seen: str) -> Iterator[list[Ready]]:
-        facts = video_facts(local)
-        room = _FRAMES_BYTES // max(1, 3 * facts.size_hw[0] * facts.size_hw[1])
-        most = min(_MOST_FRAMES, max(_FEWEST_FRAMES, room))
-
+    def _frames_of(self, video: Named, local: Path, seen: str, folder: Path) -> Iterator[Ready]:
         def item(number: int) -> Item:
             return Item(f"{video.name}/{number:06d}", video.place, number)
 
@@ -139,16 +140,18 @@ class Portions:
                 self.kept.append(item(number))
             return not done
 
-        folder = self._results.scratch / "frames"
-        numbers = frames_to_files(local, self._every, wanted, lambda number: folder / f"{number:06d}.png")
-        title, left = f"reading {video.place.name}", -(-facts.frames // self._every)
-        while True:
-            with _emptied(folder):
-                some = list(self._track(islice(numbers, most), title, min(most, left) or None))
-                if not some:
-                    return
-                left = max(0, left - len(some))
-                yield [Ready(item(number), seen, (folder / f"{number:06d}.png").absolute()) for number in some]
+        for number, frame in frames_to_files(local, self._every, wanted, folder):
+            yield Ready(item(number), seen, frame)
+
+
+def _no_larger(frames: Iterator[Ready]) -> Iterator[Ready]:
+    """The next frames, as many as the disk may have to hold at a time."""
+    room = _FRAMES_BYTES
+    for one in islice(frames, _MOST_FRAMES):
+        yield one
+        room -= one.local.stat().st_size
+        if room < 0:
+            return
 
 
 @contextmanager

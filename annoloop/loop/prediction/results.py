@@ -20,6 +20,7 @@ from annoloop import __version__
 from annoloop.data.images import file_sha256, read_bytes, unwritable, write_atomic
 from annoloop.data.storage import Location, RemotePath
 from annoloop.errors import DataError
+from annoloop.loop.prediction.sources import address
 from annoloop.masks.classes import ClassTable
 from annoloop.project.files import is_made
 from annoloop.project.project import Project
@@ -114,7 +115,7 @@ class Results:
         """Whether the results of an image's present state are there."""
         told = self._record.get(item.name, {})
         return (
-            (told.get("image"), told.get("frame"), told.get("stamp")) == (str(item.place), item.frame, seen)
+            (told.get("image"), told.get("frame"), told.get("stamp")) == (address(item.place), item.frame, seen)
             and is_made(self.mask(item))
             and (not confidence or is_made(self.confidence(item)))
         )
@@ -131,7 +132,7 @@ class Results:
             DataError: the disk is full.
         """
         assert self._stream is not None
-        row = {"name": item.name, "image": str(item.place), "frame": item.frame, "stamp": seen}
+        row = {"name": item.name, "image": address(item.place), "frame": item.frame, "stamp": seen}
         self._record[item.name] = row
         try:
             self._stream.write(json.dumps(row) + "\n")
@@ -176,6 +177,8 @@ def opened(folder: Path, model: Model, classes: ClassTable, *, force: bool) -> I
             (folder / _SCRATCH).mkdir()
             write_atomic(folder / MODEL_FILE, _described(model, classes))
             with (folder / _RECORD).open("a", encoding="utf-8") as stream:
+                if stream.tell():
+                    stream.write("\n")  # behind a line that a kill cut short
                 try:
                     yield Results(folder, _rows(folder), stream)
                 finally:

@@ -74,7 +74,7 @@ def sources(paths: Sequence[Location]) -> Sources:
     if faults:
         said = "".join(f"\n  {fault.where}: {fault.message}" for fault in faults)
         raise DataError(f"{len(faults)} of what was named cannot be used:{said}", hint=faults[0].hint)
-    files = {_text(file): file for one in found for file in one.files}
+    files = {address(file): file for one in found for file in one.files}
     base = _common([one.base for one in found])
     return Sources(
         tuple(_named(files, base)),
@@ -91,7 +91,7 @@ def _source(path: Location) -> _Source:
     if path.suffix.lower() in _LISTS and path.is_file():
         return _list(path)
     if path.exists():
-        return _Source(_text(path.parent), (path,))
+        return _Source(address(path.parent), (path,))
     if _MAGIC.search(str(path)):
         return _pattern(path)
     hint = "a folder, an image, a video, a pattern in quotes, or a list in a .txt"
@@ -107,7 +107,7 @@ def _folder(path: Location) -> _Source:
     if not images:
         raise DataError(f"holds no image{_seen(names)}", where=path, hint=f"images end in {', '.join(IMAGE_SUFFIXES)}")
     left_out = f"{len(videos)} videos in {path} are left out: {some_of(videos, 2)}; name those that you want"
-    return _Source(_text(path), tuple(files.at(name) for name in images), path, left_out if videos else "")
+    return _Source(address(path), tuple(files.at(name) for name in images), path, left_out if videos else "")
 
 
 def _seen(names: Iterable[str]) -> str:
@@ -122,7 +122,7 @@ def _pattern(path: Path) -> _Source:
     files = tuple(one for one in map(Path, found) if one.is_file() and _is_known(one.name))
     if not files:
         raise DataError("no image or video fits this pattern", where=path, hint="** stands for folders of any depth")
-    return _Source(_text(Path(base)), files)
+    return _Source(address(Path(base)), files)
 
 
 def _list(path: Path) -> _Source:
@@ -132,7 +132,7 @@ def _list(path: Path) -> _Source:
     if not entries:
         raise DataError("this list names nothing", where=path, hint="a path or URL a line")
     files = tuple(_listed(entry, path.parent) for entry in entries)
-    return _Source(_common([_above(_text(file)) for file in files]), files)
+    return _Source(_common([_above(address(file)) for file in files]), files)
 
 
 def _listed(entry: str, beside: Path) -> Location:
@@ -153,6 +153,8 @@ def _remote(path: RemotePath) -> _Source:
         return _Source(top.url, files)
     if path.is_file():
         return _Source(_above(path.url), (path,))
+    if _is_known(path.name):
+        raise DataError("there is no such object", where=path)
     return _folder(path)
 
 
@@ -167,7 +169,7 @@ def _above_magic(pattern: str) -> str:
     return "/".join(parts[:first]) or ("/" if pattern.startswith("/") else ".")
 
 
-def _text(place: Location) -> str:
+def address(place: Location) -> str:
     """A place as text that is the same however it was written; links stay as they are."""
     return place.url if isinstance(place, RemotePath) else os.path.abspath(place)  # noqa: PTH100 - resolve() follows links
 
