@@ -83,6 +83,23 @@ def test_a_failing_shard_fails_as_it_would_here(predicting: Job, ray_address: st
 
 
 @pytest.mark.slow
+def test_a_shard_that_may_go_past_faults_tells_of_each_once(predicting: Job, ray_address: str, tmp_path: Path) -> None:
+    broken = tmp_path / "in" / "broken.png"
+    broken.parent.mkdir()
+    broken.write_bytes(b"no image")
+    images = [image for image, _, _ in predicting.predictions]
+    job = _to(predicting, tmp_path, [broken, *images])
+    without = tuple((image, mask, None) for image, mask, _ in job.predictions)
+    events: list[Event] = []
+    with on_ray(ray_address, tmp_path):
+        predict_job(replace(job, predictions=without, past_faults=True), events.append)
+    assert [event.fields["image"] for event in of(events, "unpredicted")] == [str(broken)]
+    assert len(of(events, "prediction")) == len(images)
+    assert all(mask.is_file() for _, mask, _ in without[1:])
+    assert not list(tmp_path.glob("*.c.png"))
+
+
+@pytest.mark.slow
 def test_interrupted_predictions_are_kept_and_their_processes_end(
     predicting: Job, ray_address: str, tmp_path: Path
 ) -> None:
