@@ -75,6 +75,8 @@ class TrainingView:
         elif event.kind == "fold":
             number, count, images = fields["number"], fields["count"], fields["images"]
             self._say(f"fold {number} of {count}: a model for its {images} images, trained without them")
+        elif event.kind == "tracked":
+            self._say(f"tracked: {escape(fields['place'])}")
         elif event.kind == "warning":
             self._say(f"[yellow]warning:[/] {escape(str(fields['message']))}")
 

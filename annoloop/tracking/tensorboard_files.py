@@ -1,0 +1,97 @@
+"""TensorBoard: the only module that knows tensorboardX, which writes its files without TensorFlow.
+
+The facts to know: tensorboardX loads torch where it is installed, only to know its type, which would cost seconds and
+hundreds of MB here; and what is told is on the disk after about a second, so that a killed training leaves it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from annoloop.errors import ConfigError
+from annoloop.tracking.settings import NO_TRACKING
+from annoloop.tracking.tracker import Begun, Point, Status
+
+
+class TensorboardTracker:
+    """Event files of a run, in a folder of its own."""
+
+    name = "tensorboard"
+
+    def __init__(self, folder: Path) -> None:
+        """Make the folder of all runs.
+
+        Raises:
+            ConfigError: that cannot be.
+        """
+        self._all, self.place = folder, str(folder)
+        self._writer: Any = None
+        self._params: dict[str, str] = {}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            hint = f"train.track_uri names a folder; {NO_TRACKING}"
+            raise ConfigError(f"cannot be made: {error.strerror}", where=folder, hint=hint) from error
+        with _torch_stays_out():
+            import tensorboardX  # noqa: F401
+
+    def begin(self, name: str, known_id: str | None) -> Begun:
+        """As ``Tracker.begin``; the id is the name of the folder, to which a run that goes on adds a file."""
+        from tensorboardX import SummaryWriter
+
+        own = known_id or self._free(name)
+        self._writer = SummaryWriter(str(self._all / own), flush_secs=1)
+        return Begun(own, str(self._all / own), f"tensorboard --logdir {self._all}")
+
+    def _free(self, name: str) -> str:
+        """A name that no folder has: a run of a ledger that was lost may have had this one."""
+        names = (name, *(f"{name}-{number}" for number in range(2, 1000)))
+        return next(one for one in names if not (self._all / one).exists())
+
+    def params(self, values: Mapping[str, str]) -> None:
+        """As ``Tracker.params``; a table, which grows."""
+        self._params |= values
+        rows = (f"| {name} | {value.replace('|', '/')} |" for name, value in self._params.items())
+        self._writer.add_text("parameters", "\n".join(["| | |", "|---|---|", *rows]), len(self._params))
+
+    def scalars(self, points: Sequence[Point]) -> None:
+        """As ``Tracker.scalars``."""
+        now = time.time()
+        for point in points:
+            self._writer.add_scalar(point.name, point.value, point.step, now)
+
+    def picture(self, name: str, file: Path) -> None:
+        """As ``Tracker.picture``."""
+        import numpy as np
+
+        from annoloop.data.images import read_image
+
+        self._writer.add_image(name, np.asarray(read_image(file)), dataformats="HWC")
+
+    def texts(self, values: Mapping[str, str]) -> None:
+        """As ``Tracker.texts``."""
+        for name, value in values.items():
+            self._writer.add_text(name, value)
+
+    def end(self, status: Status) -> None:
+        """As ``Tracker.end``."""
+        self._writer.add_text("status", status)
+        self._writer.close()
+
+
+@contextmanager
+def _torch_stays_out() -> Iterator[None]:
+    """An import of torch meanwhile finds none, unless it is there already."""
+    if "torch" in sys.modules:
+        yield
+        return
+    sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]
