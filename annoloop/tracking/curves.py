@@ -44,11 +44,9 @@ def calls_of(event: Event, names: Sequence[str]) -> list[Call]:
     if event.kind == "iteration":
         return _points("training", fields["iteration"], (("loss", fields["loss"]), ("lr", fields.get("lr"))))
     if event.kind == "validation" and not fields.get("settled"):
-        by_class = zip(names, fields["dice_per_class"], strict=True)
         scores = [("val/mDice", fields["mdice"]), ("val/mIoU", fields["miou"])]
-        return _points(
-            "validation", fields["iteration"], [*scores, *((f"val/Dice/{name}", one) for name, one in by_class)]
-        )
+        scores += [(f"val/Dice/{name}", one) for name, one in zip(names, fields["dice_per_class"], strict=True)]
+        return _points("validation", fields["iteration"], scores)
     return []
 
 

@@ -1,8 +1,8 @@
 """MLflow: the only module that knows it.
 
-A client of its own for every training; the library's global state, its active run and its telemetry are not used.  The
-facts to know: a parameter of MLflow never changes, so that one that does becomes a tag; and of its errors those that may
-pass are the server's (5xx, 429) and those of the network.
+A client of its own for every training; the library's global state, its active run and its telemetry are not used.
+The facts to know: a parameter of MLflow never changes, so that one that does becomes a tag; and of its errors those
+that may pass are the server's (5xx, 429) and those of the network.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from annoloop.errors import AnnoloopError, ConfigError, MissingPackageError
-from annoloop.tracking.settings import NO_TRACKING
-from annoloop.tracking.tracker import Begun, Point, Status, Unreached, without_credentials
+from annoloop.tracking.tracker import NO_TRACKING, Begun, Point, Status, Unreached, without_credentials
 
 _SETTLED = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -154,7 +153,7 @@ class MlflowTracker:
 
 
 def _artifacts_of(uri: str) -> str | None:
-    """Where pictures lie: the server decides; those of a database in a file beside it, and not in the working folder."""
+    """Where pictures lie: the server decides; those of a database beside its file, and not in the working folder."""
     if not uri.startswith("sqlite:///"):
         return None
     return (Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlflow-artifacts").as_uri()

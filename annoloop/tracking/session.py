@@ -1,4 +1,4 @@
-"""A training that is told a tracker while it runs: events in, calls out, and ``tracking.json`` in the folder of the run.
+"""A training that is told a tracker while it runs: events in, calls out, ``tracking.json`` in the folder of the run.
 
 Not here: what is told of an event (``curves.py``), and sending it (``delivery.py``).  The fact to know: a run that goes
 on is the same one there, because ``tracking.json`` holds its id and how far it was told; events on record from before
@@ -36,12 +36,17 @@ class Tracking:
     """
 
     def __init__(
-        self, tracker: Tracker | None, watch: Watch, run_dir: Path, name: str = "", params: Mapping[str, str] | None = None,
-        classes: Sequence[str] = (),
-    ) -> None:  # fmt: skip
-        """``watch`` hears of every event, and of what becomes of the tracking; ``params``: what the run is made with."""
+        self,
+        tracker: Tracker | None,
+        watch: Watch,
+        run_dir: Path,
+        name: str,
+        params: Mapping[str, str],
+        classes: Sequence[str],
+    ) -> None:
+        """``watch`` hears of every event, and of what becomes of the tracking; ``params``: what a run is made with."""
         self._tracker, self._watch, self._run_dir = tracker, watch, run_dir
-        self._name, self._params = name, params or {}
+        self._name, self._params = name, params
         self.names = metric_names(classes)
         self._delivery: Delivery | None = None
 

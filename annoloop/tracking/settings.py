@@ -1,7 +1,7 @@
 """Which tracker a training has, and where: from ``train`` of annoloop.yaml, what was asked for, and the environment.
 
-Not here: the trackers.  The facts to know: ``track_uri`` belongs to the tracker that annoloop.yaml names, so another one
-that is asked for does not get it; nothing is sent to a place that nobody named.
+Not here: the trackers.  The facts to know: ``track_uri`` belongs to the tracker that annoloop.yaml names, so another
+one that is asked for does not get it; nothing is sent to a place that nobody named.
 """
 
 from __future__ import annotations
@@ -14,13 +14,10 @@ from pathlib import Path
 
 from annoloop.data.train_section import TrainConfig
 from annoloop.errors import ConfigError, MissingExtraError
-from annoloop.tracking.tracker import Tracker, TrackerName
+from annoloop.tracking.tracker import NO_TRACKING, Tracker, TrackerName
 
 PACKAGES = {"mlflow": "mlflow", "tensorboard": "tensorboardX", "wandb": "wandb"}
 """What each tracker needs; the extra has the tracker's name."""
-
-NO_TRACKING = "--track none trains without"
-"""A hint behind every refusal."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from annoloop.errors import ConfigError
-from annoloop.tracking.settings import NO_TRACKING
-from annoloop.tracking.tracker import Begun, Point, Status
+from annoloop.tracking.tracker import NO_TRACKING, Begun, Point, Status
 
 
 class TensorboardTracker:

@@ -16,6 +16,9 @@ from typing import Literal, Protocol, TypeAlias
 TrackerName = Literal["none", "mlflow", "tensorboard", "wandb"]
 Status = Literal["finished", "failed", "stopped"]
 
+NO_TRACKING = "--track none trains without"
+"""A hint behind every refusal."""
+
 
 class Unreached(Exception):
     """The place did not answer, or asked for patience: the same call may work later."""

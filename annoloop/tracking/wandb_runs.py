@@ -19,8 +19,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from annoloop.errors import ConfigError
-from annoloop.tracking.settings import NO_TRACKING
-from annoloop.tracking.tracker import Begun, Point, Status, without_credentials
+from annoloop.tracking.tracker import NO_TRACKING, Begun, Point, Status, without_credentials
 
 _PUBLIC = "https://api.wandb.ai"
 _REACH_S = 10.0
@@ -56,16 +55,19 @@ class WandbTracker:
             ConfigError: there is a key, but nobody who answers.
         """
         self._server = (server or os.environ.get("WANDB_BASE_URL") or _PUBLIC).rstrip("/")
-        self._project, self._folder, self._run = project, folder, None
-        keyed = "online" if _has_key(self._server) else "offline"
-        self._mode = os.environ.get("WANDB_MODE") or keyed
+        self._project, self._folder = project, folder
+        self._run: Any = None
+        self._mode: Any = os.environ.get("WANDB_MODE") or ("online" if _has_key(self._server) else "offline")
         self.place = without_credentials(self._server) if self._mode == "online" else str(folder / "wandb")
         if self._mode == "online":
             self._reach()
 
     def _reach(self) -> None:
+        if not self._server.startswith(("http://", "https://")):
+            hint = f"train.track_uri, or WANDB_BASE_URL, names a server; {NO_TRACKING}"
+            raise ConfigError("must start with http:// or https://", where=self.place, hint=hint)
         try:
-            urllib.request.urlopen(self._server, timeout=_REACH_S).close()
+            urllib.request.urlopen(self._server, timeout=_REACH_S).close()  # noqa: S310
         except urllib.error.HTTPError as error:  # an answer, if only to a question that nobody asked
             error.close()
         except (OSError, ValueError) as error:
@@ -79,7 +81,7 @@ class WandbTracker:
 
         wanted = {**_SETTINGS, "base_url": self._server}
         settings = {key: value for key, value in wanted.items() if key in wandb.Settings.model_fields}
-        run: Any = wandb.init(
+        run = self._run = wandb.init(
             id=known_id or uuid4().hex[:12],
             project=self._project,
             name=name,
@@ -90,7 +92,6 @@ class WandbTracker:
         )
         run.define_metric("iteration")
         run.define_metric("*", step_metric="iteration")
-        self._run = run
         if self._mode == "online":
             return Begun(run.id, str(run.url))
         files = str(Path(run.dir).parent)
@@ -98,32 +99,27 @@ class WandbTracker:
 
     def params(self, values: Mapping[str, str]) -> None:
         """As ``Tracker.params``."""
-        self._begun.config.update(dict(values), allow_val_change=True)
+        self._run.config.update(dict(values), allow_val_change=True)
 
     def scalars(self, points: Sequence[Point]) -> None:
         """As ``Tracker.scalars``."""
         for step, some in groupby(points, lambda point: point.step):
-            self._begun.log({"iteration": step, **{point.name: point.value for point in some}})
+            self._run.log({"iteration": step, **{point.name: point.value for point in some}})
 
     def picture(self, name: str, file: Path) -> None:
         """As ``Tracker.picture``."""
         import wandb
 
-        self._begun.log({name: wandb.Image(str(file))})
+        self._run.log({name: wandb.Image(str(file))})
 
     def texts(self, values: Mapping[str, str]) -> None:
         """As ``Tracker.texts``."""
-        self._begun.summary.update(dict(values))
+        self._run.summary.update(dict(values))
 
     def end(self, status: Status) -> None:
         """As ``Tracker.end``."""
-        self._begun.summary["status"] = status
-        self._begun.finish(exit_code=_EXIT_CODES[status])
-
-    @property
-    def _begun(self) -> Any:
-        assert self._run is not None
-        return self._run
+        self._run.summary["status"] = status
+        self._run.finish(exit_code=_EXIT_CODES[status])
 
 
 def _has_key(server: str) -> bool:
