@@ -76,7 +76,8 @@ class TrainingView:
             number, count, images = fields["number"], fields["count"], fields["images"]
             self._say(f"fold {number} of {count}: a model for its {images} images, trained without them")
         elif event.kind == "tracked":
-            self._say(f"tracked: {escape(fields['place'])}")
+            note = f"; {escape(fields['note'])}" if fields["note"] else ""
+            self._say(f"tracked: {escape(fields['place'])}{note}")
         elif event.kind == "warning":
             self._say(f"[yellow]warning:[/] {escape(str(fields['message']))}")
 

@@ -26,6 +26,7 @@ from annoloop.tracking.tracker import (
     Texts,
     Tracker,
     Unreached,
+    shortened,
     without_credentials,
 )
 
@@ -38,7 +39,6 @@ _GATHER_S = 1.0
 _AT_ONCE = 500
 _PAUSES_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 _LAST_PAUSE_S = 0.5
-_LONGEST_WORDS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,7 @@ class Delivery:
         self._deadline: float | None = None
         self._status: Status = "failed"
         self._failures = self._refusals = 0
+        self._troubles: set[str] = set()
         self.begun: Begun | None = None
         self.lost = 0
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
@@ -128,12 +129,10 @@ class Delivery:
                 act()
             except Unreached as error:
                 self._failures += 1
-                if self._failures == 1:
-                    self._trouble(f"{self._tracker.place} does not answer, and the training goes on without: {error}")
+                self._trouble("does not answer", f"{error}; the training goes on, and it is asked again")
             except Exception as error:  # of a foreign library, and none of them may end a training
                 self._refusals += 1
-                if self._refusals == 1:
-                    self._trouble(f"{self._tracker.place} refused what it was told: {error}")
+                self._trouble("refused what it was told", str(error))
                 return True
             else:
                 self._failures = 0
@@ -141,9 +140,13 @@ class Delivery:
             if not self._pause():
                 return False
 
-    def _trouble(self, said: str) -> None:
-        with self._change:
-            self._heard.append(Heard(trouble=without_credentials(" ".join(said.split())[:_LONGEST_WORDS])))
+    def _trouble(self, kind: str, why: str) -> None:
+        """Say so; once of a kind, as one trouble is seldom alone."""
+        if kind not in self._troubles:
+            self._troubles.add(kind)
+            plain = shortened(without_credentials(why))
+            with self._change:
+                self._heard.append(Heard(trouble=f"{self._tracker.place} {kind}: {plain}"))
 
     def _pause(self) -> bool:
         """Wait before the next try; False where the deadline leaves no time for one."""

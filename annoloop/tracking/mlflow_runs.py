@@ -13,10 +13,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from annoloop.errors import AnnoloopError, ConfigError, MissingPackageError
-from annoloop.tracking.tracker import NO_TRACKING, Begun, Point, Status, Unreached, without_credentials
+from annoloop.tracking.tracker import NO_TRACKING, Begun, Point, Status, Unreached, shortened, without_credentials
 
 _SETTLED = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -79,16 +80,16 @@ class MlflowTracker:
     def _refused(self, error: Exception, experiment: str) -> AnnoloopError:
         if isinstance(error, AnnoloopError):
             return error
-        said = without_credentials(" ".join(str(error).split()))[:400]
+        said = shortened(without_credentials(str(error)))
         status = _http_status(error)
         if status in (401, 403):
             said = f"MLflow refuses the credentials, or {experiment!r} to them ({status})"
             hint = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
         elif _may_pass(error):
-            said, hint = f"MLflow cannot be reached: {said}", "is it up, and is train.track_uri its address?"
+            said, hint = f"MLflow cannot be reached: {said}", "see whether it is up, and is train.track_uri its address"
         else:
-            said, hint = f"MLflow cannot be used: {said}", "is train.track_uri an MLflow server, or a database?"
-        return ConfigError(said, where=self.place, hint=f"{hint} {NO_TRACKING}")
+            said, hint = f"MLflow cannot be used: {said}", "is train.track_uri an MLflow server, or a database"
+        return ConfigError(said, where=self.place, hint=f"{hint}; {NO_TRACKING}")
 
     def begin(self, name: str, known_id: str | None) -> Begun:
         """As ``Tracker.begin``."""
@@ -103,7 +104,7 @@ class MlflowTracker:
                 self._client.update_run(self._run_id, status="RUNNING")
         if self._uri.startswith(("http://", "https://")):
             return Begun(self._run_id, f"{self.place}/#/experiments/{self._experiment}/runs/{self._run_id}")
-        return Begun(self._run_id, self.place, f"mlflow ui --backend-store-uri {self.place}")
+        return Begun(self._run_id, self.place, f"mlflow ui --backend-store-uri {quote(self.place)}")
 
     def _found(self, run_id: str) -> Any:
         try:

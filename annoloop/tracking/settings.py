@@ -14,7 +14,7 @@ from pathlib import Path
 
 from annoloop.data.train_section import TrainConfig
 from annoloop.errors import ConfigError, MissingExtraError
-from annoloop.tracking.tracker import NO_TRACKING, Tracker, TrackerName
+from annoloop.tracking.tracker import NO_TRACKING, Tracker, TrackerName, without_credentials
 
 PACKAGES = {"mlflow": "mlflow", "tensorboard": "tensorboardX", "wandb": "wandb"}
 """What each tracker needs; the extra has the tracker's name."""
@@ -54,7 +54,7 @@ def _beside(uri: str, folder: Path) -> str:
     """A URI whose path, if it is one, is absolute."""
     if database := re.fullmatch(r"sqlite:///(?!/)(.+)", uri):
         return f"sqlite:///{(folder / database[1]).resolve()}"
-    return uri if re.match(r"[\w+]+:", uri) else str((folder / Path(uri).expanduser()).resolve())
+    return uri if uri == "databricks" or re.match(r"[\w+]+:", uri) else str((folder / Path(uri).expanduser()).resolve())
 
 
 def require_tracker(tracker: TrackerName) -> None:
@@ -87,4 +87,7 @@ def open_tracker(place: Place, state_dir: Path) -> Tracker:
         return WandbTracker(place.uri, place.project, state_dir)
     from annoloop.tracking.tensorboard_files import TensorboardTracker
 
+    if place.uri is not None and "://" in place.uri:
+        hint = f"train.track_uri names a folder on this machine; {NO_TRACKING}"
+        raise ConfigError("TensorBoard keeps its runs in a folder", where=without_credentials(place.uri), hint=hint)
     return TensorboardTracker(state_dir / "tensorboard" if place.uri is None else Path(place.uri))

@@ -6,11 +6,13 @@ hundreds of MB here; and what is told is on the disk after about a second, so th
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from annoloop.errors import ConfigError
@@ -45,11 +47,12 @@ class TensorboardTracker:
 
         own = known_id or self._free(name)
         self._writer = SummaryWriter(str(self._all / own), flush_secs=1)
-        return Begun(own, str(self._all / own), f"tensorboard --logdir {self._all}")
+        return Begun(own, str(self._all / own), f"tensorboard --logdir {quote(str(self._all))}")
 
     def _free(self, name: str) -> str:
         """A name that no folder has: a run of a ledger that was lost may have had this one."""
-        names = (name, *(f"{name}-{number}" for number in range(2, 1000)))
+        plain = re.sub(r"[^\w.]+", "-", name).strip("-.")
+        names = (plain, *(f"{plain}-{number}" for number in range(2, 1000)))
         return next(one for one in names if not (self._all / one).exists())
 
     def params(self, values: Mapping[str, str]) -> None:

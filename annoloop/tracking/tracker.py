@@ -69,11 +69,15 @@ Call: TypeAlias = Params | Points | Picture | Texts
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A run as its place knows it: its id there, where people see it, and the command that shows it, if one must."""
+    """A run as its place knows it: its id there, where people see it, the command that shows it, if one must.
+
+    ``note``: what else there is to say of it.
+    """
 
     id: str
     place: str
     look: str | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,3 +138,13 @@ def without_credentials(text: str) -> str:
     'no answer from http://host:5000/x'
     """
     return re.sub(r"(\w://)[^/@\s]*@", r"\1", text)
+
+
+def shortened(text: str, most: int = 300) -> str:
+    """What a library says, in one line that is no longer than somebody reads.
+
+    >>> shortened("no\n  answer, for a long time", 12)
+    'no answer, …'
+    """
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"

@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
+from shlex import quote
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -95,7 +96,10 @@ class WandbTracker:
         if self._mode == "online":
             return Begun(run.id, str(run.url))
         files = str(Path(run.dir).parent)
-        return Begun(run.id, files, f"wandb sync {files}" if self._mode == "offline" else None)
+        if self._mode != "offline":
+            return Begun(run.id, files)
+        why = "WANDB_MODE says so" if os.environ.get("WANDB_MODE") else "no API key; wandb login takes one"
+        return Begun(run.id, files, f"wandb sync {quote(files)}", f"on this disk only: {why}")
 
     def params(self, values: Mapping[str, str]) -> None:
         """As ``Tracker.params``."""

@@ -71,7 +71,7 @@ def retrain_report(report: RetrainReport, sheet: Sheet) -> None:
 def tracked(found: Tracked, sheet: Sheet) -> None:
     """Where a training was tracked, and what of it is not there."""
     if found.place is None:
-        sheet.print(f"[yellow]not tracked:[/] {found.tracker} did not answer")
+        sheet.print(f"[yellow]not tracked:[/] {found.tracker} did not take it")
         return
     sheet.print(f"tracked: {escape(found.place)}")
     if found.lost:
