@@ -46,7 +46,8 @@ class TensorboardTracker:
         from tensorboardX import SummaryWriter
 
         own = known_id or self._free(name)
-        self._writer = SummaryWriter(str(self._all / own), flush_secs=1)
+        # Files are named by the second, and one of that name would be written over.
+        self._writer = SummaryWriter(str(self._all / own), flush_secs=1, filename_suffix=f".{time.time_ns()}")
         return Begun(own, str(self._all / own), f"tensorboard --logdir {quote(str(self._all))}")
 
     def _free(self, name: str) -> str:
