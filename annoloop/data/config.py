@@ -276,10 +276,7 @@ train:
   gpus: {train.gpus}  # processes on each machine, one for each GPU
   nodes: {train.nodes}  # machines; with slurm through srun
   seed: {train.seed}
-  track: {train.track}  # mlflow, tensorboard, wandb: where trainings can be followed and compared; none: nowhere
-  track_uri: {_scalar(train.track_uri)}  # a server or database of mlflow, a folder of tensorboard, a server of wandb
-  track_project: {_scalar(train.track_project)}  # experiment or project there; null: this project's name
-
+{_tracking_lines(train)}
 push:
   source: {push.source}  # label: correct the labels; prediction: the model's masks; both: labels and additions
   shape: {push.shape}  # mask: exact; polygon: loses pixels where somebody edits
@@ -295,6 +292,15 @@ def _name_lines(data: DataConfig) -> str:
     """How files are named; prefixes only where there are some."""
     keys = [key for key in ("image_prefix", "mask_prefix") if getattr(data, key)]
     return "".join(f"  {key}: {_scalar(getattr(data, key))}\n" for key in (*keys, "image_suffix", "mask_suffix"))
+
+
+def _tracking_lines(train: TrainConfig) -> str:
+    """Where trainings are tracked, too."""
+    return f"""\
+  track: {train.track}  # mlflow, tensorboard, wandb: where trainings can be followed and compared; none: nowhere
+  track_uri: {_scalar(train.track_uri)}  # a server or database of mlflow, a folder of tensorboard, a server of wandb
+  track_project: {_scalar(train.track_project)}  # experiment or project there; null: this project's name
+"""
 
 
 def _class_lines(config: Config) -> str:

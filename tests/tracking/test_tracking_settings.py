@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from annoloop.cli.doctor import doctor
+from annoloop.cli.doctor import _tracker
 from annoloop.cli.main import run
 from annoloop.data.config import FILE_NAME, TrainConfig, load, render
 from annoloop.errors import ConfigError, MissingExtraError
@@ -113,13 +113,10 @@ def test_a_package_that_is_missing_is_named_before_anything_is_begun(
     assert project.ledger.runs() == []
 
 
-def test_doctor_says_whether_the_tracker_can_be_used(
-    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_doctor_says_whether_the_tracker_can_be_used(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     def said() -> list[tuple[str, str]]:
         with Project(project.path) as opened:
-            found = doctor(opened, measure=False).checks
-        return [(check.state, check.found) for check in found if check.name == "tracking"]
+            return [(check.state, check.found) for check in _tracker(opened)]
 
     assert said() == []
     project.path.write_text(project.path.read_text().replace("track: none", "track: tensorboard"))
