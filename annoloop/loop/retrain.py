@@ -84,7 +84,7 @@ def retrain(
     """
     require_training()
     began_at = time.time()
-    tracker = tracker_of(project, request)
+    tracker = tracker_of(project, request, watch)
     train, val = _labelled(project, "train", UNLABELLED), _labelled(project, "val")
     champion = project.current_run()
     recipe = chosen_recipe(project, request, champion, watch)

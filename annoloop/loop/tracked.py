@@ -19,12 +19,12 @@ from annoloop.metrics.scores import scores
 from annoloop.project.project import Project
 from annoloop.project.rows import ImageRow, RunRow
 from annoloop.reports.gallery import save_panels
-from annoloop.selection.scoring import Scored, Watch, total
+from annoloop.selection.scoring import Scored, Watch, total, unwatched
 from annoloop.tracking.curves import final_points
 from annoloop.tracking.session import Tracking
 from annoloop.tracking.settings import open_tracker, place_of
 from annoloop.tracking.tracker import Picture, Texts, Tracker
-from annoloop.training.records import Job
+from annoloop.training.records import Event, Job
 
 if TYPE_CHECKING:
     from annoloop.loop.retrain import RetrainReport
@@ -33,7 +33,7 @@ SHOWN = 4
 """So many of the worst images are told."""
 
 
-def tracker_of(project: Project, request: RetrainRequest) -> Tracker | None:
+def tracker_of(project: Project, request: RetrainRequest, watch: Watch = unwatched) -> Tracker | None:
     """The tracker of a training, which answers; None where none is set.
 
     Raises:
@@ -41,7 +41,15 @@ def tracker_of(project: Project, request: RetrainRequest) -> Tracker | None:
         ConfigError: nobody said where it is, it cannot be reached, or it refuses.
     """
     place = place_of(project.config.train, request.tracker, project.config.project, project.path)
-    return None if place is None else open_tracker(place, project.state_dir)
+    if place is None:
+        return None
+    try:
+        return open_tracker(place, project.state_dir)
+    except AnnoloopError as error:
+        if not request.unattended:
+            raise
+        watch(Event("warning", {"message": f"not tracked: {error.where or place.tracker}: {error.message}"}))
+        return None
 
 
 def tracking(

@@ -36,6 +36,7 @@ class RetrainRequest:
     ``allow_missing_classes``: train where a class has no pixel, and promote a model that never predicts one.
     ``folds``: how many more models predict the training images out of fold, 0 for none; they have the same
     number of iterations, or share the budget.  ``tracker``: in place of annoloop.yaml's ``train.track``.
+    ``unattended``: nobody is there who could switch tracking off, so what cannot be tracked is trained all the same.
     """
 
     recipe: str | None = None
@@ -51,6 +52,7 @@ class RetrainRequest:
     allow_missing_classes: bool = False
     folds: int = 0
     tracker: TrackerName | None = None
+    unattended: bool = False
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a value that cannot be."""

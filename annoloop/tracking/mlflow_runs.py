@@ -81,16 +81,18 @@ class MlflowTracker:
     def _refused(self, error: Exception, experiment: str) -> AnnoloopError:
         if isinstance(error, AnnoloopError):
             return error
-        said = shortened(without_credentials(str(error)))
         status = _http_status(error)
         if status in (401, 403):
             said = f"MLflow refuses the credentials, or {experiment!r} to them ({status})"
-            hint = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+            hint = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN;"
         elif _may_pass(error):
-            said, hint = f"MLflow cannot be reached: {said}", "see whether it is up, and is train.track_uri its address"
+            said, hint = f"MLflow cannot be reached: {_why(error)}", "is it up, and train.track_uri its address?"
         else:
-            said, hint = f"MLflow cannot be used: {said}", "is train.track_uri an MLflow server, or a database"
-        return ConfigError(said, where=self.place, hint=f"{hint}; {NO_TRACKING}")
+            said, hint = (
+                f"MLflow cannot be used: {_why(error)}",
+                "is train.track_uri a server of MLflow, or a database?",
+            )
+        return ConfigError(said, where=self.place, hint=f"{hint} {NO_TRACKING}")
 
     def begin(self, name: str, known_id: str | None) -> Begun:
         """As ``Tracker.begin``."""
@@ -168,8 +170,18 @@ def _borders() -> Iterator[None]:
         yield
     except Exception as error:
         if _may_pass(error):
-            raise Unreached(str(error)) from error
+            raise Unreached(_why(error)) from error
         raise
+
+
+def _why(error: BaseException) -> str:
+    """What the system said at the bottom of it, or else what MLflow says, without credentials."""
+    one: BaseException | None = error
+    found = None
+    while one is not None:
+        found = one if isinstance(one, OSError) and not one.__cause__ and not one.__context__ else found
+        one = one.__cause__ or one.__context__
+    return shortened(without_credentials(str(found or error)))
 
 
 def _http_status(error: Exception) -> int | None:

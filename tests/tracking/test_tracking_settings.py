@@ -13,6 +13,7 @@ from annoloop.cli.doctor import _tracker
 from annoloop.cli.main import run
 from annoloop.data.config import FILE_NAME, TrainConfig, load, render
 from annoloop.errors import ConfigError, MissingExtraError
+from annoloop.loop.tracked import tracker_of
 from annoloop.loop.training_request import RetrainRequest
 from annoloop.project.project import Project
 from annoloop.simulation.damage import KINDS
@@ -20,6 +21,7 @@ from annoloop.simulation.working_copy import Harm, begin
 from annoloop.tracking import settings
 from annoloop.tracking.settings import Place, place_of, require_tracker
 from annoloop.tracking.tracker import TrackerName
+from annoloop.training.records import Event
 
 HERE = Path("/project/annoloop.yaml")
 SERVER = "http://mlflow:5000"
@@ -125,6 +127,18 @@ def test_doctor_says_whether_the_tracker_can_be_used(project: Project, monkeypat
     assert said() == [("fault", "no_such_tracker is not installed")]
 
 
+def test_a_training_that_nobody_attends_is_not_stopped_by_a_tracker(project: Project) -> None:
+    file = project.path.parent / "a-file"
+    file.write_text("")
+    train = project.config.train.model_copy(update={"track": "tensorboard", "track_uri": "a-file"})
+    project.config = project.config.model_copy(update={"train": train})
+    with pytest.raises(ConfigError, match="cannot be made"):
+        tracker_of(project, RetrainRequest())
+    said: list[Event] = []
+    assert tracker_of(project, RetrainRequest(unattended=True), said.append) is None
+    assert said == [Event("warning", {"message": f"not tracked: {file}: cannot be made: File exists"})]
+
+
 def test_trials_of_a_simulation_are_not_tracked(project: Project, tmp_path: Path) -> None:
     project.path.write_text(project.path.read_text().replace("track: none", "track: tensorboard"))
     with Project(project.path) as tracked:
@@ -135,7 +149,8 @@ def test_trials_of_a_simulation_are_not_tracked(project: Project, tmp_path: Path
 def test_without_a_tracker_no_library_of_one_is_loaded(project: Project) -> None:
     code = (
         "import json, sys\nfrom pathlib import Path\nfrom annoloop.loop.retrain import retrain\n"
-        "from annoloop.loop.tracked import tracker_of\nfrom annoloop.loop.training_request import RetrainRequest\n"
+        "from annoloop.loop.tracked import tracker_of\nfrom annoloop.loop.tracked import tracker_of
+from annoloop.loop.training_request import RetrainRequest\n"
         "from annoloop.project.project import Project\nwith Project(Path(sys.argv[1])) as project:\n"
         "    assert tracker_of(project, RetrainRequest()) is None\n"
         "print(json.dumps(sorted(sys.modules)))"
