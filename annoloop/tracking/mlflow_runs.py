@@ -58,7 +58,7 @@ class MlflowTracker:
             self._client: Any = MlflowClient(tracking_uri=uri, registry_uri=uri)
             self._experiment = self._made(experiment)
         except ImportError as error:
-            hint = f"pip install mlflow: a database needs more than mlflow-skinny has; {NO_TRACKING}"
+            hint = f"a database needs all of it (pip install mlflow), and its driver; {NO_TRACKING}"
             raise MissingPackageError(error.name or str(error), hint) from error
         except Exception as error:
             raise self._refused(error, experiment) from error
@@ -90,7 +90,7 @@ class MlflowTracker:
         else:
             said, hint = (
                 f"MLflow cannot be used: {_why(error)}",
-                "is train.track_uri a server of MLflow, or a database?",
+                "is train.track_uri an MLflow server or a database?",
             )
         return ConfigError(said, where=self.place, hint=f"{hint} {NO_TRACKING}")
 

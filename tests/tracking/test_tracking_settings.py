@@ -149,8 +149,7 @@ def test_trials_of_a_simulation_are_not_tracked(project: Project, tmp_path: Path
 def test_without_a_tracker_no_library_of_one_is_loaded(project: Project) -> None:
     code = (
         "import json, sys\nfrom pathlib import Path\nfrom annoloop.loop.retrain import retrain\n"
-        "from annoloop.loop.tracked import tracker_of\nfrom annoloop.loop.tracked import tracker_of
-from annoloop.loop.training_request import RetrainRequest\n"
+        "from annoloop.loop.tracked import tracker_of\nfrom annoloop.loop.training_request import RetrainRequest\n"
         "from annoloop.project.project import Project\nwith Project(Path(sys.argv[1])) as project:\n"
         "    assert tracker_of(project, RetrainRequest()) is None\n"
         "print(json.dumps(sorted(sys.modules)))"
