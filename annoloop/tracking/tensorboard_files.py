@@ -1,7 +1,8 @@
 """TensorBoard: the only module that knows tensorboardX, which writes its files without TensorFlow.
 
 The facts to know: tensorboardX loads torch where it is installed, only to know its type, which would cost seconds and
-hundreds of MB here; and what is told is on the disk after about a second, so that a killed training leaves it.
+hundreds of MB here; and its ``SummaryWriter`` writes in a thread of its own, some seconds later, so that here stands
+what is below that: what was told is in the file, however the training ends.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from annoloop.data.images import read_image
 from annoloop.errors import ConfigError
 from annoloop.tracking.tracker import NO_TRACKING, Begun, Point, Status
 
@@ -43,12 +45,14 @@ class TensorboardTracker:
 
     def begin(self, name: str, known_id: str | None) -> Begun:
         """As ``Tracker.begin``; the id is the name of the folder, to which a run that goes on adds a file."""
-        from tensorboardX import SummaryWriter
+        from tensorboardX.event_file_writer import EventsWriter
 
         own = known_id or self._free(name)
+        folder = self._all / own
+        folder.mkdir(parents=True, exist_ok=True)
         # Files are named by the second, and one of that name would be written over.
-        self._writer = SummaryWriter(str(self._all / own), flush_secs=1, filename_suffix=f".{time.time_ns()}")
-        return Begun(own, str(self._all / own), f"tensorboard --logdir {quote(str(self._all))}")
+        self._writer = EventsWriter(str(folder / "events"), filename_suffix=f".{time.time_ns()}")
+        return Begun(own, str(folder), f"tensorboard --logdir {quote(str(self._all))}")
 
     def _free(self, name: str) -> str:
         """A name that no folder has: a run of a ledger that was lost may have had this one."""
@@ -60,31 +64,44 @@ class TensorboardTracker:
         """As ``Tracker.params``; a table, which grows."""
         self._params |= values
         rows = (f"| {name} | {value.replace('|', '/')} |" for name, value in self._params.items())
-        self._writer.add_text("parameters", "\n".join(["| | |", "|---|---|", *rows]), len(self._params))
+        self._text("parameters", "\n".join(["| | |", "|---|---|", *rows]), len(self._params))
+        self._writer.flush()
 
     def scalars(self, points: Sequence[Point]) -> None:
         """As ``Tracker.scalars``."""
-        now = time.time()
+        from tensorboardX.summary import scalar
+
         for point in points:
-            self._writer.add_scalar(point.name, point.value, point.step, now)
+            self._write(scalar(point.name, point.value), point.step)
+        self._writer.flush()
 
     def picture(self, name: str, file: Path) -> None:
         """As ``Tracker.picture``."""
-        import numpy as np
+        from tensorboardX.summary import image
 
-        from annoloop.data.images import read_image
-
-        self._writer.add_image(name, np.asarray(read_image(file)), dataformats="HWC")
+        self._write(image(name, read_image(file), dataformats="HWC"), 0)
+        self._writer.flush()
 
     def texts(self, values: Mapping[str, str]) -> None:
         """As ``Tracker.texts``."""
         for name, value in values.items():
-            self._writer.add_text(name, value)
+            self._text(name, value, 0)
+        self._writer.flush()
 
     def end(self, status: Status) -> None:
         """As ``Tracker.end``."""
-        self._writer.add_text("status", status)
+        self._text("status", status, 0)
         self._writer.close()
+
+    def _text(self, name: str, value: str, step: int) -> None:
+        from tensorboardX.summary import text
+
+        self._write(text(name, value), step)
+
+    def _write(self, summary: Any, step: int) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        self._writer.write_event(Event(step=step, wall_time=time.time(), summary=summary))
 
 
 @contextmanager
