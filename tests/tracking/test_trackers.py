@@ -26,7 +26,7 @@ from annoloop.tracking.mlflow_runs import MlflowTracker
 from annoloop.tracking.session import Tracking, read_sent
 from annoloop.tracking.settings import Place, open_tracker
 from annoloop.tracking.tensorboard_files import TensorboardTracker
-from annoloop.tracking.tracker import Picture, Sent, Texts, Tracked, Tracker
+from annoloop.tracking.tracker import Picture, Point, Sent, Texts, Tracked, Tracker
 from annoloop.tracking.wandb_runs import WandbTracker
 from annoloop.training.records import Event
 
@@ -231,6 +231,17 @@ def test_tensorboard_reads_one_run_of_a_training_that_was_stopped_and_went_on(tm
     another, _ = tell(TensorboardTracker(folder), tmp_path / "another", [], picture)
     assert another is not None
     assert another.place == str(folder / "steel-run-1-2"), "a run of that name is there"
+
+
+def test_what_tensorboard_was_told_is_in_its_file_before_the_training_ends(tmp_path: Path, picture: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    tracker = TensorboardTracker(tmp_path)
+    begun = tracker.begin("run", None)
+    tracker.scalars([Point("loss", step, 0.5) for step in range(3)])
+    tracker.picture("worst/worst-01", picture)
+    read = EventAccumulator(begun.place).Reload()
+    assert (len(read.Scalars("loss")), len(read.Images("worst/worst-01"))) == (3, 1)
 
 
 def test_tensorboard_loads_no_torch_and_wants_a_folder(tmp_path: Path) -> None:

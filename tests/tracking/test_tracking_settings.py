@@ -11,6 +11,7 @@ import pytest
 
 from annoloop.cli.doctor import _tracker
 from annoloop.cli.main import run
+from annoloop.cli.views.training import tracked
 from annoloop.data.config import FILE_NAME, TrainConfig, load, render
 from annoloop.errors import ConfigError, MissingExtraError
 from annoloop.loop.tracked import tracker_of
@@ -20,7 +21,7 @@ from annoloop.simulation.damage import KINDS
 from annoloop.simulation.working_copy import Harm, begin
 from annoloop.tracking import settings
 from annoloop.tracking.settings import Place, place_of, require_tracker
-from annoloop.tracking.tracker import TrackerName
+from annoloop.tracking.tracker import Tracked, TrackerName
 from annoloop.training.records import Event
 
 HERE = Path("/project/annoloop.yaml")
@@ -139,10 +140,35 @@ def test_a_training_that_nobody_attends_is_not_stopped_by_a_tracker(project: Pro
     assert said == [Event("warning", {"message": f"not tracked: {file}: cannot be made: File exists"})]
 
 
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (Tracked("tensorboard", "/tb/run-1", "tensorboard --logdir /tb"), ["tracked: /tb/run-1", "shows it"]),
+        (Tracked("wandb", "/w/[1]", "wandb sync '/w/[1]'", lost=3), [r"tracked: /w/\[1]", "3 values", "sends it"]),
+        (Tracked("mlflow", None, lost=9), ["not tracked"]),
+    ],
+)
+def test_people_are_told_where_a_training_was_tracked(found: Tracked, said: list[str]) -> None:
+    class Sheet:
+        def __init__(self) -> None:
+            self.lines: list[str] = []
+
+        def print(self, part: object) -> None:
+            self.lines.append(str(part))
+
+        def next(self, command: str, why: str) -> None:
+            self.lines.append(f"{command} {why}")
+
+    sheet = Sheet()
+    tracked(found, sheet)
+    assert len(sheet.lines) == len(said)
+    assert all(one in line for one, line in zip(said, sheet.lines, strict=True))
+
+
 def test_trials_of_a_simulation_are_not_tracked(project: Project, tmp_path: Path) -> None:
     project.path.write_text(project.path.read_text().replace("track: none", "track: tensorboard"))
-    with Project(project.path) as tracked:
-        begin(tracked, tmp_path / "trial", Harm(0.5, KINDS, 0.0), 3, lambda items, *_: iter(items))
+    with Project(project.path) as opened:
+        begin(opened, tmp_path / "trial", Harm(0.5, KINDS, 0.0), 3, lambda items, *_: iter(items))
     assert load(tmp_path / "trial" / FILE_NAME).train.track == "none"
 
 
