@@ -144,7 +144,7 @@ def test_a_training_that_nobody_attends_is_not_stopped_by_a_tracker(project: Pro
     ("found", "said"),
     [
         (Tracked("tensorboard", "/tb/run-1", "tensorboard --logdir /tb"), ["tracked: /tb/run-1", "shows it"]),
-        (Tracked("wandb", "/w/[1]", "wandb sync '/w/[1]'", lost=3), [r"tracked: /w/\[1]", "3 values", "sends it"]),
+        (Tracked("wandb", "/w/[a]", "wandb sync '/w/[a]'", lost=3), [r"tracked: /w/\[a]", "3 values", "sends it"]),
         (Tracked("mlflow", None, lost=9), ["not tracked"]),
     ],
 )
