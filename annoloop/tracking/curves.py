@@ -19,7 +19,7 @@ _STARTED = ("device", "precision", "processes", "batch_size", "parameters")
 
 
 def metric_names(classes: Sequence[str]) -> tuple[str, ...]:
-    """Names of classes as parts of metrics' names: of letters, digits, blanks and ``_ - . ( )`` only, all different.
+    """Names of classes as parts of metrics' names: of letters, digits, blanks and ``_ - .`` only, all different.
 
     >>> metric_names(["background", "a/b", "a:b", ".."])
     ('background', 'a_b', 'a_b-2', 'class-3')

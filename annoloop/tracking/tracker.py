@@ -143,7 +143,7 @@ def without_credentials(text: str) -> str:
 def shortened(text: str, most: int = 300) -> str:
     """What a library says, in one line that is no longer than somebody reads.
 
-    >>> shortened("no\n  answer, for a long time", 12)
+    >>> shortened("no   answer, for a long time", 12)
     'no answer, …'
     """
     line = " ".join(text.split())
