@@ -37,7 +37,7 @@ HOMES = {
     "cvat_sdk": ("cvat/session.py", "serving/cvat_function.py"),
     "matplotlib": ("reports/plots.py",),
     "jinja2": ("reports/page.py",),
-    "pydantic": ("data/config.py", "data/data_section.py"),
+    "pydantic": ("data/config.py", "data/data_section.py", "data/train_section.py"),
     "yaml": ("data/config.py", "data/formats/yolo_folders.py"),
     "click": ("cli/main.py", "cli/options.py", "cli/groups.py", "cli/*_commands.py"),
     "shapely": ("masks/polygons.py",),
@@ -50,6 +50,9 @@ HOMES = {
     "hypercorn": ("sandbox/", "serving/http_thread.py"),
     "onnxruntime": ("serving/sam.py",),
     "rasterio": ("data/geotiff.py",),
+    "mlflow": ("tracking/mlflow_runs.py",),
+    "tensorboardX": ("tracking/tensorboard_files.py",),
+    "wandb": ("tracking/wandb_runs.py",),
 }
 """The only files that may import a package; a name that ends in a slash stands for all files below that folder."""
 
@@ -67,6 +70,9 @@ HEAVY = (
     "numba",
     "kornia_rs",
     "fsspec",
+    "mlflow",
+    "tensorboardX",
+    "wandb",
 )
 
 MOST_MODULE_LINES = 400

@@ -26,6 +26,7 @@ from annoloop.project.project import Project
 from annoloop.selection.scoring import Watch, unwatched
 from annoloop.serving import server as _server
 from annoloop.serving.server import LISTEN, ServeSession
+from annoloop.tracking.tracker import TrackerName
 
 
 def retrain(
@@ -43,6 +44,7 @@ def retrain(
     allow_test_images: bool = False,
     allow_missing_classes: bool = False,
     folds: int = 0,
+    tracker: TrackerName | None = None,
     track: Track = silent,
     watch: Watch = unwatched,
 ) -> RetrainReport:
@@ -54,13 +56,14 @@ def retrain(
         recipe: the name of a shipped one, or the path of an mmseg config.
         budget: how long all of it may take, like "1h30m", or in seconds; not with ``iterations``.
         folds: so many more trainings (0, or 2 to 10) for predictions by models that have not seen the label.
+        tracker: "mlflow", "tensorboard", "wandb" or "none", in place of ``train.track`` in annoloop.yaml.
         watch: is called with every event of the training process.
 
     Returns:
         the run and the verdict on it; Dice as fractions of 1 over the validation split.
 
     Raises:
-        ConfigError: no such recipe, or an argument that cannot be.
+        ConfigError: no such recipe, an argument that cannot be, or a tracker that cannot be reached.
         DataError: a split without masks, masks that cannot be used, images that are in the test split too, or a class
             without a pixel in training.
         LedgerError: another annoloop is at work in the project.
@@ -70,7 +73,7 @@ def retrain(
     request = RetrainRequest(
         recipe, iterations, budget_s(budget), device, gpus, nodes, pretrained, seed,
         from_scratch=from_scratch, allow_test_images=allow_test_images,
-        allow_missing_classes=allow_missing_classes, folds=folds,
+        allow_missing_classes=allow_missing_classes, folds=folds, tracker=tracker,
     )  # fmt: skip
     with project.locked("retrain"):
         return _retrain.retrain(project, request, track=track, watch=watch)

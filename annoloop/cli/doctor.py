@@ -21,6 +21,7 @@ from annoloop.errors import AnnoloopError, ConfigError, CvatError, DataError, in
 from annoloop.loop.plan import PlanReport, measured
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
+from annoloop.tracking.settings import place_of, require_tracker
 from annoloop.training.planning import AUTO, Length
 
 State = Literal["ok", "warning", "fault"]
@@ -72,6 +73,7 @@ def doctor(project: Project | None, *, measure: bool = True, track: Track = sile
         checks.append(Check("project", "ok", "none here: the installation was checked", "annoloop init DATA_ROOT"))
         return DoctorReport(tuple(checks))
     checks.append(_cvat(project))
+    checks += _tracker(project)
     checks += _data(project, track)
     if measure:
         checks += _training_time(project)
@@ -154,6 +156,17 @@ def _cvat(project: Project) -> Check:
         f"{settings.url}, version {about.server_version}, as {about.username}",
         about.note,
     )
+
+
+def _tracker(project: Project) -> Iterator[Check]:
+    """Whether the package of the tracker that is set is there, and the tracker named; it is not called."""
+    try:
+        place = place_of(project.config.train, None, project.config.project, project.path)
+        if place is not None:
+            require_tracker(place.tracker)
+            yield Check("tracking", "ok", place.tracker)
+    except AnnoloopError as error:
+        yield Check("tracking", "fault", error.message, error.hint)
 
 
 def _what_answered(url: str, error: CvatError) -> tuple[str, str | None]:

@@ -36,6 +36,12 @@ from annoloop.cli.options import common, example, on_all_cores, open_screen, ope
     type=click.IntRange(2, 10),
     help="So many more trainings, for predictions by models that have not seen the label; default: none.",
 )
+@click.option(
+    "--track",
+    "tracker",
+    type=click.Choice(["none", "mlflow", "tensorboard", "wandb"]),
+    help="Where the training can be followed, too; default: train.track of annoloop.yaml.",
+)
 @common
 def retrain_command(budget: str | None, plan: bool, **options: Any) -> None:
     """Train on the current masks; promote the model if it is better. ^C keeps the last checkpoint."""

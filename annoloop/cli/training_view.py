@@ -75,6 +75,9 @@ class TrainingView:
         elif event.kind == "fold":
             number, count, images = fields["number"], fields["count"], fields["images"]
             self._say(f"fold {number} of {count}: a model for its {images} images, trained without them")
+        elif event.kind == "tracked":
+            note = f"; {escape(fields['note'])}" if fields["note"] else ""
+            self._say(f"tracked: {escape(fields['place'])}{note}")
         elif event.kind == "warning":
             self._say(f"[yellow]warning:[/] {escape(str(fields['message']))}")
 

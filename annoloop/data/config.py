@@ -1,7 +1,7 @@
 """annoloop.yaml: reading it into a frozen ``Config``, and writing it with comments.
 
-The only module that knows YAML, and, with ``data_section.py``, which has the section ``data``, pydantic.  All faults
-are reported at once, each with its key.
+The only module that knows YAML, and, with ``data_section.py`` and ``train_section.py``, which have the sections
+``data`` and ``train``, pydantic.  All faults are reported at once, each with its key.
 Credentials never stand here (law 9).
 """
 
@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from annoloop.data.data_section import DataConfig as DataConfig
 from annoloop.data.data_section import Section
 from annoloop.data.durations import seconds_of
+from annoloop.data.train_section import TrainConfig as TrainConfig
 from annoloop.errors import AnnoloopError, ConfigError, meant
 from annoloop.masks.classes import MAX_CLASSES, WIDE_IGNORE, ClassTable, class_table
 
@@ -76,45 +77,6 @@ class CvatConfig(Section):
         if not url.startswith(("http://", "https://")) or "@" in url:
             raise ValueError("must start with http:// or https:// and hold no credentials")
         return url.rstrip("/")
-
-
-class TrainConfig(Section):
-    """How models are trained; None means: as the recipe says."""
-
-    recipe: str = "auto"
-    """auto: planned from the data, the machine and the time; or the name of a shipped recipe, or the path of an mmseg
-    config of your own."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train; auto: on the GPU, if there is one."""
-    iterations: int | None = Field(default=None, ge=1)
-    """Length of a training in iterations; null: as the recipe says. Not together with ``budget``."""
-    budget: str | None = None
-    """How long a training may take, scoring included: ``90s``, ``30m``, ``1h30m``; null: ``iterations`` decides."""
-    batch_size: int | None = Field(default=None, ge=1)
-    """Images in a training step, of all processes together; null: as the recipe says."""
-    precision: Literal["auto", "bfloat16", "float32"] = "auto"
-    """Of convolutions; auto: bfloat16 where the hardware is faster with it."""
-    pretrained: str = "auto"
-    """auto: what the recipe names, fetched if need be; none; or a file of weights for its backbone."""
-    gpus: int = Field(default=1, ge=1)
-    """Processes on each machine, one for each GPU."""
-    nodes: int = Field(default=1, ge=1)
-    """Machines; inside a slurm job they are started by srun."""
-    seed: int = 0
-    """Random seed."""
-
-    @field_validator("budget")
-    @classmethod
-    def _a_duration(cls, budget: str | None) -> str | None:
-        if budget is not None:
-            seconds_of(budget)
-        return budget
-
-    @model_validator(mode="after")
-    def _one_length(self) -> TrainConfig:
-        if self.iterations is not None and self.budget is not None:
-            raise ValueError("iterations or budget, not both")
-        return self
 
 
 class PushConfig(Section):
@@ -314,7 +276,7 @@ train:
   gpus: {train.gpus}  # processes on each machine, one for each GPU
   nodes: {train.nodes}  # machines; with slurm through srun
   seed: {train.seed}
-
+{_tracking_lines(train)}
 push:
   source: {push.source}  # label: correct the labels; prediction: the model's masks; both: labels and additions
   shape: {push.shape}  # mask: exact; polygon: loses pixels where somebody edits
@@ -330,6 +292,15 @@ def _name_lines(data: DataConfig) -> str:
     """How files are named; prefixes only where there are some."""
     keys = [key for key in ("image_prefix", "mask_prefix") if getattr(data, key)]
     return "".join(f"  {key}: {_scalar(getattr(data, key))}\n" for key in (*keys, "image_suffix", "mask_suffix"))
+
+
+def _tracking_lines(train: TrainConfig) -> str:
+    """Where trainings are tracked, too."""
+    return f"""\
+  track: {train.track}  # mlflow, tensorboard, wandb: where trainings can be followed and compared; none: nowhere
+  track_uri: {_scalar(train.track_uri)}  # a server or database of mlflow, a folder of tensorboard, a server of wandb
+  track_project: {_scalar(train.track_project)}  # experiment or project there; null: this project's name
+"""
 
 
 def _class_lines(config: Config) -> str:

@@ -93,8 +93,8 @@ def _split_report(
     ranked = sorted(scored, key=lambda s: (s.score.dice, s.sample.id))
     worst, best = ranked[:show], ranked[::-1][:show]
     folder = project.report_dir(f"run-{run.id:04d}-{split}")
-    shown = [_panel(project, run, "worst", i, s) for i, s in enumerate(worst, 1)]
-    shown += [_panel(project, run, "best", i, s) for i, s in enumerate(best, 1)]
+    shown = [panel_of(project, run.id, "worst", i, s) for i, s in enumerate(worst, 1)]
+    shown += [panel_of(project, run.id, "best", i, s) for i, s in enumerate(best, 1)]
     return SplitReport(
         split,
         len(scored),
@@ -105,14 +105,15 @@ def _split_report(
     )
 
 
-def _panel(project: Project, run: RunRow, kind: str, number: int, one: Scored) -> Panel:
+def panel_of(project: Project, run_id: int, kind: str, number: int, one: Scored) -> Panel:
+    """The pictures of a scored image; ``kind`` and ``number`` make the name of their file."""
     assert one.sample.mask is not None
     return Panel(
         file_name=f"{kind}-{number:02d}.png",
         title=f"{one.sample.id}   Dice {one.score.dice:.3f}",
         image=read_image(one.sample.image),
         truth=read_label_map(one.sample.mask, project.config.data),
-        prediction=project.prediction(run.id, one.row.image_sha256),
+        prediction=project.prediction(run_id, one.row.image_sha256),
     )
 
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from annoloop.data import geotiff
@@ -21,6 +21,7 @@ from annoloop.errors import AnnoloopError, ConfigError, DataError, Interrupted
 from annoloop.loop.folds import Fold, predict_out_of_fold, split_folds
 from annoloop.loop.plan import PlanReport, measured
 from annoloop.loop.promotion import verdict
+from annoloop.loop.tracked import tell_verdict, tracker_of, tracking
 from annoloop.loop.training_request import RetrainRequest, chosen_recipe, length_of, recipe_file, starting_point
 from annoloop.masks.value_counts import value_counts
 from annoloop.metrics.scores import Comparison, compare, scores
@@ -29,6 +30,7 @@ from annoloop.project.near_duplicates import refuse_test_images
 from annoloop.project.project import Project
 from annoloop.project.rows import ImageRow, RunRow
 from annoloop.selection.scoring import Scored, Watch, missing_predictions, score, stacked, total, unwatched
+from annoloop.tracking.tracker import Tracked
 from annoloop.training.child import require_training, run_job
 from annoloop.training.planning import AUTO, Length
 from annoloop.training.records import Event, Job, Result, result_of
@@ -39,7 +41,7 @@ class RetrainReport:
     """A finished run and the verdict on it; Dice as fractions of 1 over the validation split.
 
     ``out_of_fold``: training images that a model of another fold has predicted.  ``never_predicted``: classes that are
-    in the validation labels and nowhere in the predictions.
+    in the validation labels and nowhere in the predictions.  ``tracked``: where the training was followed, too.
     """
 
     run: int
@@ -61,6 +63,7 @@ class RetrainReport:
     checkpoint: str
     out_of_fold: int
     never_predicted: tuple[str, ...]
+    tracked: Tracked | None = None
 
 
 def retrain(
@@ -74,13 +77,14 @@ def retrain(
 
     Raises:
         MissingExtraError: torch or an mm* package is not installed.
-        ConfigError: no such recipe.
+        ConfigError: no such recipe, or a tracker that cannot be reached.
         DataError: an empty split, masks that cannot be used, or images that are in the test split too.
         TrainingError: the training process failed.
         Interrupted: ^C; the last checkpoint is kept and the same command goes on from it.
     """
     require_training()
     began_at = time.time()
+    tracker = tracker_of(project, request, watch)
     train, val = _labelled(project, "train", UNLABELLED), _labelled(project, "val")
     champion = project.current_run()
     recipe = chosen_recipe(project, request, champion, watch)
@@ -103,17 +107,20 @@ def retrain(
     run, resumed = _begin(project, digest, recipe, parent)
     config = recipe_file(project, request, run, recipe, train, len(val), track, watch)
     job = _job(project, request, run, parent, config, train_here, [(s, rows[s.id]) for s in val_here], pixels, began_at)
-    watch(Event("starting"))
-    left = result_of(job.run_dir) if resumed else None
-    result = left or _train(project, run, job, watch)
-    _note_config(project, run, anew=left is None)
-    out_of_fold = _predict_out_of_fold(project, run, job, folds, watch)
-    candidate = score(project, run, val, track=track, watch=watch)
-    current = None if champion is None else score(project, champion, val, track=track, watch=watch)
-    return _judge(
-        project, run, parent, result, candidate, current,
-        resumed=resumed, train_images=len(train), out_of_fold=out_of_fold, allow_missing=request.allow_missing_classes,
-    )  # fmt: skip
+    with tracking(project, tracker, run, job, {"train": train, "val": val}, rows, watch) as told:
+        watch(Event("starting"))
+        left = result_of(job.run_dir) if resumed else None
+        result = left or _train(project, run, job, told.watch)
+        _note_config(project, run, anew=left is None)
+        out_of_fold = _predict_out_of_fold(project, run, job, folds, watch)
+        candidate = score(project, run, val, track=track, watch=watch)
+        current = None if champion is None else score(project, champion, val, track=track, watch=watch)
+        report = _judge(
+            project, run, parent, result, candidate, current, resumed=resumed,
+            train_images=len(train), out_of_fold=out_of_fold, allow_missing=request.allow_missing_classes,
+        )  # fmt: skip
+        tell_verdict(told, project, report, candidate)
+    return replace(report, tracked=told.outcome)
 
 
 def plan_training(
@@ -196,7 +203,7 @@ def _digest(
     """Equal for the same command on the same data and model."""
     asked = [
         AUTO if recipe == AUTO else file_sha256(project.recipe(recipe)),
-        project.config.train.model_dump(mode="json"),
+        project.config.train.of_a_model(),
         [request.iterations, request.budget_s, request.pretrained, request.seed, request.folds],
         None if parent is None else parent.id,
         project.classes.digest,

@@ -19,6 +19,7 @@ from annoloop.progress import Track
 from annoloop.project.project import Project
 from annoloop.project.rows import RunRow
 from annoloop.selection.scoring import Watch
+from annoloop.tracking.tracker import TrackerName
 from annoloop.training.planning import AUTO, Length
 from annoloop.training.recipes import check_class_count, check_packages
 from annoloop.training.records import Event, result_of
@@ -34,7 +35,8 @@ class RetrainRequest:
     it goes before ``iterations`` of annoloop.yaml, and ``iterations`` before its budget.
     ``allow_missing_classes``: train where a class has no pixel, and promote a model that never predicts one.
     ``folds``: how many more models predict the training images out of fold, 0 for none; they have the same
-    number of iterations, or share the budget.
+    number of iterations, or share the budget.  ``tracker``: in place of annoloop.yaml's ``train.track``.
+    ``unattended``: nobody is there who could switch tracking off, so what cannot be tracked is trained all the same.
     """
 
     recipe: str | None = None
@@ -49,12 +51,16 @@ class RetrainRequest:
     allow_test_images: bool = False
     allow_missing_classes: bool = False
     folds: int = 0
+    tracker: TrackerName | None = None
+    unattended: bool = False
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a value that cannot be."""
         both = self.budget_s is not None and self.iterations is not None
         check_argument("budget", self.budget_s, not both, "allowed beside iterations: one of the two")
         check_argument("device", self.device, self.device in (None, *get_args(Device)), ", ".join(get_args(Device)))
+        trackers = get_args(TrackerName)
+        check_argument("track", self.tracker, self.tracker in (None, *trackers), ", ".join(trackers))
         check_argument("folds", self.folds, self.folds == 0 or 2 <= self.folds <= 10, "0, or 2 to 10")
         for name in ("iterations", "budget_s", "gpus", "nodes"):
             value = getattr(self, name)

@@ -64,7 +64,7 @@ def begin(project: Project, folder: Path, harm: Harm, seed: int, track: Track) -
             write_atomic(folder / DATA / MASKS / split / f"{stem}.png", mask, durable=False)
     data = _layout(project, here, bool(gone))
     config = project.config.model_copy(update={"data": data, "cvat": CvatConfig()})
-    train = project.config.train.model_copy(update={"seed": seed})
+    train = project.config.train.model_copy(update={"seed": seed, "track": "none"})  # trials are nobody's runs
     write_atomic(folder / FILE_NAME, render(config.model_copy(update={"train": train})).encode())
     names = sorted(name for name in truths if name.startswith("train/"))
     wrong = damage_share(

@@ -117,7 +117,7 @@ class Event:
     ``error`` (message, where, hint), ``out-of-memory``, ``missing`` (package) and ``stopped`` (iteration, kept).
     ``fold`` (number, count, images) is not the child's: the training of a fold begins.  Nor are ``announced`` (recipe,
     train_images, val_images, folds, iterations, budget_s, and like_run with expected_s where a run like it is known),
-    ``plan`` (lines: what, chosen, because) and ``starting``.
+    ``plan`` (lines: what, chosen, because), ``starting`` and ``tracked`` (id, place, look, note).
     """
 
     kind: str

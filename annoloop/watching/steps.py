@@ -49,7 +49,8 @@ def take(
             return _pull(step, wanted, project, server, say, track)
         with views() as view:
             if step.kind == "retrain":
-                asked = RetrainRequest(budget_s=wanted.budget_s, allow_missing_classes=wanted.allow_missing_classes)
+                missing = wanted.allow_missing_classes
+                asked = RetrainRequest(budget_s=wanted.budget_s, allow_missing_classes=missing, unattended=True)
                 trained = retrain(project, asked, track=track, watch=view)
                 return Outcome(_trained(trained), trained)
             assert request is not None

@@ -1,7 +1,8 @@
 """The page on annoloop.yaml: every key with type, default and meaning, from the configuration's types.
 
-The fact to know: what a key means stands below it in ``annoloop/data/config.py`` or ``data_section.py``, as a string,
-and is read from the source; asking pydantic to read it would cost every command time.
+The fact to know: what a key means stands below it in ``annoloop/data/config.py``, ``data_section.py`` or
+``train_section.py``, as a string, and is read from the source; asking pydantic to read it would cost every command
+time.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from annoloop.loop.plan import PlanReport
     from annoloop.loop.retrain import RetrainReport
     from annoloop.metrics.scores import Scores
+    from annoloop.tracking.tracker import Tracked
     from annoloop.training.planning import PlanLine
 
 
@@ -62,7 +63,22 @@ def retrain_report(report: RetrainReport, sheet: Sheet) -> None:
     if report.out_of_fold:
         sheet.print(f"{report.out_of_fold} training images predicted by models that have not seen them")
         sheet.next("annoloop push --worst 50 --by contradiction", "uses these predictions")
+    if report.tracked is not None:
+        tracked(report.tracked, sheet)
     sheet.next("annoloop evaluate", "shows its best and worst images")
+
+
+def tracked(found: Tracked, sheet: Sheet) -> None:
+    """Where a training was tracked, and what of it is not there."""
+    if found.place is None:
+        sheet.print(f"[yellow]not tracked:[/] {found.tracker} did not take it")
+        return
+    sheet.print(f"tracked: {escape(found.place)}")
+    if found.lost:
+        sheet.print(f"[yellow]{found.lost} values of it are not there[/]")
+    if found.look is not None:
+        why = "sends it" if found.look.startswith("wandb sync") else "shows it"
+        sheet.next(found.look, why)
 
 
 def evaluate_report(report: EvaluateReport, sheet: Sheet) -> None:
