@@ -48,7 +48,8 @@ HOMES = {
     "pycocotools": ("masks/regions.py",),
     "starlette": ("sandbox/", "serving/application.py", "watching/webhook.py"),
     "hypercorn": ("sandbox/", "serving/http_thread.py"),
-    "onnxruntime": ("serving/sam.py",),
+    "onnx": ("training/mmseg/exporting.py",),
+    "onnxruntime": ("serving/sam.py", "training/mmseg/exporting.py", "training/mmseg/standalone.py"),
     "rasterio": ("data/geotiff.py",),
 }
 """The only files that may import a package; a name that ends in a slash stands for all files below that folder."""

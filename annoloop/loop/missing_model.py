@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from annoloop.errors import some_of
 from annoloop.masks.classes import ClassTable
 from annoloop.project.project import Project
+from annoloop.project.rows import RunRow
 
 _NONE = "there is no model yet"
 _MOST_NAMES = 5
@@ -23,9 +24,15 @@ def why_no_model(project: Project) -> str:
     if run is None:
         judged = [one for one in project.ledger.runs() if one.state == "finished" and one.verdict]
         return f"no model is promoted yet (run {judged[-1].id}: {judged[-1].verdict})" if judged else _NONE
+    other = on_other_classes(project, run)
+    return _NONE if other is None else f"run {run.id} {other}"
+
+
+def on_other_classes(project: Project, run: RunRow) -> str | None:
+    """How the classes of a run differ from the project's: "was trained on other classes (crack is new)"; None: not."""
     if run.class_digest == project.classes.digest:
-        return _NONE
-    return f"run {run.id} was trained on other classes ({_differ(_trained_on(project, run.id), project.classes)})"
+        return None
+    return f"was trained on other classes ({_differ(_trained_on(project, run.id), project.classes)})"
 
 
 def _trained_on(project: Project, run_id: int) -> tuple[str, ...] | None:

@@ -91,7 +91,9 @@ class Graph(nn.Module):
     @property
     def facts(self) -> dict[str, Any]:
         """What the graph does to an image."""
-        numbers = {name: getattr(self, name).flatten().tolist() if self._normalizes else None for name in ("mean", "std")}
+        numbers = {
+            name: getattr(self, name).flatten().tolist() if self._normalizes else None for name in ("mean", "std")
+        }
         return {
             "resize": self._scale.facts,
             "channels": "BGR" if self._blue_first else "RGB",
@@ -112,7 +114,12 @@ class Graph(nn.Module):
             x = (x - self.mean) / self.std
         x = functional.pad(x, (0, self._missing(columns, 1), 0, self._missing(rows, 0)), value=self._filled_with)
         shape = (x.shape[2], x.shape[3])
-        meta = {"img_shape": (rows, columns), "pad_shape": shape, "batch_input_shape": shape, "ori_shape": (height, width)}
+        meta = {
+            "img_shape": (rows, columns),
+            "pad_shape": shape,
+            "batch_input_shape": shape,
+            "ori_shape": (height, width),
+        }
         logits = self._model.encode_decode(x, [meta])[:, :, :rows, :columns]
         corners = self._model.align_corners
         logits = functional.interpolate(logits.float(), size=(height, width), mode="bilinear", align_corners=corners)
@@ -187,7 +194,9 @@ def _name(step: dict[str, Any]) -> str:
 
 
 def _impossible(why: str) -> TrainingError:
-    return TrainingError(f"this recipe cannot be exported: {why}", hint="annoloop predict and annoloop serve use it as it is")
+    return TrainingError(
+        f"this recipe cannot be exported: {why}", hint="annoloop predict and annoloop serve use it as it is"
+    )
 
 
 # what mmseg works out as Python numbers
@@ -346,7 +355,9 @@ def _compare(network: Network, run: Run, form: ModelFormat) -> None:
             raise _frozen(f"does not take images {where}: {str(error).splitlines()[0][:300]}", form) from error
         off = float(np.abs(found - expected).mean()) if found.shape == expected.shape else float("inf")
         if not off <= _MOST_DIFFERENCE:
-            raise _frozen(f"answers otherwise than the network for images {where}: probabilities differ by {off:.2g}", form)
+            raise _frozen(
+                f"answers otherwise than the network for images {where}: probabilities differ by {off:.2g}", form
+            )
 
 
 def _frozen(what: str, form: ModelFormat) -> TrainingError:

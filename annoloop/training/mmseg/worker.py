@@ -154,7 +154,9 @@ def _run(job: Job, border: Border) -> Result:
     began = time.perf_counter()
     device = choose_device(job)
     join(device)
-    operation = {"train": _train, "predict": _predict, "measure": _measure, "answer": _answer, "export": _export}[job.kind]
+    operation = {"train": _train, "predict": _predict, "measure": _measure, "answer": _answer, "export": _export}[
+        job.kind
+    ]
     try:
         result = operation(job, device, border)
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:

@@ -1,0 +1,254 @@
+"""``annoloop export model``: a run's model as a folder that works without annoloop, checked against the run's scores.
+
+Not here: the graph (``training/mmseg/exporting.py``), the check (``model_check.py``) and the card (``model_card.py``).
+The fact to know: the folder is there only if the model in it, run by the script in it, scores as the run does.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeAlias, get_args
+
+from annoloop import __version__
+from annoloop.data.images import file_sha256, write_atomic
+from annoloop.data.mmseg_folders import Sample
+from annoloop.errors import ConfigError, DataError, MissingExtraError, check_argument
+from annoloop.loop.handover import delivery, manifest
+from annoloop.loop.handover.export import require_outside
+from annoloop.loop.handover.manifest import Manifest
+from annoloop.loop.handover.model_card import CARD_FILES, Stated, write_card
+from annoloop.loop.handover.model_check import Check, check_model, require_passed
+from annoloop.loop.missing_model import on_other_classes, why_no_model
+from annoloop.progress import Track, silent
+from annoloop.project.project import Project
+from annoloop.project.rows import RunRow
+from annoloop.selection.scoring import Scored, Watch, checked_config, score, unwatched
+from annoloop.training import mmseg
+from annoloop.training.child import require_training, run_job
+from annoloop.training.records import FACTS_FILE, MODEL_FILES, Event, ModelFormat
+
+MODEL_FORMATS: tuple[ModelFormat, ...] = get_args(ModelFormat)
+CHECKED_SPLIT = "val"
+
+SCRIPT, DESCRIPTION, REQUIREMENTS = "predict.py", "model.json", "requirements.txt"
+
+_SCRIPT_SOURCE = Path(mmseg.__file__).parent / "standalone.py"
+_FORMAT = 1
+
+Plain: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportModelReport:
+    """What was written where, of which run, and how the check went; with ``dry_run`` what would be.
+
+    ``images`` are those of the validation split that the check is about; ``check`` is None where nothing was written.
+    ``unpredicted``: images that the run has to predict first, known of a dry run alone.
+    """
+
+    out: Path
+    model_format: ModelFormat
+    run: int
+    recipe: str
+    promoted: bool
+    files: tuple[str, ...]
+    images: int
+    dry_run: bool = False
+    size_bytes: int | None = None
+    checkpoint_sha256: str | None = None
+    check: Check | None = None
+    manifest: Path | None = None
+
+
+def export_model(
+    project: Project,
+    out: Path,
+    model_format: ModelFormat = "onnx",
+    *,
+    run_id: int | None = None,
+    check: int | None = None,
+    stated: Stated | None = None,
+    force: bool = False,
+    dry_run: bool = False,
+    track: Track = silent,
+    watch: Watch = unwatched,
+) -> ExportModelReport:
+    """Write a folder with a run's model, a script that predicts with it, a model card, and the hashes of all.
+
+    Args:
+        run_id: default: the current model.
+        check: so many images of the validation split are predicted by both; default: all that have a mask.
+        stated: what people say of the model, for its card.
+        force: an export that is there, and that nobody changed since, is replaced.
+        dry_run: write nothing.
+
+    Raises:
+        ConfigError: no such model, one of other classes, or its config was changed since its training.
+        LedgerError: there is no such run.
+        MissingExtraError: onnx, onnxruntime, torch or mmseg is not installed.
+        DataError: no image to check with, or something is in the way.
+        TrainingError: the model cannot be exported, or what was exported does not score as the run does.
+    """
+    check_argument("--format", model_format, model_format in MODEL_FORMATS, f"one of {', '.join(MODEL_FORMATS)}")
+    check_argument("--check", check, check is None or check >= 1, "at least one image")
+    require_export(model_format)
+    out = out.resolve()
+    require_outside(project, out)
+    delivery.require_free_folder(out, force=force)
+    run = _run(project, run_id)
+    config = checked_config(project, run.id)
+    samples = [one for one in project.samples([CHECKED_SPLIT]) if one.mask is not None]
+    if not samples:
+        raise DataError(
+            f"no image of {CHECKED_SPLIT} has a mask, and an export is checked against the run's scores there",
+            where=project.config.data.root,
+            hint="see data.splits",
+        )
+    counted = min(len(samples), check or len(samples))
+    files = (MODEL_FILES[model_format], DESCRIPTION, SCRIPT, REQUIREMENTS, *CARD_FILES, manifest.FILE_NAME)
+    report = ExportModelReport(out, model_format, run.id, run.recipe, run.promoted, files, counted, dry_run)
+    if dry_run:
+        return report
+    return _export(project, run, config, report, samples, stated or Stated(), track, watch)
+
+
+def require_export(model_format: ModelFormat) -> None:
+    """Say what is missing before anything is begun; looks for the packages and loads none.
+
+    Raises:
+        MissingExtraError: it is.
+    """
+    for package in ("onnx", "onnxruntime") if model_format == "onnx" else ():
+        if find_spec(package) is None:
+            raise MissingExtraError(package, "export")
+    require_training()
+
+
+def _run(project: Project, run_id: int | None) -> RunRow:
+    run = project.current_run() if run_id is None else project.ledger.run(run_id)
+    where = project.path.parent
+    if run is None:
+        raise ConfigError(f"there is no model to export: {why_no_model(project)}", where=where, hint="annoloop retrain")
+    hint = "annoloop log lists the runs"
+    if run.state != "finished":
+        raise ConfigError(f"run {run.id} is not finished, but {run.state}: it has no model", where=where, hint=hint)
+    if (other := on_other_classes(project, run)) is not None:
+        raise ConfigError(
+            f"run {run.id} {other}", where=project.path, hint=f"another --run: {hint}; or annoloop retrain"
+        )
+    for file in (project.best_checkpoint(run.id), project.run_config(run.id)):
+        if not file.is_file():
+            raise ConfigError(
+                f"run {run.id} has no {file.name} any more: of its model only predictions are left",
+                where=file,
+                hint=hint,
+            )
+    return run
+
+
+def _export(
+    project: Project,
+    run: RunRow,
+    config: Path,
+    report: ExportModelReport,
+    samples: Sequence[Sample],
+    stated: Stated,
+    track: Track,
+    watch: Watch,
+) -> ExportModelReport:
+    scored = score(project, run, samples, track=track, watch=watch)
+    checkpoint = project.best_checkpoint(run.id)
+    digest, name = file_sha256(checkpoint), MODEL_FILES[report.model_format]
+    job = project.job(
+        "export", project.run_dir(run.id) / "export", recipe=config, init_checkpoint=checkpoint,
+        model_format=report.model_format,
+    )  # fmt: skip
+    watch(Event("starting"))
+    run_job(job, watch)
+    if file_sha256(checkpoint) != digest:
+        raise DataError("was changed meanwhile", where=checkpoint, hint="run again")
+    facts: Plain = json.loads((job.run_dir / FACTS_FILE).read_text(encoding="utf-8"))
+    with delivery.new_folder(report.out) as part:
+        shutil.move(job.run_dir / name, part / name)
+        about = _description(project, run, report.model_format, facts, digest, stated)
+        _write(part / DESCRIPTION, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+        shutil.copyfile(_SCRIPT_SOURCE, part / SCRIPT)
+        _write(part / REQUIREMENTS, _requirements(report.model_format, facts))
+        checked = check_model(project, run, part / SCRIPT, _spread_out(scored, report.images), track, watch)
+        require_passed(checked, run.id)
+        write_card(project, run, part, about, checked, scored, stated, track)
+        files = delivery.hashes_below(part, {})
+        made = Manifest(
+            f"export to {report.model_format}",
+            f"run {run.id}",
+            project.classes.digest,
+            project.classes.names,
+            (),
+            files,
+        )
+        delivery.write_manifest(part / manifest.FILE_NAME, made)
+        size = (part / name).stat().st_size
+    return ExportModelReport(
+        report.out, report.model_format, run.id, run.recipe, run.promoted, report.files, checked.images,
+        size_bytes=size, checkpoint_sha256=digest, check=checked, manifest=report.out / manifest.FILE_NAME,
+    )  # fmt: skip
+
+
+def _spread_out(scored: Sequence[Scored], count: int) -> list[Scored]:
+    """So many, evenly from all in their order."""
+    return [scored[number * len(scored) // count] for number in range(count)]
+
+
+def _description(
+    project: Project, run: RunRow, model_format: ModelFormat, facts: Plain, checkpoint_sha256: str, stated: Stated
+) -> Plain:
+    """What ``model.json`` says: all that one has to know to use the model without this annoloop."""
+    classes = project.classes
+    return {
+        "annoloop model": _FORMAT,
+        "annoloop": __version__,
+        "name": stated.name or project.config.project,
+        "format": model_format,
+        "file": MODEL_FILES[model_format],
+        "opset": facts["opset"],
+        "exported_with_torch": facts["torch"],
+        "run": run.id,
+        "recipe": run.recipe,
+        "checkpoint_sha256": checkpoint_sha256,
+        "class_digest": classes.digest,
+        "input": {"name": "image", "shape": [1, 3, "height", "width"], "dtype": "uint8", "channels": "RGB, 0 to 255"},
+        "output": {
+            "name": "probabilities",
+            "shape": [1, len(classes), "height", "width"],
+            "dtype": "float32",
+            "meaning": "for each class and pixel of the input; the class of a pixel is the largest",
+        },
+        "done_in_the_graph": {**facts["graph"], "then": "softmax, at the size of the input"},
+        "flips": facts["flips"],
+        "windows": {
+            "scale": facts["scale"],
+            "whole_px": facts["whole_px"],
+            "side_px": facts["window_px"],
+            "margin_px": facts["margin_px"],
+            "rule": "an image of more than whole_px, height x width x scale x scale, is predicted in windows of side_px,"
+            " of each of which the part that is margin_px away from its inner borders is used; px of the image",
+        },
+        "classes": [{"index": i, "name": one.name, "rgb": list(one.rgb)} for i, one in enumerate(classes.classes)],
+        "background_index": classes.background_index,
+        "ignore_index": classes.ignore_index,
+    }
+
+
+def _requirements(model_format: ModelFormat, facts: Plain) -> str:
+    torch = ".".join(facts["torch"].split("+")[0].split(".")[:2])
+    runs = "onnxruntime>=1.18" if model_format == "onnx" else f"torch>={torch}"
+    return f"numpy>=1.26\npillow>=10\n{runs}\n"
+
+
+def _write(path: Path, text: str) -> None:
+    write_atomic(path, text.encode(), durable=False)
