@@ -48,7 +48,6 @@ class ExportModelReport:
     """What was written where, of which run, and how the check went; with ``dry_run`` what would be.
 
     ``images`` are those of the validation split that the check is about; ``check`` is None where nothing was written.
-    ``unpredicted``: images that the run has to predict first, known of a dry run alone.
     """
 
     out: Path
@@ -235,8 +234,9 @@ def _description(
             "whole_px": facts["whole_px"],
             "side_px": facts["window_px"],
             "margin_px": facts["margin_px"],
-            "rule": "an image of more than whole_px, height x width x scale x scale, is predicted in windows of side_px,"
-            " of each of which the part that is margin_px away from its inner borders is used; px of the image",
+            "rule": "an image of more than whole_px, height x width x scale x scale, is predicted in windows of"
+            " side_px, of each of which the part that is margin_px away from its inner borders is used; px are the"
+            " image's",
         },
         "classes": [{"index": i, "name": one.name, "rgb": list(one.rgb)} for i, one in enumerate(classes.classes)],
         "background_index": classes.background_index,

@@ -6,7 +6,6 @@ training data, of which it holds a digest and counts.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -199,6 +198,11 @@ def _facts(run: RunRow, result: Result | None, about: dict[str, Any], stated: St
 
 def _data(project: Project, run: RunRow, track: Track) -> tuple[tuple[str, str], ...]:
     """What the training data was, in digests."""
+    if _TRAINED_ON not in project.config.data.splits:
+        return (
+            ("class digest", project.classes.digest),
+            ("training data", f"no split {_TRAINED_ON} is there any more"),
+        )
     samples = [one for one in project.samples([_TRAINED_ON]) if one.mask is not None]
     rows = project.scan(samples, track)
     entries = tuple(Entry(one.id, one.split, rows[one.id].image_sha256, rows[one.id].mask_sha256) for one in samples)
@@ -274,11 +278,17 @@ def _check(check: Check, run_id: int) -> tuple[tuple[str, str], ...]:
 def _use(about: dict[str, Any]) -> tuple[str, ...]:
     script = "python predict.py IMAGE... --out DIR writes a PNG of class indices for each image (see requirements.txt)."
     graph = (
-        f"{about['file']} takes RGB images, uint8 (1, 3, H, W) of any size, and gives probabilities float32 (1, K, H, W);"
-        f" model.json says the rest: {json.dumps(about['done_in_the_graph']['resize'] or 'images are not resized')},"
+        f"{about['file']} takes RGB images, uint8 (1, 3, H, W) of any size, and gives probabilities float32 (1, K, H,"
+        f" W); model.json says the rest: {_resized(about['done_in_the_graph']['resize'])},"
         f" {'the mean with the mirror image' if about['flips'] else 'one look at an image'}, windows for large images."
     )
     return (script, graph, "Meant for images like those that it was trained on: same subject, camera, scale and light.")
+
+
+def _resized(rule: dict[str, Any] | None) -> str:
+    if rule is None:
+        return "images keep their size"
+    return f"in it images are resized ({', '.join(f'{name} {value}' for name, value in rule.items())})"
 
 
 def _limits(validated: SplitScores, about: dict[str, Any]) -> tuple[str, ...]:

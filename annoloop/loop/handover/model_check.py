@@ -92,9 +92,10 @@ def require_passed(check: Check, run_id: int) -> None:
     reference = " in float32" if check.in_float32 else ""
     rounding = "" if check.rounding is None else f"; float32 and bfloat16 differ by {check.rounding:.4f}"
     raise TrainingError(
-        f"the exported model does not score as run {run_id}{reference}: on {check.images} images class {worst.name} has"
-        f" Dice {worst.exported:.4f} where the run has {worst.run:.4f}, the mean {check.exported_mean_dice:.4f} where it"
-        f" has {check.mean_dice:.4f}; {check.differing_share:.2%} of the pixels differ{rounding}; nothing was delivered",
+        f"the exported model does not score as run {run_id}{reference}: on {check.images} images class {worst.name}"
+        f" has Dice {worst.exported:.4f} where the run has {worst.run:.4f}, the mean {check.exported_mean_dice:.4f}"
+        f" where it has {check.mean_dice:.4f}; {check.differing_share:.2%} of the pixels differ{rounding}; nothing was"
+        " delivered",
         hint="were the run's weights replaced? if not, another --format, and please report the recipe",
     )
 

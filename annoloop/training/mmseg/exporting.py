@@ -1,8 +1,8 @@
-"""A trained model as one file for others: an ONNX graph or a TorchScript of everything between pixels and probabilities.
+"""A trained model as one file for others: an ONNX graph or a TorchScript of all between pixels and probabilities.
 
-Not here: what lies beside the file, and whether it scores as the run does (``loop/handover/export_model.py``).  The fact
-to know: a trace follows one image, so what mmseg works out as Python numbers would be frozen at that image's size; such
-modules are replaced, and what comes out is held against the network at other sizes.
+Not here: what lies beside the file, and whether it scores as the run does (``loop/handover/export_model.py``).  The
+fact to know: a trace follows one image, so what mmseg works out as Python numbers would be frozen at that image's size;
+such modules are replaced, and what comes out is held against the network at other sizes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +58,11 @@ def export_model(model: nn.Module, config: Config, form: ModelFormat, folder: Pa
     except TrainingError:
         file.unlink(missing_ok=True)
         raise
-    facts = {"opset": OPSET if form == "onnx" else None, "torch": torch.__version__, "graph": graph.facts}
+    facts: dict[str, Any] = {
+        "opset": OPSET if form == "onnx" else None,
+        "torch": str(torch.__version__),
+        "graph": graph.facts,
+    }
     facts |= {"flips": network.flips, "scale": network.scale, "whole_px": network.whole_px}
     facts |= {"window_px": network.side_px, "margin_px": network.margin_px}
     (folder / FACTS_FILE).write_text(json.dumps(facts, indent=1), encoding="utf-8")
@@ -165,7 +169,8 @@ class _Scale(nn.Module):
             wanted = torch.tensor(self._fixed_wh[::-1], dtype=torch.float64)
         if self._keeps_ratio:
             wanted = torch.floor(sides * torch.min(wanted.max() / sides.max(), wanted.min() / sides.min()) + 0.5)
-        rows, columns = wanted.to(torch.int64).unbind()
+        # For a trace they are tensors, which interpolate takes for numbers.
+        rows, columns = (cast(int, one) for one in wanted.to(torch.int64).unbind())
         scaled = functional.interpolate(x, size=(rows, columns), mode="bilinear", align_corners=False)
         return scaled.round(), (rows, columns)  # as OpenCV has it: the levels of a picture
 
@@ -263,7 +268,7 @@ class _Attention(nn.Module):
         return old.out_proj(seen), None
 
 
-def _is_plain(one: nn.Module) -> bool:
+def _is_plain(one: nn.Module) -> TypeGuard[nn.MultiheadAttention]:
     """Whether it is an attention as transformers have it as a rule."""
     return (
         type(one) is nn.MultiheadAttention
@@ -278,12 +283,16 @@ def _make_traceable(model: nn.Module) -> None:
     """Put modules whose sizes follow the image in the place of those whose sizes a trace would freeze."""
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if type(child) is Upsample and not child.size and child.scale_factor == int(child.scale_factor or 0):
+            if type(child) is Upsample and _grows_by_whole(child):
                 setattr(parent, name, _Larger(child))
             elif _is_plain(child):
                 setattr(parent, name, _Attention(child))
             elif type(child) is nn.AdaptiveAvgPool2d and (cells := _pair(child.output_size)) not in ((1, 1), None):
                 setattr(parent, name, _Pool(*cells))
+
+
+def _grows_by_whole(one: Any) -> bool:
+    return not one.size and one.scale_factor is not None and float(one.scale_factor).is_integer()
 
 
 def _pair(size: Any) -> tuple[int, int] | None:
@@ -318,8 +327,8 @@ def _write_onnx(graph: nn.Module, image: Tensor, file: Path) -> Run:
 def _write_torchscript(graph: nn.Module, image: Tensor, file: Path) -> Run:
     try:
         with torch.no_grad():
-            torch.jit.trace(graph, (image,), check_trace=False).save(str(file))
-        loaded = torch.jit.load(str(file), map_location="cpu")
+            torch.jit.trace(graph, (image,), check_trace=False).save(str(file))  # type: ignore[no-untyped-call]
+        loaded = torch.jit.load(str(file), map_location="cpu")  # type: ignore[no-untyped-call]
     except Exception as error:  # as above
         raise _not_exported("TorchScript", error) from error
 

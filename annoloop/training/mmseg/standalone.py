@@ -41,7 +41,7 @@ class Model:
         if self.about["flips"]:
             mirrored = self._run(np.ascontiguousarray(image[..., ::-1]))[0]
             found = (found + mirrored[..., ::-1]) / 2
-        return found
+        return np.asarray(found, np.float32)
 
     def indices(self, pixels: Pixels) -> npt.NDArray[np.unsignedinteger[Any]]:
         """The class of every pixel, (H, W); a large image is predicted in windows that overlap."""
@@ -116,7 +116,7 @@ def _torchscript(file: Path) -> Run:
         import torch
     except ImportError:
         sys.exit("torch is not installed: pip install -r requirements.txt")
-    model = torch.jit.load(str(file), map_location="cpu")
+    model = torch.jit.load(str(file), map_location="cpu")  # type: ignore[no-untyped-call]
 
     def run(image: Pixels) -> npt.NDArray[np.float32]:
         with torch.no_grad():
