@@ -110,8 +110,7 @@ class Graph(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Probabilities float32 (1, K, H, W) of an RGB image (1, 3, H, W), 0 ... 255."""
         height, width = image.shape[2], image.shape[3]
-        x = image.float()
-        x, (rows, columns) = self._scale(x)
+        x, (rows, columns) = self._scale(image)
         if self._blue_first:
             x = x[:, [2, 1, 0]]
         if self._normalizes:
@@ -137,42 +136,72 @@ class Graph(nn.Module):
 
 
 class _Scale(nn.Module):
-    """mmcv's ``Resize`` in the graph; its sizes are those of mmcv, which rounds twice.
+    """mmcv's ``Resize`` in the graph, level by level as OpenCV has it: networks make much of one level more or less.
 
-    Source of the sizes: ``mmcv.transforms.Resize`` and ``mmcv.imrescale``.
+    Source of the sizes, which are rounded twice: ``mmcv.transforms.Resize`` and ``mmcv.imrescale``; of the levels:
+    ``HResizeLinear`` and ``VResizeLinear`` in OpenCV's ``modules/imgproc/src/resize.cpp``, whose weights are whole
+    numbers of 2048ths.
     """
+
+    _ONE = 2048
 
     def __init__(self, step: dict[str, Any] | None) -> None:
         super().__init__()
-        self._step = step
-        factors = (step or {}).get("scale_factor") or 1.0
-        self._factors_wh = factors if isinstance(factors, (tuple, list)) else (factors, factors)
-        scale = (step or {}).get("scale")
+        step = step or {}
+        factors = step.get("scale_factor") or 1.0
+        self._factors_wh = tuple(factors) if isinstance(factors, (tuple, list)) else (factors, factors)
+        scale = step.get("scale")
         self._fixed_wh = (scale, scale) if isinstance(scale, int) else scale
-        self._keeps_ratio = bool((step or {}).get("keep_ratio"))
-        self._is_idle = self._fixed_wh is None and tuple(self._factors_wh) == (1.0, 1.0)
+        self._keeps_ratio = bool(step.get("keep_ratio"))
+        self._is_idle = self._fixed_wh is None and self._factors_wh == (1.0, 1.0)
 
     @property
     def facts(self) -> dict[str, Any] | None:
+        """What it does, for people; None where it does nothing."""
         if self._is_idle:
             return None
         asked = {"scale_factor": self._factors_wh[0]} if self._fixed_wh is None else {"scale_wh": list(self._fixed_wh)}
-        return {**asked, "keep_ratio": self._keeps_ratio, "interpolation": "bilinear, half-pixel centres, whole levels"}
+        return {**asked, "keep_ratio": self._keeps_ratio, "interpolation": "bilinear, as OpenCV's"}
 
-    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Any, Any]]:
+    def forward(self, image: Tensor) -> tuple[Tensor, tuple[Any, Any]]:
+        """The image float32 in its working size, and that size."""
         if self._is_idle:
-            return x, (x.shape[2], x.shape[3])
-        sides = torch.stack([torch.as_tensor(x.shape[2]), torch.as_tensor(x.shape[3])]).to(torch.float64)
+            return image.float(), (image.shape[2], image.shape[3])
+        rows, columns = self._size_hw(image.shape[2], image.shape[3])
+        first, second, of_first, of_second = self._weights(image.shape[3], columns)
+        x = image.index_select(3, first).int() * of_first + image.index_select(3, second).int() * of_second
+        x = _halved(x, 4)
+        first, second, of_first, of_second = (one.reshape(-1, 1) for one in self._weights(image.shape[2], rows))
+        above = _halved(x.index_select(2, first.flatten()) * of_first, 16)
+        below = _halved(x.index_select(2, second.flatten()) * of_second, 16)
+        return _halved(above + below + 2, 2).float(), (rows, columns)
+
+    def _size_hw(self, height: Any, width: Any) -> tuple[Tensor, Tensor]:
+        sides = torch.stack([torch.as_tensor(height), torch.as_tensor(width)]).to(torch.float64)
         if self._fixed_wh is None:
             wanted = torch.floor(sides * torch.tensor(self._factors_wh[::-1], dtype=torch.float64) + 0.5)
         else:
             wanted = torch.tensor(self._fixed_wh[::-1], dtype=torch.float64)
         if self._keeps_ratio:
             wanted = torch.floor(sides * torch.min(wanted.max() / sides.max(), wanted.min() / sides.min()) + 0.5)
-        # For a trace they are tensors, which interpolate takes for numbers.
-        rows, columns = (cast(int, one) for one in wanted.to(torch.int64).unbind())
-        scaled = functional.interpolate(x, size=(rows, columns), mode="bilinear", align_corners=False)
-        return scaled.round(), (rows, columns)  # as OpenCV has it: the levels of a picture
+        rows, columns = wanted.to(torch.int64).unbind()
+        return rows, columns
+
+    def _weights(self, before: Any, after: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """For each place after it the two places before it, and their weights."""
+        step = torch.as_tensor(before).to(torch.float64) / after.to(torch.float64)
+        at = ((torch.arange(cast(int, after)).to(torch.float64) + 0.5) * step - 0.5).float()
+        first, last = at.floor(), torch.as_tensor(before) - 1
+        is_inside = (first >= 0) & (first < last)
+        share = torch.where(is_inside, at - first, torch.zeros_like(at))
+        first = torch.minimum(first.long().clamp(min=0), last)
+        weights = ((1 - share) * self._ONE).round().int(), (share * self._ONE).round().int()
+        return first, torch.minimum(first + 1, last), *weights
+
+
+def _halved(numbers: Tensor, times: int) -> Tensor:
+    """Whole numbers that are not negative, halved so often and rounded down."""
+    return torch.div(numbers, 1 << times, rounding_mode="floor")
 
 
 def _resize_step(config: Config) -> dict[str, Any] | None:
