@@ -165,7 +165,7 @@ def _export(
     digest, name = file_sha256(checkpoint), MODEL_FILES[report.model_format]
     job = project.job(
         "export", project.run_dir(run.id) / "export", recipe=config, init_checkpoint=checkpoint,
-        model_format=report.model_format,
+        model_format=report.model_format, device="cpu",
     )  # fmt: skip
     watch(Event("starting"))
     run_job(job, watch)

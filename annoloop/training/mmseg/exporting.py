@@ -342,8 +342,11 @@ def _write_onnx(graph: nn.Module, image: Tensor, file: Path) -> Run:
             graph, (image,), str(file), dynamo=False, opset_version=OPSET, input_names=["image"],
             output_names=["probabilities"], dynamic_axes={"image": axes, "probabilities": axes},
         )  # fmt: skip
-        onnx.checker.check_model(str(file), full_check=True)
         session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+        made = onnx.load(str(file))
+        _name_sides(made.graph.output[0], session.run(None, {"image": image.numpy()})[0].shape[1])
+        onnx.checker.check_model(made, full_check=True)
+        onnx.save(made, str(file))
     except Exception as error:  # the errors of torch, ONNX and onnxruntime have no common class
         raise _not_exported("ONNX", error) from error
 
@@ -351,6 +354,17 @@ def _write_onnx(graph: nn.Module, image: Tensor, file: Path) -> Run:
         return np.asarray(session.run(None, {"image": pixels})[0], np.float32)
 
     return run
+
+
+def _name_sides(output: Any, classes: int) -> None:
+    """Say of the output what the exporter cannot tell: the number of classes, and that it is as large as the image."""
+    del output.type.tensor_type.shape.dim[:]
+    for side in (1, classes, "height", "width"):
+        dim = output.type.tensor_type.shape.dim.add()
+        if isinstance(side, int):
+            dim.dim_value = side
+        else:
+            dim.dim_param = side
 
 
 def _write_torchscript(graph: nn.Module, image: Tensor, file: Path) -> Run:

@@ -257,8 +257,8 @@ def _export(job: Job, device: str, border: Border) -> Result:
 
     if job.model_format is None:
         raise TrainingError("an export needs a format", hint="set Job.model_format")
-    model, config = _loaded(job, device, border)
     border.emit("started", device=device)
+    model, config = _loaded(replace(job, precision="float32"), device, border)  # a file for others rounds as little
     export_model(model, config, job.model_format, job.run_dir)
     return Result()
 
