@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,7 @@ from annoloop.training.child import kill_group
 from annoloop.training.shards import predict_job
 
 TOLERANCE = 1e-3
-"""The most that Dice may differ, of any class and on the mean."""
+"""Of Dice; rounding makes a hundredth of it."""
 
 _ROUNDED = 0.02
 """The most that bfloat16 may make of it: what differs more is another model."""
@@ -101,9 +101,19 @@ def require_passed(check: Check, run_id: int) -> None:
 
 
 def check_model(
-    project: Project, run: RunRow, script: Path, scored: Sequence[Scored], track: Track, watch: Watch
+    project: Project,
+    run: RunRow,
+    script: Path,
+    scored: Sequence[Scored],
+    track: Track,
+    watch: Watch,
+    *,
+    tolerance: float = TOLERANCE,
 ) -> Check:
     """Predict images with a delivered script, and compare what it writes with the run's own predictions and scores.
+
+    Args:
+        tolerance: the most that Dice may differ, of any class and on the mean.
 
     Raises:
         TrainingError: the script failed.
@@ -117,7 +127,7 @@ def check_model(
             pass
         found = [scratch / "predicted" / Path(name).with_suffix(".png").name for name in names]
         own = [project.prediction_paths(run.id, one.row.image_sha256)[0] for one in scored]
-        check = _compared(project, samples, found, own, total(scored))
+        check = replace(_compared(project, samples, found, own, total(scored)), tolerance=tolerance)
         if check.passed or not _rounds(project, run):
             return check
         again = [(scratch / "float32" / path.name, scratch / "float32" / f"{path.stem}.c.png") for path in found]
@@ -127,9 +137,9 @@ def check_model(
             predictions=tuple((one.image, *pngs) for one, pngs in zip(samples, again, strict=True)),
         )  # fmt: skip
         predict_job(job, watch)
-        return _compared(
-            project, samples, found, [index for index, _ in again], None, scores_of(project, total(scored))
-        )
+        exact = [index for index, _ in again]
+        check = _compared(project, samples, found, exact, None, scores_of(project, total(scored)))
+        return replace(check, tolerance=tolerance)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
