@@ -116,7 +116,7 @@ for name, head in (("operator", Odd), ("frozen", Frozen)):
     found[name] = said(model, config)
 found["frozen too"] = said(model, config, "torchscript")
 model, config = built("unet_tiny")
-config.test_dataloader.dataset.pipeline.insert(1, dict(type="Rotate", prob=1.0, degree=5))
+config.test_dataloader.dataset.pipeline.insert(1, dict(type="RandomRotate", prob=1.0, degree=5))
 found["step"] = said(model, config)
 print(json.dumps([found, sorted(path.name for path in out.iterdir())]))
 """
@@ -146,10 +146,10 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], l
     ("what", "said"),
     [
         ("slide", "test_cfg.mode is 'slide'"),
-        ("operator", "cannot be exported to ONNX for the operator aten::special_i0"),
+        ("operator", "cannot be exported to ONNX for the operator aten::i0"),
         ("frozen", "the exported model "),
         ("frozen too", "the exported model "),
-        ("step", "its pipeline has the step Rotate"),
+        ("step", "its pipeline has the step RandomRotate"),
     ],
 )
 def test_what_cannot_be_exported_is_named(refused: tuple[dict[str, str], list[str]], what: str, said: str) -> None:
