@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias, get_args
@@ -162,40 +162,40 @@ def _export(
 ) -> ExportModelReport:
     scored = score(project, run, samples, track=track, watch=watch)
     checkpoint = project.best_checkpoint(run.id)
-    digest, name = file_sha256(checkpoint), MODEL_FILES[report.model_format]
+    digest, form = file_sha256(checkpoint), report.model_format
     job = project.job(
-        "export", project.run_dir(run.id) / "export", recipe=config, init_checkpoint=checkpoint,
-        model_format=report.model_format, device="cpu",
+        "export", project.run_dir(run.id) / "export", recipe=config, init_checkpoint=checkpoint, model_format=form,
+        device="cpu",
     )  # fmt: skip
-    watch(Event("starting"))
-    run_job(job, watch)
-    if file_sha256(checkpoint) != digest:
-        raise DataError("was changed meanwhile", where=checkpoint, hint="run again")
-    facts: Plain = json.loads((job.run_dir / FACTS_FILE).read_text(encoding="utf-8"))
-    with delivery.new_folder(report.out) as part:
-        shutil.move(job.run_dir / name, part / name)
-        about = _description(project, run, report.model_format, facts, digest, stated)
-        _write(part / DESCRIPTION, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
-        shutil.copyfile(_SCRIPT_SOURCE, part / SCRIPT)
-        _write(part / REQUIREMENTS, _requirements(report.model_format, facts))
-        checked = check_model(project, run, part / SCRIPT, _spread_out(scored, report.images), track, watch)
-        require_passed(checked, run.id)
-        write_card(project, run, part, about, checked, scored, stated, track)
-        files = delivery.hashes_below(part, {})
-        made = Manifest(
-            f"export to {report.model_format}",
-            f"run {run.id}",
-            project.classes.digest,
-            project.classes.names,
-            (),
-            files,
-        )
-        delivery.write_manifest(part / manifest.FILE_NAME, made)
-        size = (part / name).stat().st_size
-    return ExportModelReport(
-        report.out, report.model_format, run.id, run.recipe, run.promoted, report.files, checked.images,
-        size_bytes=size, checkpoint_sha256=digest, check=checked, manifest=report.out / manifest.FILE_NAME,
-    )  # fmt: skip
+    made = job.run_dir / MODEL_FILES[form]
+    try:
+        watch(Event("starting"))
+        run_job(job, watch)
+        if file_sha256(checkpoint) != digest:
+            raise DataError("was changed meanwhile", where=checkpoint, hint="run again")
+        facts: Plain = json.loads((job.run_dir / FACTS_FILE).read_text(encoding="utf-8"))
+        about = _description(project, run, form, facts, digest, stated)
+        with delivery.new_folder(report.out) as part:
+            shutil.move(made, part / made.name)
+            _write(part / DESCRIPTION, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+            shutil.copyfile(_SCRIPT_SOURCE, part / SCRIPT)
+            _write(part / REQUIREMENTS, _requirements(form, facts))
+            checked = check_model(project, run, part / SCRIPT, _spread_out(scored, report.images), track, watch)
+            require_passed(checked, run.id)
+            write_card(project, run, part, about, checked, scored, stated, track)
+            _write_manifest(project, run, form, part)
+            size = (part / made.name).stat().st_size
+    finally:
+        made.unlink(missing_ok=True)
+    return replace(
+        report, size_bytes=size, checkpoint_sha256=digest, check=checked, manifest=report.out / manifest.FILE_NAME
+    )
+
+
+def _write_manifest(project: Project, run: RunRow, model_format: ModelFormat, folder: Path) -> None:
+    classes, files = project.classes, delivery.hashes_below(folder, {})
+    made = Manifest(f"export to {model_format}", f"run {run.id}", classes.digest, classes.names, (), files)
+    delivery.write_manifest(folder / manifest.FILE_NAME, made)
 
 
 def _spread_out(scored: Sequence[Scored], count: int) -> list[Scored]:

@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -199,10 +199,9 @@ def _compared(
 ) -> Check:
     """What two lists of predictions make of the same masks; ``own_counts`` of the second, where they are known."""
     classes = project.classes
-    count: Callable[[Path, Sample], Confusion] = lambda path, sample: _counts(project, path, sample)  # noqa: E731
-    exported = np.sum([count(path, one) for path, one in zip(found, samples, strict=True)], axis=0)
+    exported = _counted(project, found, samples)
     if own_counts is None:
-        own_counts = np.sum([count(path, one) for path, one in zip(own, samples, strict=True)], axis=0)
+        own_counts = _counted(project, own, samples)
     a, b = scores_of(project, own_counts), scores_of(project, exported)
     differing, pixels = 0, 0
     for one, other in zip(found, own, strict=True):
@@ -220,10 +219,15 @@ def _compared(
     )  # fmt: skip
 
 
-def _counts(project: Project, prediction: Path, sample: Sample) -> Confusion:
-    assert sample.mask is not None
-    truth, found = read_label_map(sample.mask, project.config.data), read_index_png(prediction).values
-    return confusion(truth, found, len(project.classes), project.classes.ignore_index)
+def _counted(project: Project, predictions: Sequence[Path], samples: Sequence[Sample]) -> Confusion:
+    """The summed confusion of predictions with the masks of their samples."""
+    classes = project.classes
+    summed: Confusion = np.zeros((len(classes), len(classes)), np.int64)
+    for path, sample in zip(predictions, samples, strict=True):
+        assert sample.mask is not None
+        truth, found = read_label_map(sample.mask, project.config.data), read_index_png(path).values
+        summed += confusion(truth, found, len(classes), classes.ignore_index)
+    return summed
 
 
 def _rounds(project: Project, run: RunRow) -> bool:

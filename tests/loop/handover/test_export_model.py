@@ -37,9 +37,7 @@ from annoloop.project.project import Project
 from annoloop.selection.scoring import score, unwatched
 from annoloop.simulation.made_data import COLORS, NAMES, make_data
 from annoloop.training.child import run_job
-from annoloop.training.mmseg import standalone
 from annoloop.training.recipes import recipe_path
-from annoloop.training.windows import windows
 
 COUNTS = {"train": 2, "val": 4, "test": 1}
 SIZES_HW = ((97, 131), (64, 64), (75, 130), (33, 96))
@@ -255,13 +253,6 @@ def test_a_large_image_goes_through_the_same_windows(
     own, theirs = (read_index_png(path).values for path in (tmp_path / "own.png", tmp_path / "out/large.png"))
     assert own.shape == theirs.shape == side_hw
     assert (own != theirs).mean() < 1e-3
-
-
-def test_the_script_has_the_windows_that_training_has() -> None:
-    for length in (1, 64, 1023, 1024, 1025, 1800, 2049, 5000):
-        for side, margin in ((1024, 128), (1365, 171), (384, 128)):
-            ours = [(one.rows, one.used_rows) for one in windows((length, 1), side, margin)]
-            assert list(standalone._spans(length, side, margin)) == ours
 
 
 class _Pages(HTMLParser):
