@@ -154,7 +154,7 @@ def _frozen(what: str, form: ModelFormat) -> TrainingError:
     other = "" if form == "torchscript" else " or --format torchscript"
     return TrainingError(
         f"the exported model {what}",
-        hint=f"some part of the recipe fixes the size of images: another recipe{other}",
+        hint=f"some part of the recipe fixes the size of images, or draws numbers: another recipe{other}",
     )
 
 
