@@ -79,16 +79,16 @@ def export_data_command(
     "--check", type=click.IntRange(1), metavar="N",
     help="Compare with the run's scores on so many validation images; default: on all.",
 )  # fmt: skip
-@click.option("--name", default="", help="The model's name on its card.")
-@click.option("--author", default="", help="Who made it, for the card.")
-@click.option("--license", "license_name", default="", help="Its licence, for the card.")
+@click.option("--name", help="The model's name on its card.")
+@click.option("--author", help="Who made it, for the card.")
+@click.option("--license", "license_name", help="Its licence, for the card.")
 @click.option("--force", is_flag=True, help="Replace an export that annoloop made there and nobody changed since.")
 @click.option("--dry-run", is_flag=True, help="Say what would be written, and of which run; write nothing.")
 @on_all_cores
 @common
 def export_model_command(
-    model_format: ModelFormat, out: Path, run_id: int | None, check: int | None, name: str, author: str,
-    license_name: str, force: bool, dry_run: bool, **options: Any,
+    model_format: ModelFormat, out: Path, run_id: int | None, check: int | None, name: str | None,
+    author: str | None, license_name: str | None, force: bool, dry_run: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Write a model as a folder that predicts without annoloop, checked against the run's scores, with a model card."""
     from annoloop.loop.handover.export_model import export_model, require_export
@@ -96,11 +96,11 @@ def export_model_command(
 
     require_export(model_format)  # before the project is opened, and with it anything is written
     screen = open_screen(options)
+    stated = Stated(name or "", author or "", license_name or "")
     changes = None if dry_run else "export model"
     with opened_project(options, screen, changes=changes) as project, screen.watch() as watch:
         report = export_model(
-            project, out, model_format, run_id=run_id, check=check, stated=Stated(name, author, license_name),
-            force=force, dry_run=dry_run, track=screen.track, watch=watch,
+            project, out, model_format, run_id=run_id, check=check, stated=stated, force=force, dry_run=dry_run, track=screen.track, watch=watch,
         )  # fmt: skip
     screen.result(report)
 
