@@ -100,7 +100,8 @@ def export_model_command(
     changes = None if dry_run else "export model"
     with opened_project(options, screen, changes=changes) as project, screen.watch() as watch:
         report = export_model(
-            project, out, model_format, run_id=run_id, check=check, stated=stated, force=force, dry_run=dry_run, track=screen.track, watch=watch,
+            project, out, model_format, run_id=run_id, check=check, stated=stated, force=force,
+            dry_run=dry_run, track=screen.track, watch=watch,
         )  # fmt: skip
     screen.result(report)
 
