@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from annoloop.api.formats import from_cvat, from_yolo, to_cvat, to_yolo
-    from annoloop.api.handover import compare, export_data, take_snapshot
+    from annoloop.api.handover import compare, export_data, export_model, take_snapshot
     from annoloop.api.local import (
         data_report,
         from_coco,
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from annoloop.loop.evaluate import EvaluateReport
     from annoloop.loop.handover.compare import DiffReport
     from annoloop.loop.handover.export import ExportDataReport
+    from annoloop.loop.handover.export_model import ExportModelReport
     from annoloop.loop.handover.snapshot import SnapshotReport
     from annoloop.loop.history import LogEntry
     from annoloop.loop.login import LoginReport
@@ -97,6 +98,7 @@ __all__ = [
     "EffortReport",
     "EvaluateReport",
     "ExportDataReport",
+    "ExportModelReport",
     "ExportReport",
     "FileError",
     "FromCocoReport",
@@ -142,6 +144,7 @@ __all__ = [
     "evaluate",
     "export_data",
     "export_gallery",
+    "export_model",
     "from_coco",
     "from_colors",
     "from_cvat",
@@ -172,7 +175,7 @@ __all__ = [
 # No function has the name of a package in this folder: to import the package would put that in its place.
 _HOMES = {
     "annoloop.api.formats": "from_cvat from_yolo to_cvat to_yolo",
-    "annoloop.api.handover": "compare export_data take_snapshot",
+    "annoloop.api.handover": "compare export_data export_model take_snapshot",
     "annoloop.api.local": "data_report from_coco from_colors history init open_project status to_coco undo",
     "annoloop.api.model": "browse evaluate export_gallery plan_prediction plan_training predict retrain serve",
     "annoloop.api.remote": "connect effort login pull push quality tasks",
@@ -189,6 +192,7 @@ _HOMES = {
     "annoloop.loop.evaluate": "EvaluateReport",
     "annoloop.loop.handover.compare": "DiffReport",
     "annoloop.loop.handover.export": "ExportDataReport",
+    "annoloop.loop.handover.export_model": "ExportModelReport",
     "annoloop.loop.handover.snapshot": "SnapshotReport",
     "annoloop.loop.history": "LogEntry",
     "annoloop.loop.login": "LoginReport",

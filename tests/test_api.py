@@ -45,6 +45,7 @@ FUNCTIONS = {
     "quality": "quality",
     "undo": "undo",
     "export data": "export_data",
+    "export model": "export_model",
     "snapshot": "take_snapshot",
     "diff": "compare",
     "status": "status",
@@ -62,6 +63,7 @@ CALLED_OTHERWISE = {
     "convert from-cvat": {"own_classes": "project"},
     "evaluate": {"run_id": "run"},
     "predict": {"run_id": "run", "dry_run": None},  # plan_prediction
+    "export model": {"run_id": "run", "model_format": "format", "license_name": "license"},
     "push": {"only": "images"},
     "retrain": {"plan": None},  # plan_training
     "browse": {"no_app": "port", "folder": None},  # export_gallery

@@ -1,4 +1,4 @@
-"""Functions that give the labels of a round to others, and compare them.
+"""Functions that give the labels of a round, or a model, to others, and compare labels.
 
 Not here: how it is done (``loop/handover``).  The fact to know: a round is the state after a pull or undo, by the
 number that ``annoloop.history`` gives it.
@@ -7,18 +7,24 @@ number that ``annoloop.history`` gives it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from annoloop.api.arguments import names_of
 from annoloop.loop.handover import compare as _compare
 from annoloop.loop.handover import diff_page as _page
 from annoloop.loop.handover import export as _export
+from annoloop.loop.handover import export_model as _model
 from annoloop.loop.handover import snapshot as _snapshot
 from annoloop.loop.handover.compare import DiffReport
 from annoloop.loop.handover.export import ExportDataReport, Format, Images
+from annoloop.loop.handover.export_model import ExportModelReport
+from annoloop.loop.handover.model_card import Stated
 from annoloop.loop.handover.snapshot import SnapshotReport
 from annoloop.progress import Track, silent
 from annoloop.project.project import Project
+from annoloop.selection.scoring import Watch, unwatched
+from annoloop.training.records import ModelFormat
 
 
 def export_data(
@@ -50,6 +56,49 @@ def export_data(
     return _export.export_data(
         project, Path(out), to, round_number=round_number, splits=chosen, images=images, force=force, track=track
     )
+
+
+def export_model(
+    project: Project,
+    out: str | Path,
+    *,
+    format: ModelFormat = "onnx",
+    run: int | None = None,
+    check: int | None = None,
+    name: str = "",
+    author: str = "",
+    license: str = "",
+    force: bool = False,
+    dry_run: bool = False,
+    track: Track = silent,
+    watch: Watch = unwatched,
+) -> ExportModelReport:
+    """Write a folder with a model, a script that predicts with it alone, and a card; as ``annoloop export model``.
+
+    The folder is there only if the model in it scores as the run does, within 0.001 of Dice for every class.
+
+    Args:
+        out: a folder that is new or empty.
+        format: "onnx" or "torchscript".
+        run: default: the current model.
+        check: so many validation images are compared; default: all.
+        name: for the card, as are ``author`` and ``license``.
+        force: an export that is there, and that nobody changed since, is replaced.
+        dry_run: say what would be written, and write nothing.
+        watch: is called with every event of the child processes.
+
+    Raises:
+        ConfigError: no such model, one of other classes, or its config was changed since its training.
+        LedgerError: there is no such run, or another annoloop is at work in the project.
+        MissingExtraError: onnx, onnxruntime, torch or mmseg is not installed.
+        DataError: no image to check with, or something is in the way.
+        TrainingError: the model cannot be exported, or what was exported does not score as the run does.
+    """
+    with nullcontext() if dry_run else project.locked("export model"):
+        return _model.export_model(
+            project, Path(out), format, run_id=run, check=check, stated=Stated(name, author, license), force=force,
+            dry_run=dry_run, track=track, watch=watch,
+        )  # fmt: skip
 
 
 def take_snapshot(

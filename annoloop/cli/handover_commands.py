@@ -1,4 +1,4 @@
-"""The commands that give labels to others and compare them: export, snapshot, diff."""
+"""The commands that give labels and models to others and compare labels: export, snapshot, diff."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from annoloop.loop.handover.export import Format, Images
+    from annoloop.training.records import ModelFormat
 
 round_option = click.option(
     "--round", "round_number", type=click.IntRange(0), metavar="N",
@@ -24,7 +25,7 @@ splits_option = click.option("--split", "splits", multiple=True, help="Only this
 
 @click.group("export", cls=WholeGroup)
 def export_group() -> None:
-    """Give the labels of any round to others."""
+    """Give the labels of any round, or a model, to others."""
 
 
 @export_group.command(
@@ -57,6 +58,50 @@ def export_data_command(
         report = export_data(
             project, out, to, round_number=round_number, splits=splits or None, images=images, force=force,
             track=screen.track,
+        )  # fmt: skip
+    screen.result(report)
+
+
+@export_group.command(
+    "model",
+    epilog=example(
+        "annoloop export model --out model-3",
+        "annoloop export model --run 2 --format torchscript --out model-2 --license CC-BY-4.0",
+    ),
+)
+@click.option(
+    "--format", "model_format", type=click.Choice(["onnx", "torchscript"]), default="onnx", show_default=True,
+    help="What the model becomes.",
+)  # fmt: skip
+@click.option("--out", type=FOLDER, required=True, help="Folder for the model, its script and its card.")
+@click.option("--run", "run_id", type=int, help="Number of a run; default: the current model.")
+@click.option(
+    "--check", type=click.IntRange(1), metavar="N",
+    help="Compare with the run's scores on so many validation images; default: on all.",
+)  # fmt: skip
+@click.option("--name", help="The model's name on its card.")
+@click.option("--author", help="Who made it, for the card.")
+@click.option("--license", "license_name", help="Its licence, for the card.")
+@click.option("--force", is_flag=True, help="Replace an export that annoloop made there and nobody changed since.")
+@click.option("--dry-run", is_flag=True, help="Say what would be written, and of which run; write nothing.")
+@on_all_cores
+@common
+def export_model_command(
+    model_format: ModelFormat, out: Path, run_id: int | None, check: int | None, name: str | None,
+    author: str | None, license_name: str | None, force: bool, dry_run: bool, **options: Any,
+) -> None:  # fmt: skip
+    """Write a model as a folder that predicts without annoloop, checked against the run's scores, with a model card."""
+    from annoloop.loop.handover.export_model import export_model, require_export
+    from annoloop.loop.handover.model_card import Stated
+
+    require_export(model_format)  # before the project is opened, and with it anything is written
+    screen = open_screen(options)
+    stated = Stated(name or "", author or "", license_name or "")
+    changes = None if dry_run else "export model"
+    with opened_project(options, screen, changes=changes) as project, screen.watch() as watch:
+        report = export_model(
+            project, out, model_format, run_id=run_id, check=check, stated=stated, force=force,
+            dry_run=dry_run, track=screen.track, watch=watch,
         )  # fmt: skip
     screen.result(report)
 

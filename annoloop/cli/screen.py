@@ -31,7 +31,7 @@ _FILE_WIDTH = 200
 _VIEWS = {
     "data": ("init_report", "eda_report", "to_coco_report", "from_coco_report", "from_colors_report"),
     "formats": ("to_yolo_report", "from_yolo_report", "to_cvat_report", "from_cvat_report"),
-    "handover": ("export_data_report", "snapshot_report", "diff_report"),
+    "handover": ("export_data_report", "export_model_report", "snapshot_report", "diff_report"),
     "training": ("retrain_report", "plan_report", "evaluate_report"),
     "prediction": ("predict_report", "predict_plan"),
     "annotators": ("effort_report", "quality_report"),

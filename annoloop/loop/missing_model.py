@@ -28,14 +28,34 @@ def finished_run(project: Project, run_id: int | None, nothing: str) -> RunRow:
     run = project.current_run() if run_id is None else project.ledger.run(run_id)
     why = why_no_model(project) if run is None else _why_not(project, run)
     if run is None or why is not None:
-        raise ConfigError(f"{nothing}: {why}", where=project.path.parent, hint="annoloop retrain")
+        hint = "annoloop retrain" if run_id is None else "annoloop log lists the runs; annoloop retrain makes a new one"
+        raise ConfigError(f"{nothing}: {why}", where=project.path.parent, hint=hint)
+    return run
+
+
+def whole_run(project: Project, run_id: int | None, nothing: str) -> RunRow:
+    """The same of a run that is to predict anew, so that its files must be there, too.
+
+    Raises:
+        ConfigError: as ``finished_run``; also a run whose checkpoint or config is gone.
+        LedgerError: there is no run of this number.
+    """
+    run = finished_run(project, run_id, nothing)
+    for file in (project.best_checkpoint(run.id), project.run_config(run.id)):
+        if not file.is_file():
+            raise ConfigError(
+                f"{nothing}: run {run.id} has no {file.name} any more; of its model only predictions are left",
+                where=file,
+                hint="restore the file from a backup, or annoloop retrain",
+            )
     return run
 
 
 def _why_not(project: Project, run: RunRow) -> str | None:
     if run.state != "finished":
-        return f"run {run.id} is not finished"
-    return None if run.class_digest == project.classes.digest else _other_classes(project, run)
+        return f"run {run.id} is not finished, but {run.state}"
+    other = on_other_classes(project, run)
+    return None if other is None else f"run {run.id} {other}"
 
 
 def why_no_model(project: Project) -> str:
@@ -44,13 +64,15 @@ def why_no_model(project: Project) -> str:
     if run is None:
         judged = [one for one in project.ledger.runs() if one.state == "finished" and one.verdict]
         return f"no model is promoted yet (run {judged[-1].id}: {judged[-1].verdict})" if judged else _NONE
+    other = on_other_classes(project, run)
+    return _NONE if other is None else f"run {run.id} {other}"
+
+
+def on_other_classes(project: Project, run: RunRow) -> str | None:
+    """How the classes of a run differ from the project's: "was trained on other classes (crack is new)"; None: not."""
     if run.class_digest == project.classes.digest:
-        return _NONE
-    return _other_classes(project, run)
-
-
-def _other_classes(project: Project, run: RunRow) -> str:
-    return f"run {run.id} was trained on other classes ({_differ(_trained_on(project, run.id), project.classes)})"
+        return None
+    return f"was trained on other classes ({_differ(_trained_on(project, run.id), project.classes)})"
 
 
 def _trained_on(project: Project, run_id: int) -> tuple[str, ...] | None:

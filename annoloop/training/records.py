@@ -15,9 +15,14 @@ from typing import Any, Literal
 
 from annoloop.masks.classes import MAX_CLASSES, NARROW_IGNORE, WIDE_IGNORE
 
-Kind = Literal["train", "predict", "measure", "answer"]
+Kind = Literal["train", "predict", "measure", "answer", "export"]
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "bfloat16", "float32"]
+
+ModelFormat = Literal["onnx", "torchscript"]
+MODEL_FILES: dict[ModelFormat, str] = {"onnx": "model.onnx", "torchscript": "model.pt"}
+FACTS_FILE = "graph.json"
+"""What an export leaves in the run folder: the model's file, and what one has to know of it."""
 
 EXIT_MISSING_PACKAGE = 8
 """The child's exit code when torch or an mm* package cannot be imported."""
@@ -33,7 +38,7 @@ class Job:
     ``train`` and ``val`` hold (image, mask) files; ``predictions`` holds (image, index PNG to write,
     confidence PNG to write or None), made after training with the best model, or with ``init_checkpoint``
     when ``kind`` is "predict", which ``past_faults`` goes on where an image cannot be predicted; "answer" predicts what
-    comes over stdin instead (``predictor.py``).
+    comes over stdin instead (``predictor.py``); "export" writes that model in ``model_format``.
     ``ignore_index`` is the value in the mask files of pixels that do not
     count; ``reduce_zero_label`` is mmseg's: 0 in a file is ignored and n means class n - 1.  ``values`` are the
     (value in a file, what it means) where these differ, in place of the two, ignored pixels being ``ignore_index``.
@@ -76,6 +81,7 @@ class Job:
     processes: int = 1
     nodes: int = 1
     threads: int | None = None
+    model_format: ModelFormat | None = None
 
     @property
     def trained_ignore(self) -> int:

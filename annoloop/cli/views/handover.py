@@ -1,4 +1,4 @@
-"""What a person sees of labels that were given to others or compared."""
+"""What a person sees of labels and models that were given to others, and of labels that were compared."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from annoloop.errors import some_of
 if TYPE_CHECKING:
     from annoloop.loop.handover.compare import DiffReport
     from annoloop.loop.handover.export import ExportDataReport
+    from annoloop.loop.handover.export_model import ExportModelReport
     from annoloop.loop.handover.snapshot import SnapshotReport
 
 _SHOWN = 5
@@ -35,6 +36,28 @@ def export_data_report(report: ExportDataReport, sheet: Sheet) -> None:
     if report.to == "mmseg" and report.images:
         where = shlex.quote(str(report.out))
         sheet.next(f"annoloop init {where} --project DIR", "makes a project of it")
+
+
+def export_model_report(report: ExportModelReport, sheet: Sheet) -> None:
+    run = f"run {report.run} ({escape(report.recipe)}, {'promoted' if report.promoted else 'not promoted'})"
+    out, files = escape(str(report.out)), escape(", ".join(report.files))
+    if report.check is None:
+        sheet.print(f"would write [bold]{out}[/]: {run} as {report.model_format}, checked on {report.images} images")
+        sheet.print(f"files: {files}")
+        return
+    check, size = report.check, f"{(report.size_bytes or 0) / (1 << 20):.1f} MiB"
+    sheet.print(f"wrote [bold]{out}[/]: {run} as {report.model_format}, {size}; {files}")
+    reference = "the run in float32" if check.in_float32 else "the run"
+    sheet.print(
+        f"[green]checked[/] on {check.images} images: mDice {check.exported_mean_dice:.4f}, {reference}"
+        f" {check.mean_dice:.4f}; no class differs by more than {check.largest:.5f};"
+        f" {check.differing_share:.3%} of the pixels differ"
+    )
+    if check.rounding is not None:
+        sheet.print(f"[yellow]note:[/] the run predicts in bfloat16, whose Dice is up to {check.rounding:.4f} away")
+    sheet.print(f"hashes: {escape(str(report.manifest))}")
+    script = shlex.quote(str(report.out / "predict.py"))
+    sheet.next(f"python {script} image.png --out predicted", "needs no annoloop; see requirements.txt there")
 
 
 def snapshot_report(report: SnapshotReport, sheet: Sheet) -> None:

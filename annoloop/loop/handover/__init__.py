@@ -1,1 +1,1 @@
-"""``annoloop export data``, ``snapshot`` and ``diff``: the labels of any round, given to others and compared."""
+"""``annoloop export``, ``snapshot`` and ``diff``: labels of any round and models, given to others and compared."""

@@ -18,7 +18,7 @@ from annoloop.data.images import glance, image_size_hw, read_bytes
 from annoloop.data.storage import Location
 from annoloop.data.videos import require_video
 from annoloop.errors import AnnoloopError, ConfigError, Interrupted, check_argument
-from annoloop.loop.missing_model import finished_run
+from annoloop.loop.missing_model import whole_run
 from annoloop.loop.prediction import results as result_folder
 from annoloop.loop.prediction.pictures import Picture, write_coco, write_overlays
 from annoloop.loop.prediction.portions import Portions, Ready
@@ -165,7 +165,7 @@ def _settled(project: Project, request: PredictRequest) -> tuple[RunRow, Sources
     """The model, and all that was named, once it is known that nothing is in the way."""
     require_training()
     check_argument("every", request.every, request.every >= 1, "1 or more")
-    run = finished_run(project, request.run_id, "nothing to predict with")
+    run = whole_run(project, request.run_id, "nothing to predict with")
     checked_config(project, run.id)
     found = sources(request.paths)
     if any(one.is_video for one in found.found):

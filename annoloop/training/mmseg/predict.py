@@ -88,17 +88,25 @@ def write_predictions(
 
 
 class Network:
-    """A model with the pipeline that its recipe has for images."""
+    """A model with the pipeline that its recipe has for images.
+
+    ``scale`` is that of its work, ``flips`` whether it looks at the mirror image, too.  An image of more than
+    ``whole_px``, at the working scale, is predicted in windows of ``side_px`` with ``margin_px`` around what is used
+    of them, both in px of the image.
+    """
 
     def __init__(self, model: Any, config: Config) -> None:
         loading, *others = prediction_pipeline(config)
         self._model, self._loading, self._others = model, Compose([loading]), Compose(others)
         read_views(self._loading)
         scales = [step.get("scale_factor", 1.0) for step in others if step["type"] == "Resize"]
-        self._scale = float(scales[0]) if scales and isinstance(scales[0], float) else 1.0
-        self._flips = looks_per_image(config) > 1
+        self.scale = float(scales[0]) if scales and isinstance(scales[0], float) else 1.0
+        self.flips = looks_per_image(config) > 1
         counted = [head["num_classes"] for head in listed(config.model.decode_head) if "num_classes" in head]
-        self._fewer = min(1.0, _FEW_CLASSES / max([_FEW_CLASSES, *counted]))
+        fewer = min(1.0, _FEW_CLASSES / max([_FEW_CLASSES, *counted]))
+        self.whole_px = _WHOLE_PX * fewer
+        side = max(_LEAST_WINDOW, round(_WINDOW * fewer**0.5))
+        self.side_px, self.margin_px = round(side / self.scale), round(_MARGIN / self.scale)
 
     def read(self, image: Path) -> dict[str, Any]:
         """What the pipeline makes of an image; of a large one only the pixels.
@@ -108,7 +116,7 @@ class Network:
         """
         try:
             loaded: dict[str, Any] = self._loading({"img_path": str(image)})
-            large = loaded["img"].shape[0] * loaded["img"].shape[1] * self._scale**2 > _WHOLE_PX * self._fewer
+            large = loaded["img"].shape[0] * loaded["img"].shape[1] * self.scale**2 > self.whole_px
             item: dict[str, Any] = loaded if large else self._others(loaded)
         except Exception as error:
             raise TrainingError(f"cannot be read as an image: {error}", where=image) from error
@@ -141,10 +149,8 @@ class Network:
         size_hw = pixels.shape[0], pixels.shape[1]
         indices: Indices = np.empty(0, np.uint8)
         confidences = np.empty(size_hw, np.uint8)
-        side = max(_LEAST_WINDOW, round(_WINDOW * self._fewer**0.5))
-        for window in windows(size_hw, round(side / self._scale), round(_MARGIN / self._scale)):
-            part = np.ascontiguousarray(pixels[window.rows, window.columns])
-            item = self._others({**loaded, "img": part, "img_shape": part.shape[:2], "ori_shape": part.shape[:2]})
+        for window in windows(size_hw, self.side_px, self.margin_px):
+            item = self._prepared(pixels[window.rows, window.columns], loaded)
             ((found, sure),) = self._whole([item], parts, window.used)
             place = window.used_rows, window.used_columns
             indices = indices if indices.size else np.empty(size_hw, found.dtype)
@@ -153,12 +159,25 @@ class Network:
             sums.append(np.sum(parts, axis=0))
         return indices, confidences
 
+    def probabilities(self, pixels: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """(K, H, W) of the device, of an image (H, W, 3) as it is loaded, blue first, however large it is."""
+        (found,) = self._probabilities([self._prepared(pixels, {})])
+        return found
+
+    def _prepared(self, pixels: npt.NDArray[np.uint8], loaded: dict[str, Any]) -> dict[str, Any]:
+        """What the pipeline makes of pixels that are loaded."""
+        part = np.ascontiguousarray(pixels)
+        prepared: dict[str, Any] = self._others(
+            {**loaded, "img": part, "img_shape": part.shape[:2], "ori_shape": part.shape[:2]}
+        )
+        return prepared
+
     def _probabilities(self, items: Sequence[dict[str, Any]]) -> list[torch.Tensor]:
         """(K, H, W) for each item; where the recipe says so, the mean of the image's and of its mirror image's."""
         packed = {key: [item[key] for item in items] for key in ("inputs", "data_samples")}
         with torch.no_grad():
             found = [sample.seg_logits.data.float().softmax(dim=0) for sample in self._model.test_step(packed)]
-            if self._flips:
+            if self.flips:
                 packed["inputs"] = [item["inputs"].flip(-1) for item in items]
                 mirrored = self._model.test_step(packed)
                 for one, sample in zip(found, mirrored, strict=True):

@@ -63,7 +63,7 @@ def resolve(job: Job, machine: Machine, warn: Warn) -> Config:
     """
     config = _load(job.recipe)
     config.precision = machine.precision
-    if not job.train and job.kind not in ("predict", "answer"):
+    if not job.train and job.kind not in ("predict", "answer", "export"):
         raise DataError("there are no labelled images to train on")
     _set_model(config, job, warn)
     _set_data(config, job, machine)

@@ -155,7 +155,9 @@ def _run(job: Job, border: Border) -> Result:
     began = time.perf_counter()
     device = choose_device(job)
     join(device)
-    operation = {"train": _train, "predict": _predict, "measure": _measure, "answer": _answer}[job.kind]
+    operation = {"train": _train, "predict": _predict, "measure": _measure, "answer": _answer, "export": _export}[
+        job.kind
+    ]
     try:
         result = operation(job, device, border)
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
@@ -249,6 +251,17 @@ def _answer(job: Job, device: str, border: Border) -> Result:
     border.emit("started", device=device)
     answered = answer_requests(model, config, sys.stdin.buffer, job.run_dir / "image", border.send)
     return Result(predicted=answered)
+
+
+def _export(job: Job, device: str, border: Border) -> Result:
+    from annoloop.training.mmseg.exporting import export_model
+
+    if job.model_format is None:
+        raise TrainingError("an export needs a format", hint="set Job.model_format")
+    border.emit("started", device=device)
+    model, config = _loaded(replace(job, precision="float32"), device, border)  # a file for others rounds as little
+    export_model(model, config, job.model_format, job.run_dir)
+    return Result()
 
 
 def _loaded(job: Job, device: str, border: Border) -> tuple[torch.nn.Module, Config]:
