@@ -37,6 +37,9 @@ _LOG_TAIL_LINES = 15
 _FORESEEN = {kind.exit_code: kind for kind in (ConfigError, DataError, TrainingError)}
 """Failures that the child puts into words itself, by its exit code."""
 
+_IN_WORDS = {"predict": "predicting", "measure": "measuring", "answer": "predicting", "export": "exporting the model"}
+"""What a child does that trains nothing, by the kind of its job."""
+
 
 def require_training() -> None:
     """Say what is missing before anything is begun; looks for the packages and loads none.
@@ -156,6 +159,9 @@ def kill_group(child: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
 
 
 def _interrupted(job: Job, code: int | None, last: dict[str, Event]) -> Interrupted:
+    if job.kind != "train":
+        hint = "the same command goes on" if job.kind == "predict" else "the same command starts again"
+        return Interrupted(f"{_IN_WORDS[job.kind]} was stopped", where=job.run_dir, hint=hint)
     kept = [name for name in ("last.pth", "best.pth") if (job.run_dir / name).is_file()]
     done = f"at iteration {last['stopped'].fields['iteration']}" if "stopped" in last else "before it could save"
     if code is None:
