@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
+import io
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -135,6 +139,48 @@ def by_a_stranger(delivered: Path, images: list[Path], out: Path, tmp_path: Path
     )
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == len(images)
+
+
+def test_the_service_of_the_docs_answers_as_the_script(whole: tuple[Path, ExportModelReport], tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "service.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S)
+    served = tmp_path / "served"
+    shutil.copytree(whole[0] / "model", served)
+    (served / "service.py").write_text(code, encoding="utf-8")
+    image = next((whole[0] / "data" / "img_dir" / "val").iterdir())
+    subprocess.run([sys.executable, served / "predict.py", image, "--out", tmp_path / "found"], check=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with (tmp_path / "log").open("wb") as log:
+        service = subprocess.Popen([sys.executable, served / "service.py", str(port)], stderr=log)
+    try:
+        status, answer = posted(port, image.read_bytes())
+        assert status == 200
+        (expected,) = (tmp_path / "found").iterdir()
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(answer))), np.asarray(Image.open(expected)))
+        assert posted(port, b"no image")[0] == 415
+        assert posted(port, b"")[0] == 413
+    finally:
+        service.kill()
+        service.wait()
+
+
+def posted(port: int, body: bytes) -> tuple[int, bytes]:
+    """What the service answers; it needs a moment to load the model."""
+    deadline = time.monotonic() + 30
+    while True:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        try:
+            connection.request("POST", "/", body)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        finally:
+            connection.close()
 
 
 def dice_of(project: Project, found: dict[str, Path]) -> npt.NDArray[np.float64]:
