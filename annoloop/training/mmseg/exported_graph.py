@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from annoloop.errors import TrainingError
+from annoloop.training.mmseg.padding import MirrorPadPreProcessor, mirrored
 from annoloop.training.mmseg.recipe import prediction_pipeline
 
 
@@ -39,7 +40,7 @@ class Graph(nn.Module):
             self.register_buffer("std", prepares.std.detach().clone().reshape(1, -1, 1, 1))
         padding = prepares.test_cfg or {}
         self._multiple, self._least_hw = padding.get("size_divisor") or 1, padding.get("size")
-        self._filled_with = float(prepares.pad_val)
+        self._filled_with = "mirror image" if isinstance(prepares, MirrorPadPreProcessor) else float(prepares.pad_val)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -53,7 +54,7 @@ class Graph(nn.Module):
             **numbers,
             "pad_to_multiple_of": self._multiple,
             "pad_to_at_least": self._least_hw,
-            "pad_value": self._filled_with,
+            "pad_with": self._filled_with,
         }
 
     def forward(self, image: Tensor) -> Tensor:
@@ -64,7 +65,7 @@ class Graph(nn.Module):
             x = x[:, [2, 1, 0]]
         if self._normalizes:
             x = (x - self.mean) / self.std
-        x = functional.pad(x, (0, self._missing(columns, 1), 0, self._missing(rows, 0)), value=self._filled_with)
+        x = self._padded(x, rows, columns)
         shape = (x.shape[2], x.shape[3])
         meta = {
             "img_shape": (rows, columns),
@@ -76,6 +77,12 @@ class Graph(nn.Module):
         corners = self._model.align_corners
         logits = functional.interpolate(logits.float(), size=(height, width), mode="bilinear", align_corners=corners)
         return logits.softmax(dim=1)
+
+    def _padded(self, x: Tensor, rows: Any, columns: Any) -> Tensor:
+        padding = (0, self._missing(columns, 1), 0, self._missing(rows, 0))
+        if isinstance(self._filled_with, float):
+            return functional.pad(x, padding, value=self._filled_with)
+        return mirrored(functional.pad(x, padding), (rows, columns))
 
     def _missing(self, length: Any, axis: int) -> Any:
         """How many px are added to a side; a number of the trace."""

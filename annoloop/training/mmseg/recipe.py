@@ -19,6 +19,7 @@ from annoloop.errors import ConfigError, DataError
 from annoloop.metrics.scores import class_weights
 from annoloop.training.mmseg import data as mmseg_data  # noqa: F401 - what recipes name
 from annoloop.training.mmseg import losses as mmseg_losses  # noqa: F401 - what recipes name
+from annoloop.training.mmseg import padding as mmseg_padding  # noqa: F401 - the same
 from annoloop.training.mmseg import validation as mmseg_validation  # noqa: F401 - its sampler is named below
 from annoloop.training.mmseg.heads import IGNORE, fit_heads
 from annoloop.training.mmseg.pretrained import (
@@ -106,7 +107,7 @@ def _set_model(config: Config, job: Job, warn: Warn) -> None:
     _replace_sync_bn(model)
     fit_heads(model, len(job.class_names), _weights(config, job), warn, job.trained_ignore)
     preprocessor = model.setdefault("data_preprocessor", {"type": "SegDataPreProcessor"})
-    _set_padding(preprocessor)
+    _set_padding(preprocessor, of_a_new_run=job.kind in ("train", "measure"))
     if job.trained_ignore != IGNORE:
         preprocessor["seg_pad_val"] = job.trained_ignore
     begins = job.init_checkpoint is None and job.kind == "train"
@@ -118,8 +119,10 @@ def _set_model(config: Config, job: Job, warn: Warn) -> None:
         forget_pretrained(config)
 
 
-def _set_padding(preprocessor: Any) -> None:
-    """Images of any size: padded to one size in training, to the stride in prediction."""
+def _set_padding(preprocessor: Any, *, of_a_new_run: bool) -> None:
+    """Images of any size: padded to one size in training, to the stride in prediction; an older run stays as it is."""
+    if of_a_new_run and preprocessor.get("type") in ("SegDataPreProcessor", "mmseg.SegDataPreProcessor"):
+        preprocessor["type"] = "MirrorPadPreProcessor"
     if preprocessor.get("size") is None and preprocessor.get("size_divisor") is None:
         preprocessor["size_divisor"] = _STRIDE
     if not preprocessor.get("test_cfg"):
