@@ -103,7 +103,9 @@ def test_masks_are_those_of_evaluate_byte_for_byte(home: Project, photos: Path, 
 
 
 def test_a_stranger_reads_the_coco_file_and_the_pictures(home: Project, photos: Path, tmp_path: Path) -> None:
+    first = asked(home, tmp_path / "out", photos / "night")
     report = asked(home, tmp_path / "out", photos / "night", overlay=True, coco=True)
+    assert (report.predicted, report.kept) == (0, first.predicted)
     coco = COCO(str(report.coco))
     about = json.loads((tmp_path / "out/predict.json").read_text())
     names = {one["name"]: one["index"] for one in about["classes"]}
