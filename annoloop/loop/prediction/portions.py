@@ -36,11 +36,11 @@ class Ready:
 
 
 class Portions:
-    """Walks through what was named; ``kept`` are the images whose results are there."""
+    """Walks through what was named; ``there`` are the images whose results are there."""
 
     def __init__(self, results: Results, every: int, is_done: IsDone, fault: Fault, track: Track) -> None:
         self._results, self._every, self._is_done, self._fault, self._track = results, every, is_done, fault, track
-        self.kept: list[Item] = []
+        self.there: list[Item] = []
         self._order: dict[str, int] = {}
 
     def of(self, named: Sequence[Named]) -> Iterator[list[Ready]]:
@@ -65,7 +65,7 @@ class Portions:
 
     def in_order(self) -> list[Item]:
         """The images with results in the order in which they, or their videos, were named."""
-        return sorted(self.kept, key=lambda item: (self._order.get(str(item.place), 0), item.frame or 0))
+        return sorted(self.there, key=lambda item: (self._order.get(str(item.place), 0), item.frame or 0))
 
     def lacking(self, named: Iterable[Named]) -> Iterator[tuple[Item, str]]:
         """The images, not the videos, without results, and what changes with them."""
@@ -75,7 +75,7 @@ class Portions:
             item = Item(one.name, one.place)
             seen = self._stamp(one.place)
             if seen is not None and self._is_done(item, seen):
-                self.kept.append(item)
+                self.there.append(item)
             elif seen is not None:
                 yield item, seen
 
@@ -137,7 +137,7 @@ class Portions:
         def wanted(number: int) -> bool:
             done = self._is_done(item(number), seen)
             if done:
-                self.kept.append(item(number))
+                self.there.append(item(number))
             return not done
 
         for number, frame in frames_to_files(local, self._every, wanted, folder):

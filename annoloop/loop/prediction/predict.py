@@ -132,8 +132,8 @@ def predict(
     named_videos = sum(one.is_video for one in found.found)
     return PredictReport(
         run.id, run.recipe, work.device, request.out,
-        images=len(work.there) + len(work.faults), videos=named_videos, predicted=work.predicted,
-        kept=len(work.there) - work.predicted, faults=tuple(work.faults), seconds=time.monotonic() - began,
+        images=len(work.portions.there) + len(work.faults), videos=named_videos, predicted=work.predicted,
+        kept=len(work.portions.there) - work.predicted, faults=tuple(work.faults), seconds=time.monotonic() - began,
         images_per_second=work.predicted / work.busy_s if work.predicted and work.busy_s else None,
         overlay=request.overlay, coco=request.out / "coco.json" if request.coco else None, regions=regions,
         notes=found.notes,
@@ -156,7 +156,7 @@ def plan_prediction(project: Project, request: PredictRequest) -> PredictPlan:
     first = [(str(item.place), str(results.mask(item))) for item in images[:_SHOWN]]
     first += [(str(one.place), str(results.mask(Item(f"{one.name}/000000", one.place, 0)))) for one in videos[:_SHOWN]]
     return PredictPlan(
-        run.id, run.recipe, request.out, len(images), len(portions.kept), len(videos), portions.frames_of(videos),
+        run.id, run.recipe, request.out, len(images), len(portions.there), len(videos), portions.frames_of(videos),
         tuple(first[:_SHOWN]), tuple(faults), found.notes,
     )  # fmt: skip
 
@@ -218,11 +218,6 @@ class _Work:
         is_done = _is_done(self.request, self.results)
         self.portions = Portions(self.results, self.request.every, is_done, _noted(self.faults), self.track)
 
-    @property
-    def there(self) -> list[Item]:
-        """All images of which there are results now, in the order of naming."""
-        return self.portions.kept
-
     def do(self, portion: Sequence[Ready]) -> None:
         """Predict a portion of images, and draw their overlays."""
         confidence = self.request.confidence
@@ -238,7 +233,7 @@ class _Work:
                 for one in (*known, *made)
             ]
             write_overlays(pictures, self.project.classes, self.track)
-        self.portions.kept += [one.item for one in (*known, *made)]
+        self.portions.there += [one.item for one in (*known, *made)]
 
     def write_coco(self) -> int:
         masks = [(item.file_name, self.results.mask(item)) for item in self.portions.in_order()]
@@ -246,10 +241,11 @@ class _Work:
 
     def _readable(self, ready: Sequence[Ready]) -> list[Ready]:
         """Those that are whole images; the network would read some that are cut off, and see grey there."""
-        geotiff.require_for(one.local for one in ready)
-        looked = self.track(spread(_fault_of, [one.local for one in ready]), "looking at images", len(ready))
-        readable = []
-        for one, fault in zip(ready, looked, strict=True):
+        readable = [one for one in ready if one.item.frame is not None]  # which we have just written
+        files = [one for one in ready if one.item.frame is None]
+        geotiff.require_for(one.local for one in files)
+        looked = self.track(spread(_fault_of, [one.local for one in files]), "looking at images", len(files))
+        for one, fault in zip(files, looked, strict=True):
             if fault is None:
                 readable.append(one)
             else:
