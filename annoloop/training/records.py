@@ -105,9 +105,13 @@ class Job:
             "values": tuple((stored, label) for stored, label in raw.get("values", ())),
             "init_checkpoint": None if checkpoint is None else Path(checkpoint),
         }
-        counts = {key: raw[key] and tuple(map(tuple, raw[key])) for key in ("train_pixels", "val_pixels")}
+        counts = {
+            key: None if raw[key] is None else tuple(map(tuple, raw[key])) for key in ("train_pixels", "val_pixels")
+        }
         files = ("train", "val", "predictions")
-        lists = {key: tuple(tuple(one and Path(one) for one in row) for row in raw[key]) for key in files}
+        lists = {
+            key: tuple(tuple(None if one is None else Path(one) for one in row) for row in raw[key]) for key in files
+        }
         return cls(**{**raw, **typed, **counts, **lists})
 
 
