@@ -40,7 +40,7 @@ LONG_FIRST = (
     "test_ray_cluster.py",
     "test_budget.py", "test_launch.py", "test_mishaps.py", "test_app.py", "test_killed_children.py", "test_trackers.py",
     "test_lying_server.py", "test_faults.py", "test_shards.py", "test_killed.py", "test_killed_review.py",
-    "test_export_model.py", "test_exporting.py",
+    "test_export_model.py", "test_exporting.py", "test_predict.py",
     "test_cvat_function.py", "test_folds.py", "test_browse.py", "test_data_in_a_store.py", "test_push_pull.py",
     "test_python_docs.py", "test_wheel.py",
 )  # fmt: skip
