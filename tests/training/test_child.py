@@ -226,6 +226,7 @@ def test_predicting_later_gives_the_same_files(trained: tuple[Job, Result, list[
         job,
         kind="predict",
         run_dir=tmp_path / "run",
+        recipe=job.run_dir / "config.py",  # as the training left it: a recipe of its own says less
         init_checkpoint=result.best_checkpoint,
         predictions=_targets(job, tmp_path / "again"),
     )
