@@ -7,7 +7,7 @@ suffixes may differ from split to split, so code asks for ``place(split)`` and n
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -250,6 +250,18 @@ class DataConfig(Section):
             _of(self.mask_suffix, split, ".png"),
             listed,
         )
+
+    def local_folders(self) -> Iterator[tuple[str, str, Path]]:
+        """Of every split on the local disk its name, a folder of images or of masks below the root, and where that is.
+
+        Whatever else is written there would be taken for an image or a mask.
+        """
+        if isinstance(self.root, RemotePath):
+            return
+        for split in map(str, self.splits):
+            place = self.place(split)
+            for below in (place.images, place.masks):
+                yield split, below, (self.root / below).resolve()
 
     def rule(self) -> StoredValues | None:
         """What stored values mean; None where every value means itself."""

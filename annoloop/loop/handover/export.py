@@ -137,16 +137,11 @@ def require_outside(project: Project, out: Path) -> None:
     Raises:
         ConfigError: they would.
     """
-    data = project.config.data
-    if isinstance(data.root, RemotePath):
-        return
-    for split in data.splits:
-        place = data.place(split)
-        for below in (place.images, place.masks):
-            if out.is_relative_to((data.root / below).resolve()):
-                raise ConfigError(
-                    f"lies in {below}, where split {split} has its files", where=out, hint="choose another --out folder"
-                )
+    for split, below, folder in project.config.data.local_folders():
+        if out.is_relative_to(folder):
+            raise ConfigError(
+                f"lies in {below}, where split {split} has its files", where=out, hint="choose another --out folder"
+            )
 
 
 def _images_of(project: Project, to: Format, images: Images | None) -> Images:

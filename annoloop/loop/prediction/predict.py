@@ -176,11 +176,9 @@ def _settled(project: Project, request: PredictRequest) -> tuple[RunRow, Sources
 
 def _refuse_within(project: Project, out: Path, found: Sources) -> None:
     """Masks among images would be found as images the next time."""
-    data = project.config.data
-    below = [place for split in data.splits for place in (data.place(split).images, data.place(split).masks)]
-    taken = [*found.folders, *(data.root / name for name in below if name)]
-    for folder in taken:
-        if isinstance(folder, Path) and out.resolve().is_relative_to(folder.resolve()):
+    named = [folder for folder in found.folders if isinstance(folder, Path)]
+    for folder in (*named, *(folder for _, _, folder in project.config.data.local_folders())):
+        if out.resolve().is_relative_to(folder.resolve()):
             raise ConfigError(
                 f"results cannot go into {folder}, which holds images or masks", where=out, hint="choose another --out"
             )
