@@ -51,6 +51,7 @@ HOMES = {
     "onnx": ("training/mmseg/exporting.py",),
     "onnxruntime": ("serving/sam.py", "training/mmseg/exporting.py", "training/mmseg/standalone.py"),
     "rasterio": ("data/geotiff.py",),
+    "cv2": ("data/videos.py",),
     "mlflow": ("tracking/mlflow_runs.py",),
     "tensorboardX": ("tracking/tensorboard_files.py",),
     "wandb": ("tracking/wandb_runs.py",),
