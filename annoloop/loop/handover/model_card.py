@@ -7,14 +7,14 @@ training data, of which it holds a digest and counts.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from annoloop import __version__
 from annoloop.data.images import write_atomic
-from annoloop.data.mmseg_folders import UNLABELLED
+from annoloop.data.mmseg_folders import UNLABELLED, Sample
 from annoloop.loop.handover.manifest import Entry, Manifest
 from annoloop.loop.handover.model_check import Check, scores_of
 from annoloop.metrics.scores import Interval, intervals
@@ -121,7 +121,9 @@ def card_of(
     track: Track,
 ) -> Card:
     """What a card says of a run's model."""
-    scored, unscored = _other_splits(project, run, validated[0].sample.split, track)
+    samples = {str(split): project.samples([split]) for split in project.config.data.splits}
+    labelled = {split: [one for one in ones if one.mask is not None] for split, ones in samples.items()}
+    scored, unscored = _other_splits(project, run, labelled, validated[0].sample.split, track)
     found = (_scores(project, validated), *(_scores(project, ones) for ones in scored))
     classes = project.classes
     return Card(
@@ -130,8 +132,8 @@ def card_of(
         f" {project.config.project}, exported by annoloop {__version__} to {about['file']}.",
         facts=_facts(run, result_of(project.run_dir(run.id)), about, stated),
         classes=tuple((one.index, one.name, one.color) for one in classes.classes),
-        data=_data(project, run, track),
-        splits=tuple(_counts(project)),
+        data=_data(project, run, labelled.get(_TRAINED_ON), track),
+        splits=tuple((split, len(ones), len(labelled[split])) for split, ones in samples.items()),
         scores=found,
         unscored=unscored,
         check=_check(check, run.id),
@@ -196,14 +198,13 @@ def _facts(run: RunRow, result: Result | None, about: dict[str, Any], stated: St
     )
 
 
-def _data(project: Project, run: RunRow, track: Track) -> tuple[tuple[str, str], ...]:
-    """What the training data was, in digests."""
-    if _TRAINED_ON not in project.config.data.splits:
+def _data(project: Project, run: RunRow, samples: Sequence[Sample] | None, track: Track) -> tuple[tuple[str, str], ...]:
+    """What the training data was, in digests; ``samples`` are those with a mask, None where the split is gone."""
+    if samples is None:
         return (
             ("class digest", project.classes.digest),
             ("training data", f"no split {_TRAINED_ON} is there any more"),
         )
-    samples = [one for one in project.samples([_TRAINED_ON]) if one.mask is not None]
     rows = project.scan(samples, track)
     entries = tuple(Entry(one.id, one.split, rows[one.id].image_sha256, rows[one.id].mask_sha256) for one in samples)
     made = Manifest("card", "now", project.classes.digest, project.classes.names, entries)
@@ -218,21 +219,12 @@ def _data(project: Project, run: RunRow, track: Track) -> tuple[tuple[str, str],
     )
 
 
-def _counts(project: Project) -> list[tuple[str, int, int]]:
-    found = []
-    for split in project.config.data.splits:
-        samples = project.samples([split])
-        found.append((str(split), len(samples), sum(one.mask is not None for one in samples)))
-    return found
-
-
 def _other_splits(
-    project: Project, run: RunRow, validated: str, track: Track
+    project: Project, run: RunRow, labelled: Mapping[str, Sequence[Sample]], validated: str, track: Track
 ) -> tuple[list[list[Scored]], tuple[str, ...]]:
     """Splits beside those for training that the run was scored on as they are now; a word for those it was not."""
     scored, notes = [], []
-    for split in project.config.data.splits:
-        samples = [one for one in project.samples([split]) if one.mask is not None]
+    for split, samples in labelled.items():
         if split in (validated, _TRAINED_ON, UNLABELLED) or not samples:
             continue
         rows = project.scan(samples, track)

@@ -130,14 +130,13 @@ def check_model(
         check = replace(_compared(project, samples, found, own, total(scored)), tolerance=tolerance)
         if check.passed or not _rounds(project, run):
             return check
-        again = [(scratch / "float32" / path.name, scratch / "float32" / f"{path.stem}.c.png") for path in found]
+        exact = [scratch / "float32" / path.name for path in found]
         job = project.job(
             "predict", project.run_dir(run.id) / "export", recipe=checked_config(project, run.id),
             init_checkpoint=project.best_checkpoint(run.id), precision="float32", device="cpu",
-            predictions=tuple((one.image, *pngs) for one, pngs in zip(samples, again, strict=True)),
+            predictions=tuple((one.image, png, None) for one, png in zip(samples, exact, strict=True)),
         )  # fmt: skip
         predict_job(job, watch)
-        exact = [index for index, _ in again]
         check = _compared(project, samples, found, exact, None, scores_of(project, total(scored)))
         return replace(check, tolerance=tolerance)
     finally:
