@@ -6,14 +6,13 @@ training before it begins; from then on nothing of it can fail or stall one.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from annoloop.data.mmseg_folders import Sample
 from annoloop.errors import AnnoloopError
 from annoloop.loop.evaluate import panel_of
+from annoloop.loop.handover.manifest import content_sha256, entries_of
 from annoloop.loop.training_request import RetrainRequest
 from annoloop.metrics.scores import scores
 from annoloop.project.project import Project
@@ -105,11 +104,6 @@ def _params(
         "classes_digest": project.classes.digest,
     }
     for split, samples in splits.items():
-        known |= {f"{split}_images": len(samples), f"{split}_digest": _digest(samples, rows)}
+        digest = content_sha256(project.classes.digest, entries_of(samples, rows))
+        known |= {f"{split}_images": len(samples), f"{split}_digest": digest}
     return {name: str(value) for name, value in known.items() if value is not None}
-
-
-def _digest(samples: Sequence[Sample], rows: Mapping[str, ImageRow]) -> str:
-    """Equal for equal images with equal masks under equal names."""
-    content = sorted((one.id, rows[one.id].image_sha256, rows[one.id].mask_sha256) for one in samples)
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()

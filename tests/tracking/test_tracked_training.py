@@ -11,6 +11,7 @@ from running_loop import make_project, train_here
 from annoloop.cli.main import run
 from annoloop.data.config import FILE_NAME
 from annoloop.errors import Interrupted
+from annoloop.loop.handover.snapshot import snapshot
 from annoloop.loop.retrain import retrain
 from annoloop.loop.training_request import RetrainRequest
 from annoloop.project.project import Project
@@ -59,3 +60,7 @@ def test_a_training_goes_on_tracked_that_was_stopped_untracked(
     assert len([tag for tag in read.Tags()["images"] if tag.startswith("worst/")]) == 3
     (promoted,) = read.Tensors("promoted/text_summary")
     assert promoted.tensor_proto.string_val == [b"yes"]
+    parameters = read.Tensors("parameters/text_summary")[0]
+    with Project(tmp_path / FILE_NAME) as project:
+        taken = snapshot(project, splits=["train"])
+    assert taken.content_sha256 in parameters.tensor_proto.string_val[0].decode(), "the digest of a snapshot"

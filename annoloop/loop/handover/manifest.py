@@ -7,14 +7,16 @@ DVC see a change only where there is one.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from annoloop import __version__
 from annoloop.data.images import read_bytes, sha256
+from annoloop.data.mmseg_folders import Sample
 from annoloop.errors import DataError
+from annoloop.project.rows import ImageRow
 
 FILE_NAME = "manifest.json"
 
@@ -50,8 +52,18 @@ class Manifest:
     @property
     def content_sha256(self) -> str:
         """Of the labels alone: the same whoever wrote them, with which version, and under which round."""
-        lines = [self.class_digest, *(_line(_plain(one)) for one in sorted(self.samples, key=lambda one: one.id))]
-        return sha256("\n".join(lines).encode())
+        return content_sha256(self.class_digest, self.samples)
+
+
+def content_sha256(class_digest: str, samples: Iterable[Entry]) -> str:
+    """Of classes and samples in any order: equal for equal images with equal masks under equal names."""
+    lines = [class_digest, *(_line(_plain(one)) for one in sorted(samples, key=lambda one: one.id))]
+    return sha256("\n".join(lines).encode())
+
+
+def entries_of(samples: Iterable[Sample], rows: Mapping[str, ImageRow]) -> tuple[Entry, ...]:
+    """The samples as they are on disk; ``rows``: what ``Project.scan`` found of each, by its id."""
+    return tuple(Entry(one.id, one.split, rows[one.id].image_sha256, rows[one.id].mask_sha256) for one in samples)
 
 
 def render(manifest: Manifest) -> bytes:

@@ -15,7 +15,7 @@ from typing import Any
 from annoloop import __version__
 from annoloop.data.images import write_atomic
 from annoloop.data.mmseg_folders import UNLABELLED, Sample
-from annoloop.loop.handover.manifest import Entry, Manifest
+from annoloop.loop.handover.manifest import content_sha256, entries_of
 from annoloop.loop.handover.model_check import Check, scores_of
 from annoloop.metrics.scores import Interval, intervals
 from annoloop.progress import Track
@@ -188,7 +188,7 @@ def _facts(run: RunRow, result: Result | None, about: dict[str, Any], stated: St
         ("name", stated.name or NOT_STATED),
         ("author", stated.author or NOT_STATED),
         ("license", stated.license or NOT_STATED),
-        ("run", f"{run.id}, begun {run.started_at}, finished {run.finished_at or 'at a time not on record'}"),
+        ("run", f"{run.id}, begun {_at(run.started_at)}, finished {_at(run.finished_at)}"),
         ("recipe", run.recipe),
         ("training", trained),
         ("begun from", "pretrained or random weights" if run.parent_id is None else f"run {run.parent_id}"),
@@ -198,6 +198,11 @@ def _facts(run: RunRow, result: Result | None, about: dict[str, Any], stated: St
     )
 
 
+def _at(moment: str | None) -> str:
+    """A moment of the ledger without its fractions of a second."""
+    return "at a time not on record" if moment is None else f"{moment[:19].replace('T', ' ')} UTC"
+
+
 def _data(project: Project, run: RunRow, samples: Sequence[Sample] | None, track: Track) -> tuple[tuple[str, str], ...]:
     """What the training data was, in digests; ``samples`` are those with a mask, None where the split is gone."""
     if samples is None:
@@ -205,16 +210,14 @@ def _data(project: Project, run: RunRow, samples: Sequence[Sample] | None, track
             ("class digest", project.classes.digest),
             ("training data", f"no split {_TRAINED_ON} is there any more"),
         )
-    rows = project.scan(samples, track)
-    entries = tuple(Entry(one.id, one.split, rows[one.id].image_sha256, rows[one.id].mask_sha256) for one in samples)
-    made = Manifest("card", "now", project.classes.digest, project.classes.names, entries)
+    digest = content_sha256(project.classes.digest, entries_of(samples, project.scan(samples, track)))
     changed = project.ledger.masks_changed_since(run.started_at)
     since = "no mask was changed by annoloop since the training began"
     if changed:
         since = f"{changed} masks were changed by annoloop since the training began"
     return (
         ("class digest", project.classes.digest),
-        (f"digest of {_TRAINED_ON}: image and mask of each sample", made.content_sha256),
+        (f"digest of {_TRAINED_ON}: image and mask of each sample", digest),
         ("as of", f"the export; {since}"),
     )
 

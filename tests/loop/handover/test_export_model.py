@@ -34,6 +34,7 @@ from annoloop.loop.evaluate import evaluate
 from annoloop.loop.handover import delivery, export_model, manifest
 from annoloop.loop.handover.export_model import ExportModelReport
 from annoloop.loop.handover.model_check import check_model, require_passed
+from annoloop.loop.handover.snapshot import snapshot
 from annoloop.loop.setup.start import init
 from annoloop.metrics.scores import confusion, scores
 from annoloop.progress import silent
@@ -335,6 +336,7 @@ def test_the_card_says_what_it_should(whole: tuple[Path, ExportModelReport]) -> 
     with Project(folder / FILE_NAME) as project:
         reached = evaluate(project, splits=("val", "test"), show=0)
         digest, verdict = project.classes.digest, project.ledger.run(1).verdict
+        taken = snapshot(project, splits=["train"])
     assert str(verdict) in parsed.text
     for card in (parsed.text, text):
         for said in (
@@ -344,6 +346,7 @@ def test_the_card_says_what_it_should(whole: tuple[Path, ExportModelReport]) -> 
             "Steel",
             "passed",
             "digest of train",
+            taken.content_sha256,
             "Limits",
             "0.001",
         ):
