@@ -12,19 +12,23 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from annoloop.compute.workers import spread
+from annoloop.data.config import DataConfig
 from annoloop.data.images import needs_view, read_image, read_index_png
 from annoloop.data.mmseg_folders import Sample, read_label_map
 from annoloop.errors import TrainingError
+from annoloop.masks.classes import ClassTable
 from annoloop.metrics.scores import Confusion, Scores, confusion, scores
 from annoloop.progress import Track
 from annoloop.project.project import Project
 from annoloop.project.rows import RunRow
-from annoloop.selection.scoring import Scored, Watch, checked_config, total
+from annoloop.selection.scoring import Scored, Watch, checked_config
 from annoloop.training.child import kill_group
 from annoloop.training.shards import predict_job
 
@@ -127,7 +131,7 @@ def check_model(
             pass
         found = [scratch / "predicted" / Path(name).with_suffix(".png").name for name in names]
         own = [project.prediction_paths(run.id, one.row.image_sha256)[0] for one in scored]
-        check = replace(_compared(project, samples, found, own, total(scored)), tolerance=tolerance)
+        check = replace(_compared(project, samples, found, own, track), tolerance=tolerance)
         if check.passed or not _rounds(project, run):
             return check
         exact = [scratch / "float32" / path.name for path in found]
@@ -137,8 +141,12 @@ def check_model(
             predictions=tuple((one.image, png, None) for one, png in zip(samples, exact, strict=True)),
         )  # fmt: skip
         predict_job(job, watch)
-        check = _compared(project, samples, found, exact, None, scores_of(project, total(scored)))
-        return replace(check, tolerance=tolerance)
+        in_float32 = _compared(project, samples, found, exact, track)
+        rounding = max(
+            ClassCheck(one.name, one.run, rounded.run).off
+            for one, rounded in zip(in_float32.classes, check.classes, strict=True)
+        )
+        return replace(in_float32, tolerance=tolerance, in_float32=True, rounding=rounding)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -189,44 +197,40 @@ def _predicted(script: Path, names: Sequence[str], scratch: Path) -> Iterator[st
 
 
 def _compared(
-    project: Project,
-    samples: Sequence[Sample],
-    found: Sequence[Path],
-    own: Sequence[Path],
-    own_counts: Confusion | None,
-    rounded: Scores | None = None,
+    project: Project, samples: Sequence[Sample], exported: Sequence[Path], own: Sequence[Path], track: Track
 ) -> Check:
-    """What two lists of predictions make of the same masks; ``own_counts`` of the second, where they are known."""
+    """What two lists of predictions make of the masks of the same samples."""
     classes = project.classes
-    exported = _counted(project, found, samples)
-    if own_counts is None:
-        own_counts = _counted(project, own, samples)
-    a, b = scores_of(project, own_counts), scores_of(project, exported)
+    count = partial(_counted, data=project.config.data, classes=classes)
+    items = list(zip(samples, own, exported, strict=True))
+    summed: list[Confusion] = [np.zeros((len(classes), len(classes)), np.int64) for _ in "ab"]
     differing, pixels = 0, 0
-    for one, other in zip(found, own, strict=True):
-        maps = read_index_png(one).values, read_index_png(other).values
-        differing += int((maps[0] != maps[1]).sum())
-        pixels += maps[0].size
+    for found in track(spread(count, items), "comparing predictions", len(items)):
+        summed = [whole + one for whole, one in zip(summed, found.confusions, strict=True)]
+        differing, pixels = differing + found.differing, pixels + found.pixels
+    a, b = (scores_of(project, counts) for counts in summed)
     per_class = tuple(ClassCheck(*each) for each in zip(classes.names, a.dice, b.dice, strict=True))
     mean = ClassCheck("mean", a.mean_dice, b.mean_dice)
-    rounding = None
-    if rounded is not None:
-        rounding = max(ClassCheck("", x, y).off for x, y in zip(a.dice, rounded.dice, strict=True))
-    return Check(
-        len(samples), a.mean_dice, b.mean_dice, per_class, max(one.off for one in (*per_class, mean)),
-        differing / pixels, in_float32=rounded is not None, rounding=rounding,
-    )  # fmt: skip
+    largest = max(one.off for one in (*per_class, mean))
+    return Check(len(samples), a.mean_dice, b.mean_dice, per_class, largest, differing / pixels)
 
 
-def _counted(project: Project, predictions: Sequence[Path], samples: Sequence[Sample]) -> Confusion:
-    """The summed confusion of predictions with the masks of their samples."""
-    classes = project.classes
-    summed: Confusion = np.zeros((len(classes), len(classes)), np.int64)
-    for path, sample in zip(predictions, samples, strict=True):
-        assert sample.mask is not None
-        truth, found = read_label_map(sample.mask, project.config.data), read_index_png(path).values
-        summed += confusion(truth, found, len(classes), classes.ignore_index)
-    return summed
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """Of one sample the confusions of the run's and of the exported prediction, and on how many pixels they differ."""
+
+    confusions: tuple[Confusion, Confusion]
+    differing: int
+    pixels: int
+
+
+def _counted(one: tuple[Sample, Path, Path], data: DataConfig, classes: ClassTable) -> _Counted:
+    sample, *predictions = one
+    assert sample.mask is not None
+    truth = read_label_map(sample.mask, data)
+    own, exported = (read_index_png(path).values for path in predictions)
+    a, b = (confusion(truth, found, len(classes), classes.ignore_index) for found in (own, exported))
+    return _Counted((a, b), int((own != exported).sum()), own.size)
 
 
 def _rounds(project: Project, run: RunRow) -> bool:
