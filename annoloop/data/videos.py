@@ -21,6 +21,9 @@ VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpe
 _FAST = 1
 """Of PNG's levels of compression: a frame is read once, and gone."""
 
+_ROUNDED = 1
+"""Some containers say how long they are in seconds, and frames are made of that."""
+
 
 @dataclass(frozen=True, slots=True)
 class VideoFacts:
@@ -59,10 +62,13 @@ def frames_to_files(video: Path, every: int, wanted: Callable[[int], bool], fold
     """Write every so many-th frame that is wanted as a PNG; yields the number and the file of each when it is there.
 
     Raises:
-        DataError: missing, no video, one without a frame, or the disk is full.
+        DataError: missing, no video, one without a frame, or the disk is full; after the last frame, where fewer can
+            be read than the video says it has.
     """
     cv2 = _opencv()
+    undecoded = 0
     with _opened(video) as capture:
+        said = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         number = -1
         while capture.grab():
             number += 1
@@ -70,6 +76,7 @@ def frames_to_files(video: Path, every: int, wanted: Callable[[int], bool], fold
                 continue
             there, pixels = capture.retrieve()
             if not there:
+                undecoded += 1
                 continue
             path = folder / f"{number:06d}.png"
             folder.mkdir(parents=True, exist_ok=True)
@@ -78,6 +85,14 @@ def frames_to_files(video: Path, every: int, wanted: Callable[[int], bool], fold
             yield number, path
     if number < 0:
         raise DataError("no frame of it can be read", where=video, hint="the file may be truncated or no video")
+    missing = said - (number + 1)
+    lost = undecoded + (missing if missing > _ROUNDED else 0)
+    if lost:
+        raise DataError(
+            f"{lost} of {said} frames cannot be read, the others are there, numbered without them",
+            where=video,
+            hint="the file may be truncated or damaged",
+        )
 
 
 @contextmanager

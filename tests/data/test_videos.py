@@ -50,6 +50,18 @@ def test_what_is_not_wanted_is_passed_over(video: Path, tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_of_one_that_breaks_off_the_frames_before_are_there_and_the_others_are_counted(
+    video: Path, tmp_path: Path
+) -> None:
+    cut = tmp_path / "cut.avi"
+    cut.write_bytes(video.read_bytes()[: video.stat().st_size * 4 // 5])
+    with pytest.raises(DataError, match=r"frames cannot be read") as caught:
+        list(frames_to_files(cut, 1, lambda _: True, tmp_path / "frames"))
+    told = list((tmp_path / "frames").iterdir())
+    assert 3 <= len(told) < FRAMES
+    assert caught.value.message.startswith(f"{FRAMES - len(told)} of {FRAMES} frames")
+
+
 @pytest.mark.parametrize("content", [b"", b"hallo", None])
 def test_what_is_no_video_is_said(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "a.mp4"
