@@ -170,6 +170,21 @@ def new_form(data: DataConfig) -> Form:
     return form_of(suffix, is_wide=data.is_wide)
 
 
+def is_mask(name: str, data: DataConfig) -> bool:
+    """Whether a file is a mask, or lies among masks where no images are, by its path below the data set's root."""
+    path = PurePosixPath(name)
+    for split in data.splits:
+        place = data.place(split)
+        if place.shares_folder:
+            if path.is_relative_to(place.images) and _is_a_mask(place, str(path.relative_to(place.images))):
+                return True
+        elif path.is_relative_to(place.masks):
+            images_within = PurePosixPath(place.images).is_relative_to(place.masks)
+            if not (images_within and path.is_relative_to(place.images)):
+                return True
+    return False
+
+
 def shown_name(sample_id: str, image: Location, data: DataConfig) -> str:
     """A sample's name as CVAT and COCO files have it: its id, and how its image's name ends."""
     suffixes = data.place(sample_id.partition("/")[0]).image_suffixes

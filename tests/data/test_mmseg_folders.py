@@ -19,6 +19,7 @@ from annoloop.data.mmseg_folders import (
     check_label_map,
     check_samples,
     count_samples,
+    is_mask,
     list_samples,
     read_label_map,
     to_label_map,
@@ -296,3 +297,28 @@ def test_a_missing_mask_file_is_named(root: Path) -> None:
     with pytest.raises(DataError, match="file is missing") as caught:
         read_label_map(root / "ann_dir/no.png", PLAIN)
     assert caught.value.where == str(root / "ann_dir/no.png")
+
+
+@pytest.mark.parametrize(
+    ("details", "masks", "images"),
+    [
+        ({}, ["ann_dir/train/a.png", "ann_dir/train/x.tif"], ["img_dir/train/a.png", "elsewhere/a.png"]),
+        (
+            {"image_dir": "all", "mask_dir": "all", "mask_suffix": "_mask.png"},
+            ["all/train/a_mask.png"],
+            ["all/train/a.png"],
+        ),
+        ({"image_dir": ".", "mask_dir": "labels"}, ["labels/train/a.png"], ["train/a.png", "a.png"]),
+        ({"image_dir": "all/photos", "mask_dir": "all"}, ["all/train/a.png"], ["all/photos/train/a.png"]),
+        (
+            {"image_dir": "s", "mask_dir": "s", "mask_prefix": "m_", "image_suffix": ".jpg"},
+            ["s/train/m_a.png"],
+            ["s/train/m_a.jpg", "s/train/a.png"],
+        ),
+    ],
+)
+def test_a_mask_is_told_from_an_image_by_its_place_and_name(
+    details: dict[str, Any], masks: list[str], images: list[str]
+) -> None:
+    data = _data(Path(), **details)
+    assert [name for name in (*masks, *images) if is_mask(name, data)] == masks

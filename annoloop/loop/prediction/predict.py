@@ -14,7 +14,9 @@ from pathlib import Path
 
 from annoloop.compute.workers import spread
 from annoloop.data import geotiff
+from annoloop.data.config import DataConfig
 from annoloop.data.images import glance, image_size_hw, read_bytes
+from annoloop.data.mmseg_folders import is_mask
 from annoloop.data.storage import Location
 from annoloop.data.videos import require_video
 from annoloop.errors import AnnoloopError, ConfigError, Interrupted, check_argument
@@ -23,7 +25,7 @@ from annoloop.loop.prediction import results as result_folder
 from annoloop.loop.prediction.pictures import Picture, write_coco, write_overlays
 from annoloop.loop.prediction.portions import Portions, Ready
 from annoloop.loop.prediction.results import Item, Model, Results
-from annoloop.loop.prediction.sources import Sources, sources
+from annoloop.loop.prediction.sources import IsMask, Sources, address, sources
 from annoloop.progress import Say, Track, silent, unsaid
 from annoloop.project.files import is_made
 from annoloop.project.project import Project
@@ -167,11 +169,22 @@ def _settled(project: Project, request: PredictRequest) -> tuple[RunRow, Sources
     check_argument("every", request.every, request.every >= 1, "1 or more")
     run = whole_run(project, request.run_id, "nothing to predict with")
     checked_config(project, run.id)
-    found = sources(request.paths)
+    found = sources(request.paths, _own_masks(project.config.data))
     if any(one.is_video for one in found.found):
         require_video()
     _refuse_within(project, request.out, found)
     return run, found
+
+
+def _own_masks(data: DataConfig) -> IsMask:
+    """What tells the masks of the data set from images."""
+    root = f"{address(data.root)}/"
+
+    def is_own(file: Location) -> bool:
+        text = address(file)
+        return text.startswith(root) and is_mask(text.removeprefix(root), data)
+
+    return is_own
 
 
 def _refuse_within(project: Project, out: Path, found: Sources) -> None:

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -121,9 +121,16 @@ class Results:
         )
 
     def forget(self, item: Item) -> None:
-        """Remove the results of an image that is predicted anew: they are of another state of it."""
+        """Remove the results of an image that is predicted anew: they are of another state of it.
+
+        Raises:
+            DataError: no permission.
+        """
         for path in (self.mask(item), self.confidence(item), self.overlay(item)):
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise unwritable(path, error) from error
 
     def note(self, item: Item, seen: str) -> None:
         """The results of an image are there.
@@ -167,24 +174,24 @@ def opened(folder: Path, model: Model, classes: ClassTable, *, force: bool) -> I
     Raises:
         DataError: it holds something else, another command is at work there, or it cannot be written to.
     """
-    try:
-        anew = _is_other(folder, model, force=force)
-        folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder):
+    with ExitStack() as stack:
+        try:
+            anew = _is_other(folder, model, force=force)
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(_alone(folder))
+            stack.callback(shutil.rmtree, folder / _SCRATCH, ignore_errors=True)
             shutil.rmtree(folder / _SCRATCH, ignore_errors=True)
             if anew:
                 _clear(folder)
             (folder / _SCRATCH).mkdir()
             write_atomic(folder / MODEL_FILE, _described(model, classes))
-            with (folder / _RECORD).open("a", encoding="utf-8") as stream:
-                if stream.tell():
-                    stream.write("\n")  # behind a line that a kill cut short
-                try:
-                    yield Results(folder, _rows(folder), stream)
-                finally:
-                    shutil.rmtree(folder / _SCRATCH, ignore_errors=True)
-    except OSError as error:
-        raise unwritable(error.filename or folder, error) from error
+            stream = stack.enter_context((folder / _RECORD).open("a", encoding="utf-8"))
+            if stream.tell():
+                stream.write("\n")  # behind a line that a kill cut short
+            results = Results(folder, _rows(folder), stream)
+        except OSError as error:
+            raise unwritable(error.filename or folder, error) from error
+        yield results
 
 
 def _is_other(folder: Path, model: Model, *, force: bool) -> bool:

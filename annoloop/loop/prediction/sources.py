@@ -11,7 +11,7 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -51,13 +51,18 @@ class _Source:
     base: str
     files: tuple[Location, ...]
     folder: Location | None = None
-    left_out: str = ""
+    left_out: tuple[str, ...] = ()
 
 
-def sources(paths: Sequence[Location]) -> Sources:
+IsMask = Callable[[Location], bool]
+"""Whether a file is a mask of the data set, which nobody wants to have predicted who names a folder of both."""
+
+
+def sources(paths: Sequence[Location], is_mask: IsMask = lambda _: False) -> Sources:
     """Find the images and videos of folders, files, patterns, list files, and their like in a store.
 
-    What a list names need not be there: that is found out when it is read.
+    What a list names need not be there: that is found out when it is read.  Masks are left out of folders and patterns;
+    one that is named itself is an image.
 
     Raises:
         DataError: nothing there; names every path of which that is so.
@@ -66,7 +71,7 @@ def sources(paths: Sequence[Location]) -> Sources:
     found, faults = [], []
     for path in paths:
         try:
-            found.append(_source(path))
+            found.append(_source(path, is_mask))
         except DataError as error:
             faults.append(error)
     if len(faults) == 1:
@@ -79,35 +84,45 @@ def sources(paths: Sequence[Location]) -> Sources:
     return Sources(
         tuple(_named(files, base)),
         tuple(one.folder for one in found if one.folder is not None),
-        tuple(one.left_out for one in found if one.left_out),
+        tuple(note for one in found for note in one.left_out),
     )
 
 
-def _source(path: Location) -> _Source:
+def _source(path: Location, is_mask: IsMask) -> _Source:
     if isinstance(path, RemotePath):
-        return _remote(path)
+        return _remote(path, is_mask)
     if path.is_dir():
-        return _folder(path)
+        return _folder(path, is_mask)
     if path.suffix.lower() in _LISTS and path.is_file():
         return _list(path)
     if path.exists():
         return _Source(address(path.parent), (path,))
     if _MAGIC.search(str(path)):
-        return _pattern(path)
+        return _pattern(path, is_mask)
     hint = "a folder, an image, a video, a pattern in quotes, or a list in a .txt"
     raise DataError("there is no such file or folder", where=path, hint=hint)
 
 
-def _folder(path: Location) -> _Source:
+def _folder(path: Location, is_mask: IsMask) -> _Source:
     """All images below; videos are long, so they are predicted where they were named."""
     files = folder(path)
     names = tree(files)
-    images = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
     videos = [name for name in names if name.lower().endswith(VIDEO_SUFFIXES)]
+    images, notes = _without_masks([files.at(n) for n in names if n.lower().endswith(IMAGE_SUFFIXES)], path, is_mask)
+    if videos:
+        notes += (f"{len(videos)} videos in {path} are left out: {some_of(videos, 2)}; name those that you want",)
     if not images:
         raise DataError(f"holds no image{_seen(names)}", where=path, hint=f"images end in {', '.join(IMAGE_SUFFIXES)}")
-    left_out = f"{len(videos)} videos in {path} are left out: {some_of(videos, 2)}; name those that you want"
-    return _Source(address(path), tuple(files.at(name) for name in images), path, left_out if videos else "")
+    return _Source(address(path), images, path, notes)
+
+
+def _without_masks(
+    files: Sequence[Location], path: Location, is_mask: IsMask
+) -> tuple[tuple[Location, ...], tuple[str, ...]]:
+    """The files that are no masks, and a word on those that are."""
+    images = tuple(file for file in files if not is_mask(file))
+    masks = len(files) - len(images)
+    return images, ((f"{masks} masks of the data set in {path} are left out",) if masks else ())
 
 
 def _seen(names: Iterable[str]) -> str:
@@ -116,13 +131,14 @@ def _seen(names: Iterable[str]) -> str:
     return f", but {some_of((f'{count} {suffix}' for suffix, count in counts.most_common()), 3)}" if counts else ""
 
 
-def _pattern(path: Path) -> _Source:
+def _pattern(path: Path, is_mask: IsMask) -> _Source:
     base = _above_magic(str(path))
     found = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - Path.glob takes no whole pattern
-    files = tuple(one for one in map(Path, found) if one.is_file() and _is_known(one.name))
+    fitting = [one for one in map(Path, found) if one.is_file() and _is_known(one.name)]
+    files, notes = _without_masks(fitting, path, is_mask)
     if not files:
         raise DataError("no image or video fits this pattern", where=path, hint="** stands for folders of any depth")
-    return _Source(address(Path(base)), files)
+    return _Source(address(Path(base)), files, left_out=notes)
 
 
 def _list(path: Path) -> _Source:
@@ -142,20 +158,21 @@ def _listed(entry: str, beside: Path) -> Location:
     return place if not (beside / place).exists() and place.exists() else beside / place
 
 
-def _remote(path: RemotePath) -> _Source:
+def _remote(path: RemotePath, is_mask: IsMask) -> _Source:
     if _MAGIC.search(path.url):
         top = RemotePath(_above_magic(path.url))
         rule = path.url.removeprefix(f"{top.url}/")
         found = top.found().items()
-        files = tuple(at for name, at in sorted(found) if fnmatch.fnmatchcase(name, rule) and _is_known(name))
+        fitting = [at for name, at in sorted(found) if fnmatch.fnmatchcase(name, rule) and _is_known(name)]
+        files, notes = _without_masks(fitting, path, is_mask)
         if not files:
             raise DataError("no image or video fits this pattern", where=path)
-        return _Source(top.url, files)
+        return _Source(top.url, files, left_out=notes)
     if path.is_file():
         return _Source(_above(path.url), (path,))
     if _is_known(path.name):
         raise DataError("there is no such object", where=path)
-    return _folder(path)
+    return _folder(path, is_mask)
 
 
 def _is_known(name: str) -> bool:

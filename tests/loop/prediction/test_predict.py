@@ -193,6 +193,19 @@ def test_a_store_is_predicted_as_the_local_disk(home: Project, photos: Path, tmp
     assert (again.predicted, again.kept, [one.message for one in again.faults]) == (0, 2, ["file is missing"])
 
 
+def test_the_masks_of_the_data_set_are_no_images(home: Project, tmp_path: Path) -> None:
+    samples, root = home.samples(), home.config.data.root
+    assert isinstance(root, Path)
+    report = asked(home, tmp_path / "out", root)
+    assert (report.images, report.faults) == (len(samples), ())
+    masks = sum(one.mask is not None for one in samples)
+    assert report.notes == (f"{masks} masks of the data set in {root} are left out",)
+    everywhere = plan_prediction(home, PredictRequest((root / "**/*.png",), tmp_path / "two"))
+    assert (everywhere.images, len(everywhere.notes)) == (len(samples), 1)
+    named = next(one.mask for one in samples if one.mask is not None)
+    assert plan_prediction(home, PredictRequest((named,), tmp_path / "three")).images == 1
+
+
 def test_it_goes_on_where_it_was_stopped_and_takes_what_is_new(home: Project, photos: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     shutil.copytree(photos, mine)
