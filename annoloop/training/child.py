@@ -86,7 +86,7 @@ def _run_once(job: Job, on_event: Callable[[Event], None], python: str) -> Resul
         on_event(Event("warning", {"message": said}))
     last: dict[str, Event] = {}
     record_file = job.run_dir / "events.jsonl"
-    with _start(start.command, job.run_dir) as child, record_file.open("a", encoding="utf-8") as record:
+    with _start(start.command, job) as child, record_file.open("a", encoding="utf-8") as record:
         try:
             for event in _events(child, record):
                 last[event.kind] = event
@@ -103,11 +103,11 @@ def _run_once(job: Job, on_event: Callable[[Event], None], python: str) -> Resul
     raise _failed(job, start.command, code, last)
 
 
-def _start(command: Sequence[str], run_dir: Path) -> subprocess.Popen[str]:
+def _start(command: Sequence[str], job: Job) -> subprocess.Popen[str]:
     # A session of its own keeps the terminal's ^C away from the child: it stops when we ask it to.
     # The child reads stdin only to notice our death: the pipe closes with us, however we die.
     try:
-        with (run_dir / "train.log").open("ab") as log:
+        with (job.run_dir / "train.log").open("ab") as log:
             return subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
@@ -118,7 +118,7 @@ def _start(command: Sequence[str], run_dir: Path) -> subprocess.Popen[str]:
                 start_new_session=True,
             )
     except OSError as error:
-        raise TrainingError(f"the training process did not start: {error}", where=command[0]) from error
+        raise TrainingError(f"{_process_of(job)} did not start: {error}", where=command[0]) from error
 
 
 def _events(child: subprocess.Popen[str], record: IO[str]) -> Iterator[Event]:
@@ -184,11 +184,15 @@ def _failed(job: Job, command: Sequence[str], code: int, last: dict[str, Event])
         return _FORESEEN[code](said["message"], where=said["where"], hint=said["hint"] or f"the whole log is {log}")
     reason = f"{said['message']}\n" if "message" in said else ""
     tail = f"  command: {' '.join(command)}\n  last lines of the log:\n{log_tail(log)}"
-    text = f"{reason}the training process {ending}\n{tail}"
+    text = f"{reason}{_process_of(job)} {ending}\n{tail}"
     if "out-of-memory" in last:
         batch_size = last["started"].fields.get("batch_size", 0) if "started" in last else 0
         return OutOfMemoryError(text, batch_size, where=log, hint=said.get("hint"))
     return TrainingError(text, where=log, hint=said.get("hint") or _hint(code))
+
+
+def _process_of(job: Job) -> str:
+    return f"the process for {_IN_WORDS[job.kind]}" if job.kind in _IN_WORDS else "the training process"
 
 
 def _signal_name(number: int) -> str:

@@ -282,10 +282,21 @@ def test_a_run_that_was_interrupted_goes_on_as_if_it_had_not_been(
 @pytest.mark.slow
 def test_a_killed_child_is_named_by_its_signal(base: Job, tmp_path: Path) -> None:
     job = replace(base, run_dir=tmp_path / "run")
-    with pytest.raises(TrainingError, match="killed by SIGKILL") as caught:
+    with pytest.raises(TrainingError, match="the training process was killed by SIGKILL") as caught:
         run_job(job, _at_iteration(3, lambda: os.kill(_children()[-1], signal.SIGKILL)))
     assert "memory" in str(caught.value)
     assert caught.value.where == str(job.run_dir / "train.log")
+
+
+@pytest.mark.slow
+def test_a_killed_child_that_trains_nothing_is_not_called_a_training(base: Job, tmp_path: Path) -> None:
+    job = replace(base, kind="measure", run_dir=tmp_path / "run")
+
+    def kill(event: Event) -> None:
+        os.kill(_children()[-1], signal.SIGKILL)
+
+    with pytest.raises(TrainingError, match="the process for measuring was killed by SIGKILL"):
+        run_job(job, kill)
 
 
 @pytest.mark.slow
