@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from annoloop.loop.conversion.yolo import FromYoloReport, ToYoloReport
     from annoloop.loop.effort import EffortReport
     from annoloop.loop.evaluate import EvaluateReport
+    from annoloop.loop.exchange.pull_report import PullReport
     from annoloop.loop.handover.compare import DiffReport
     from annoloop.loop.handover.export import ExportDataReport
     from annoloop.loop.handover.export_model import ExportModelReport
@@ -70,7 +71,6 @@ if TYPE_CHECKING:
     from annoloop.loop.login import LoginReport
     from annoloop.loop.plan import PlanReport
     from annoloop.loop.prediction.predict import PredictPlan, PredictReport
-    from annoloop.loop.pull import PullReport
     from annoloop.loop.push import PushReport
     from annoloop.loop.quality import QualityReport
     from annoloop.loop.retrain import RetrainReport
@@ -190,6 +190,7 @@ _HOMES = {
     "annoloop.loop.conversion.colors": "FromColorsReport",
     "annoloop.loop.effort": "EffortReport",
     "annoloop.loop.evaluate": "EvaluateReport",
+    "annoloop.loop.exchange.pull_report": "PullReport",
     "annoloop.loop.handover.compare": "DiffReport",
     "annoloop.loop.handover.export": "ExportDataReport",
     "annoloop.loop.handover.export_model": "ExportModelReport",
@@ -198,7 +199,6 @@ _HOMES = {
     "annoloop.loop.login": "LoginReport",
     "annoloop.loop.plan": "PlanReport",
     "annoloop.loop.prediction.predict": "PredictPlan PredictReport",
-    "annoloop.loop.pull": "PullReport",
     "annoloop.loop.push": "PushReport",
     "annoloop.loop.quality": "QualityReport",
     "annoloop.loop.retrain": "RetrainReport",

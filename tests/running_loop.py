@@ -20,7 +20,8 @@ from annoloop.cvat.wire import JobInfo, Shape, class_labels
 from annoloop.data.config import FILE_NAME, CvatConfig, load, render
 from annoloop.data.images import IndexImage, encode_index_png, write_atomic
 from annoloop.data.mmseg_folders import read_label_map
-from annoloop.loop.pull import PullReport, pull
+from annoloop.loop.exchange.pull_report import PullReport
+from annoloop.loop.pull import pull
 from annoloop.loop.push import PushReport, push
 from annoloop.loop.setup.start import init
 from annoloop.masks.regions import LabelMap, Region

@@ -22,8 +22,9 @@ from annoloop.loop import push as _push
 from annoloop.loop import quality as _quality
 from annoloop.loop import tasks as _tasks
 from annoloop.loop.effort import EffortReport
+from annoloop.loop.exchange.pull_report import PullReport
 from annoloop.loop.login import LoginReport
-from annoloop.loop.pull import OnConflict, PullReport
+from annoloop.loop.pull import OnConflict
 from annoloop.loop.push import PushReport
 from annoloop.loop.quality import QualityReport
 from annoloop.loop.tasks import TasksReport

@@ -6,9 +6,8 @@ nothing is half-done (laws 2 to 6).  Issues whose area was changed are resolved 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, get_args
 
@@ -16,81 +15,15 @@ import numpy as np
 
 from annoloop.cvat.server import CvatServer
 from annoloop.errors import ConfigError, CvatError, DataError, check_argument
-from annoloop.loop.exchange.class_counts import Counts, class_pixels
-from annoloop.loop.exchange.corrections import Correction, Held, TaskReading, read_task
-from annoloop.loop.exchange.notices import Notices, tell_cvat
-from annoloop.loop.exchange.stitching import NOT_CUT, TileCounts
+from annoloop.loop.exchange.class_counts import Counts
+from annoloop.loop.exchange.corrections import Correction, TaskReading, read_task
+from annoloop.loop.exchange.notices import tell_cvat
+from annoloop.loop.exchange.pull_report import Parted, PullReport, report_of, wrong_too
 from annoloop.progress import Say, Track, silent, unsaid
 from annoloop.project.project import Project
-from annoloop.project.rows import WRONG_TOO, FrameRow, MaskChange, TaskRow
+from annoloop.project.rows import FrameRow, MaskChange, TaskRow
 
 OnConflict = Literal["stop", "mine", "theirs"]
-
-
-@dataclass(frozen=True, slots=True)
-class ClassChange:
-    """Pixels of one class.
-
-    ``drawn_px``, ``erased_px``: given to it and taken from it by annotators; ``accepted_px``,
-    ``waiting_px``, ``deleted_px``: of it in frames that were accepted as pushed, whose jobs are not
-    finished, that were deleted; ``gained_px``, ``lost_px``: in the mask files.
-    """
-
-    label: str
-    drawn_px: int
-    erased_px: int
-    accepted_px: int
-    waiting_px: int
-    deleted_px: int
-    gained_px: int
-    lost_px: int
-
-
-@dataclass(frozen=True, slots=True)
-class PullReport:
-    """What came back from one task; frames are sample ids.
-
-    ``changed``: somebody edited them; ``accepted``: their job is finished and they are as pushed; ``untouched``: a
-    prediction was pushed over their label and nobody looked at it, so the label stays; ``undone``: came back earlier,
-    and that was undone here; ``settled``: came back earlier and are as they were then; ``waiting``: their job is in
-    work; ``unopened``: nobody has begun their job; ``reopened``: came back earlier, and their job is in work again;
-    ``held``: a shape of it is no mask of it, so that it waits until somebody mends it; ``kept``: edited on disk too,
-    and yours stayed; ``shared``: in another open task as well. ``tags``: labels of whole frames, which masks do not
-    hold; ``nowhere``: shapes on frames that were never pushed. ``edited_px`` counts pixels that annotators changed
-    against what was pushed; ``lost``: the task was deleted in CVAT. ``tiles``: of images that were cut. ``verdicts``:
-    of a review, how many regions have which; ``wrong_too``: images of which label and model are both wrong somewhere,
-    which are marked for the next push.
-    """
-
-    task: int
-    name: str
-    url: str
-    lost: bool = False
-    jobs: Mapping[str, int] | None = None
-    changed: tuple[str, ...] = ()
-    accepted: tuple[str, ...] = ()
-    untouched: tuple[str, ...] = ()
-    undone: tuple[str, ...] = ()
-    settled: tuple[str, ...] = ()
-    waiting: tuple[str, ...] = ()
-    unopened: tuple[str, ...] = ()
-    reopened: tuple[str, ...] = ()
-    deleted: tuple[str, ...] = ()
-    kept: tuple[str, ...] = ()
-    shared: tuple[str, ...] = ()
-    held: tuple[Held, ...] = ()
-    tags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    nowhere: int = 0
-    edited_px: int = 0
-    verdicts: Mapping[str, int] | None = None
-    wrong_too: tuple[str, ...] = ()
-    overlap_px: int = 0
-    uncovered_px: int = 0
-    classes: tuple[ClassChange, ...] = ()
-    issues_resolved: int = 0
-    issues_reopened: int = 0
-    tiles: TileCounts = NOT_CUT
-    written: tuple[str, ...] = ()
 
 
 def pull(
@@ -261,7 +194,7 @@ def _settle(
 ) -> PullReport:
     wanted = asked.taken(reading)
     kept = [c for c in wanted if c.in_conflict and asked.on_conflict == "mine"]
-    parted = _Parted(
+    parted = Parted(
         taken=[c for c in wanted if c not in kept],
         kept=kept,
         untouched=[c for c in reading.corrections if c.is_unseen_prediction and asked.leaves(c)],
@@ -269,20 +202,10 @@ def _settle(
     )
     written = project.write_masks().written if _record(project, reading, parted) else ()
     notices = tell_cvat(project, server, reading.task.id, say, track)
-    return _report(project, server, reading, parted, written, notices)
+    return report_of(project, server, reading, parted, written, notices)
 
 
-@dataclass(frozen=True, slots=True)
-class _Parted:
-    """What becomes of the frames of a reading: their masks are taken, or for three reasons not."""
-
-    taken: Sequence[Correction]
-    kept: Sequence[Correction]
-    untouched: Sequence[Correction]
-    undone: Sequence[Correction]
-
-
-def _record(project: Project, reading: TaskReading, parted: _Parted) -> bool:
+def _record(project: Project, reading: TaskReading, parted: Parted) -> bool:
     """All rows in one transaction; True if mask files have to be written."""
     taken = parted.taken
     changes = [MaskChange(c.row.sample_id, c.on_disk, c.stored_sha256) for c in taken if c.stored_sha256 != c.on_disk]
@@ -298,7 +221,7 @@ def _record(project: Project, reading: TaskReading, parted: _Parted) -> bool:
     with project.ledger.transaction():
         for one in taken:
             project.ledger.put_verdicts(reading.task.id, one.verdicts)
-        project.ledger.put_marks(add=_wrong_too(taken))
+        project.ledger.put_marks(add=wrong_too(taken))
         project.ledger.put_frames(reading.task.id, rows)
         project.ledger.set_task(reading.task.id, "done" if finished else "open", reading.task.cvat_id)
         change = project.change_masks("pull", reading.task.id, changes) if changes else None
@@ -306,95 +229,5 @@ def _record(project: Project, reading: TaskReading, parted: _Parted) -> bool:
     return bool(changes)
 
 
-def _wrong_too(corrections: Iterable[Correction]) -> list[str]:
-    """Images that need a full correction, as reviewers say."""
-    return [one.row.sample_id for one in corrections if WRONG_TOO in one.verdicts.values()]
-
-
 def _in_step(one: Correction, base_sha256: str | None, state: str) -> FrameRow:
     return replace(one.row, base_sha256=base_sha256, pushed_sha256=one.stored_sha256, shapes=one.digests, state=state)
-
-
-# reporting
-
-
-def _report(
-    project: Project,
-    server: CvatServer,
-    reading: TaskReading,
-    parted: _Parted,
-    written: Iterable[str],
-    notices: Notices,
-) -> PullReport:
-    taken = parted.taken
-    cvat_id = reading.task.cvat_id
-    assert cvat_id is not None
-    came_before = {r.sample_id for r in reading.rows if r.state in ("changed", "accepted")}
-    review = reading.task.is_review
-    # A region without an answer is no acceptance.
-    accepted = [c for c in taken if not c.touched and c.row.sample_id not in came_before and not review]
-    deleted = [r for r in reading.rows if reading.frames[r.name].deleted]
-    kept_ids = {c.row.sample_id for c in parted.kept} | {r.sample_id for r in reading.rows if r.state == "kept"}
-    kept_ids -= {c.row.sample_id for c in taken}
-    left = [*parted.untouched, *parted.undone]
-    held_ids = {one.sample_id for one in reading.held}
-    seen = {c.row.sample_id for c in [*taken, *left]} | kept_ids | held_ids | {r.sample_id for r in deleted}
-    rest = [r for r in reading.rows if r.sample_id not in seen]
-    reopened = [r for r in rest if r.sample_id in came_before]
-    unopened = [r for r in rest if r not in reopened and reading.job_of(r).state == "new"]
-    waiting = [r for r in rest if r not in reopened and r not in unopened]
-    ours = [row.sample_id for row in reading.rows]
-    elsewhere = project.ledger.samples_in_open_tasks(other_than=reading.task.id, among=ours)
-    return PullReport(
-        task=cvat_id,
-        name=reading.task.name,
-        url=server.task_url(cvat_id),
-        jobs=Counter(job.state for job in reading.jobs),
-        changed=_ids(c.row for c in taken if c.touched),
-        accepted=_ids(c.row for c in accepted),
-        untouched=_ids(c.row for c in parted.untouched),
-        undone=_ids(c.row for c in parted.undone),
-        settled=_ids(c.row for c in taken if not c.touched and c.row.sample_id in came_before),
-        waiting=_ids(waiting),
-        unopened=_ids(unopened),
-        reopened=_ids(reopened),
-        deleted=_ids(deleted),
-        kept=tuple(sorted(kept_ids)),
-        held=tuple(reading.held),
-        tags=reading.tags,
-        nowhere=reading.nowhere,
-        shared=_ids(r for r in reading.rows if r.sample_id in elsewhere),
-        edited_px=sum(c.edited_px for c in taken),
-        verdicts=Counter(one.verdict for one in project.ledger.proposals(reading.task.id)) if review else None,
-        wrong_too=tuple(_wrong_too(taken)),
-        overlap_px=sum(c.overlap_px for c in taken),
-        uncovered_px=sum(c.uncovered_px for c in taken),
-        classes=_class_changes(project, taken, accepted, [*waiting, *unopened], deleted),
-        issues_resolved=notices.resolved,
-        issues_reopened=notices.reopened,
-        tiles=TileCounts.total(one.tiles for one in taken),
-        written=tuple(written),
-    )
-
-
-def _ids(rows: Iterable[FrameRow]) -> tuple[str, ...]:
-    return tuple(row.sample_id for row in rows)
-
-
-def _class_changes(
-    project: Project, taken: Sequence[Correction], accepted: Sequence[Correction], waiting: Sequence[FrameRow],
-    deleted: Sequence[FrameRow],
-) -> tuple[ClassChange, ...]:  # fmt: skip
-    nothing: Counts = np.zeros(project.classes.levels, np.int64)
-    columns = [
-        sum((c.gained for c in taken), nothing),
-        sum((c.lost for c in taken), nothing),
-        sum((c.pixels for c in accepted), nothing),
-        class_pixels(project, waiting),
-        class_pixels(project, deleted),
-        sum((c.file_gained for c in taken), nothing),
-        sum((c.file_lost for c in taken), nothing),
-    ]
-    table = np.stack(columns)
-    present = np.flatnonzero(table.any(axis=0))
-    return tuple(ClassChange(project.classes.label_of(int(i)), *map(int, table[:, i])) for i in present)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from annoloop.cvat.server import CvatServer
 from annoloop.errors import CvatError
-from annoloop.loop.pull import PullReport, pull
+from annoloop.loop.exchange.pull_report import PullReport
+from annoloop.loop.pull import pull
 from annoloop.loop.push import PushReport, push
 from annoloop.loop.retrain import RetrainReport, retrain
 from annoloop.loop.training_request import RetrainRequest

@@ -18,7 +18,7 @@ from annoloop.cvat.server import CvatServer, open_server
 from annoloop.data.config import CvatConfig
 from annoloop.data.durations import in_words
 from annoloop.errors import AnnoloopError, CvatError, Interrupted, NothingToPushError, file_error
-from annoloop.loop.pull import PullReport
+from annoloop.loop.exchange.pull_report import PullReport
 from annoloop.loop.push import PushReport
 from annoloop.loop.retrain import RetrainReport
 from annoloop.progress import Say, Track, silent

@@ -14,8 +14,9 @@ from annoloop.cvat.wire import Shape
 from annoloop.data.images import IndexImage, encode_index_png, read_image, write_atomic
 from annoloop.data.mmseg_folders import read_label_map
 from annoloop.errors import ConfigError, DataError
+from annoloop.loop.exchange.pull_report import PullReport
 from annoloop.loop.exchange.review_cargo import REGION, ReviewCargo, review_project
-from annoloop.loop.pull import PullReport, pull
+from annoloop.loop.pull import pull
 from annoloop.loop.push import PushReport, push
 from annoloop.loop.undo import undo
 from annoloop.masks.regions import LabelMap

@@ -19,7 +19,8 @@ from annoloop.app.fiftyone_dataset import MARK_TAG, PROJECT_KEY, set_marks
 from annoloop.cvat.server import open_server
 from annoloop.data.config import FILE_NAME, Config, load
 from annoloop.errors import AnnoloopError
-from annoloop.loop.pull import PullReport, pull
+from annoloop.loop.exchange.pull_report import PullReport
+from annoloop.loop.pull import pull
 from annoloop.loop.push import push
 from annoloop.loop.status import status
 from annoloop.project.project import Project

@@ -11,9 +11,9 @@ from rich.table import Table
 from annoloop.cli.views.sheet import Sheet
 
 if TYPE_CHECKING:
+    from annoloop.loop.exchange.pull_report import PullReport
     from annoloop.loop.exchange.stitching import TileCounts
     from annoloop.loop.login import LoginReport
-    from annoloop.loop.pull import PullReport
     from annoloop.loop.push import ProposedRegion, PushReport
     from annoloop.loop.tasks import TaskProgress, TasksReport
     from annoloop.loop.undo import UndoReport
