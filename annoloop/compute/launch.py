@@ -89,17 +89,31 @@ def usable_cores() -> int:
     return cores
 
 
-def thread_settings() -> dict[str, str]:
-    """Environment for the worker: how its threads wait for each other.
-
-    Threads that spin are a third faster where they have their cores to themselves, and several times slower
-    where something else wants these: then they give them away.
-    """
+def busy_cores() -> int:
+    """How many of our usable cores other programs are at work on, all of them at most: the median of some looks."""
     looks = []
     for _ in range(_LOOKS):
         time.sleep(_LOOK_EVERY_S)
         looks.append(_others_running())
-    return {"OMP_WAIT_POLICY": "passive"} if statistics.median(looks) > 0 else {}
+    return min(usable_cores(), int(statistics.median(looks)))
+
+
+def free_threads(busy: int) -> int:
+    """How many threads go on fastest where others are busy on so many of our cores.
+
+    All threads wait for the slowest one, so one that has to share its core holds up the others: on two cores, one of
+    them taken, two threads take twice as long as one.
+    """
+    return max(1, usable_cores() - busy)
+
+
+def thread_settings(busy: int) -> dict[str, str]:
+    """Environment for the worker: how its threads wait for each other where others are busy on so many cores.
+
+    Threads that spin are a third faster where they have their cores to themselves, and several times slower
+    where something else wants these: then they give them away.
+    """
+    return {"OMP_WAIT_POLICY": "passive"} if busy else {}
 
 
 def _others_running() -> int:

@@ -12,12 +12,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from annoloop.compute.launch import launch, thread_settings
+from annoloop.compute.launch import busy_cores, free_threads, launch, thread_settings
 from annoloop.errors import (
     AnnoloopError,
     ConfigError,
@@ -77,6 +77,9 @@ def run_job(job: Job, on_event: Callable[[Event], None], *, python: str = sys.ex
 
 
 def _run_once(job: Job, on_event: Callable[[Event], None], python: str) -> Result:
+    busy = busy_cores()
+    if busy and job.threads is None and job.processes == 1:
+        job = replace(job, threads=free_threads(busy))
     start = launch(python, write_job(job), processes=job.processes, nodes=job.nodes)
     if start.elsewhere is not None:
         said = (
@@ -86,7 +89,7 @@ def _run_once(job: Job, on_event: Callable[[Event], None], python: str) -> Resul
         on_event(Event("warning", {"message": said}))
     last: dict[str, Event] = {}
     record_file = job.run_dir / "events.jsonl"
-    with _start(start.command, job) as child, record_file.open("a", encoding="utf-8") as record:
+    with _start(start.command, job, thread_settings(busy)) as child, record_file.open("a", encoding="utf-8") as record:
         try:
             for event in _events(child, record):
                 last[event.kind] = event
@@ -103,7 +106,7 @@ def _run_once(job: Job, on_event: Callable[[Event], None], python: str) -> Resul
     raise _failed(job, start.command, code, last)
 
 
-def _start(command: Sequence[str], job: Job) -> subprocess.Popen[str]:
+def _start(command: Sequence[str], job: Job, settings: Mapping[str, str]) -> subprocess.Popen[str]:
     # A session of its own keeps the terminal's ^C away from the child: it stops when we ask it to.
     # The child reads stdin only to notice our death: the pipe closes with us, however we die.
     try:
@@ -113,7 +116,7 @@ def _start(command: Sequence[str], job: Job) -> subprocess.Popen[str]:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**thread_settings(), **os.environ},
+                env={**settings, **os.environ},
                 encoding="utf-8",
                 start_new_session=True,
             )

@@ -49,7 +49,8 @@ class Job:
     and predictions end so many seconds after ``began_at`` (a Unix time).  ``accumulate``: a step of the
     optimizer takes so many batches.  ``pretrained``: "auto", "none", or a file for the recipe's backbone.
     ``processes`` on each of ``nodes`` machines train together, one for each GPU, and share out every batch.
-    ``threads`` bounds those of a child on a CPU that shares its machine; None: one for each usable core.
+    ``threads`` bounds those of a child on a CPU that shares its machine; None: one for each usable core, or where other
+    programs are at work when it starts, for each that they leave.
     """
 
     kind: Kind

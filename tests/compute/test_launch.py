@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from small_job import in_child, make_job, of
 
-from annoloop.compute.launch import launch, thread_settings
+from annoloop.compute.launch import busy_cores, free_threads, launch, thread_settings, usable_cores
 from annoloop.errors import ConfigError, Interrupted, TrainingError
+from annoloop.training import child
 from annoloop.training.child import run_job
 from annoloop.training.records import Event
 
@@ -140,8 +141,26 @@ def test_threads_give_their_cores_away_where_others_want_them() -> None:
     spinning = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(os.cpu_count() or 1)]
     try:
         time.sleep(0.3)
-        assert thread_settings() == {"OMP_WAIT_POLICY": "passive"}
+        assert busy_cores() == usable_cores()
     finally:
         for one in spinning:
             one.kill()
             one.wait()
+
+
+def test_others_are_left_the_cores_that_they_are_busy_on(all_cores: None) -> None:
+    cores = usable_cores()
+    assert [free_threads(busy) for busy in (0, 1, cores, 99)] == [cores, max(1, cores - 1), 1, 1]
+    assert thread_settings(0) == {}
+    assert thread_settings(1) == {"OMP_WAIT_POLICY": "passive"}
+
+
+@pytest.mark.slow
+def test_a_training_beside_others_takes_the_cores_that_are_left(
+    tmp_path: Path, all_cores: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "busy_cores", lambda: 1)
+    events: list[Event] = []
+    run_job(make_job(tmp_path, iterations=2, device="cpu"), events.append)
+    facts = of(events, "started")[0].fields
+    assert (facts["threads"], facts["cores"]) == (max(1, usable_cores() - 1), usable_cores())

@@ -297,6 +297,9 @@ def _config(job: Job, device: str, border: Border) -> Config:
 
 
 def _runner(job: Job, device: str, border: Border, progress: Progress) -> Runner:
+    import torch
+
+    from annoloop.compute.launch import usable_cores
     from annoloop.training.mmseg.checkpoint import check_room
     from annoloop.training.mmseg.device import PlacedRunner
     from annoloop.training.mmseg.hooks import ReportHook, versions
@@ -308,6 +311,8 @@ def _runner(job: Job, device: str, border: Border, progress: Progress) -> Runner
     facts = {
         "device": device,
         "processes": job.processes * job.nodes,
+        "threads": torch.get_num_threads() if device == "cpu" else None,
+        "cores": usable_cores(),
         "precision": config.precision,
         "iterations": None if job.budget_s is not None else config.train_cfg.max_iters,
         "batch_size": config.train_dataloader.batch_size * job.processes * job.nodes,
