@@ -25,6 +25,7 @@ from store import Store, new_bucket, running_store
 
 from annoloop.cli.demo import Server, running_sandbox
 from annoloop.compute import workers
+from annoloop.compute.launch import usable_cores
 from annoloop.data.config import FILE_NAME
 from annoloop.loop.setup.start import init
 from annoloop.project.project import Project
@@ -54,10 +55,11 @@ ALL_CORES = os.sched_getaffinity(0)
 def pytest_configure(config: pytest.Config) -> None:
     """Give each of several test processes a core of its own, which whatever it starts stays on.
 
-    Threads of two trainings that wait for each other on the same cores take four times as long.
+    Threads of two trainings that wait for each other on the same cores take four times as long.  Where a container may
+    use less than it sees, nobody knows who else is on a core.
     """
     worker = getattr(config, "workerinput", None)
-    if worker is not None:
+    if worker is not None and usable_cores() == len(ALL_CORES):
         cores = sorted(ALL_CORES)
         os.sched_setaffinity(0, {cores[int(worker["workerid"].removeprefix("gw")) % len(cores)]})
 
