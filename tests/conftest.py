@@ -125,9 +125,9 @@ def project(project_factory: ProjectFactory) -> Project:
     return project_factory("project")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def all_cores() -> Iterator[None]:
-    """All cores, for what is about several of them."""
+    """All cores for the rest of a module: for what is about several of them, or is several programs at once."""
     own = os.sched_getaffinity(0)
     os.sched_setaffinity(0, ALL_CORES)
     yield
