@@ -22,6 +22,8 @@ WORKER = "annoloop.training.mmseg.worker"
 
 _LOOKS = 5
 _LOOK_EVERY_S = 0.04
+_LONGER_LOOKS = 20
+_LONGER_LOOK_EVERY_S = 0.1
 
 _PORT = 29_400
 """torchrun's own choice of a port for machines to meet at; ``MASTER_PORT`` says otherwise."""
@@ -90,12 +92,22 @@ def usable_cores() -> int:
 
 
 def busy_cores() -> int:
-    """How many of our usable cores other programs are at work on, all of them at most: the median of some looks."""
-    looks = []
-    for _ in range(_LOOKS):
-        time.sleep(_LOOK_EVERY_S)
-        looks.append(_others_running())
-    return min(usable_cores(), int(statistics.median(looks)))
+    """How many of our usable cores other programs are at work on, all of them at most.
+
+    Where some seem to be, it is looked at for longer: a command that is soon done must not slow a training for hours.
+    """
+    busy = _median_look(_LOOKS, _LOOK_EVERY_S)
+    if busy and usable_cores() > 1:
+        busy = min(busy, _median_look(_LONGER_LOOKS, _LONGER_LOOK_EVERY_S))
+    return min(usable_cores(), busy)
+
+
+def _median_look(looks: int, every_s: float) -> int:
+    found = []
+    for _ in range(looks):
+        time.sleep(every_s)
+        found.append(_others_running())
+    return int(statistics.median(found))
 
 
 def free_threads(busy: int) -> int:

@@ -10,10 +10,12 @@ import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from small_job import in_child, make_job, of
 
+from annoloop.compute import launch as launching
 from annoloop.compute.launch import busy_cores, free_threads, launch, thread_settings, usable_cores
 from annoloop.errors import ConfigError, Interrupted, TrainingError
 from annoloop.training import child
@@ -146,6 +148,16 @@ def test_threads_give_their_cores_away_where_others_want_them() -> None:
         for one in spinning:
             one.kill()
             one.wait()
+
+
+@pytest.mark.parametrize(("seen", "busy"), [([0] * 5, 0), ([1] * 5 + [0] * 20, 0), ([2] * 5 + [1] * 20, 1)])
+def test_a_command_that_is_soon_done_keeps_no_core(monkeypatch: pytest.MonkeyPatch, seen: list[int], busy: int) -> None:
+    looks = iter(seen)
+    monkeypatch.setattr(launching, "_others_running", lambda: next(looks))
+    monkeypatch.setattr(launching, "usable_cores", lambda: 4)
+    monkeypatch.setattr(launching, "time", SimpleNamespace(sleep=lambda _: None))
+    assert busy_cores() == busy
+    assert list(looks) == []
 
 
 def test_others_are_left_the_cores_that_they_are_busy_on(all_cores: None) -> None:
