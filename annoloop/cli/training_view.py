@@ -134,7 +134,7 @@ class TrainingView:
 def _place(facts: Mapping[str, Any]) -> str:
     """Where and how a training runs: cpu, bfloat16, 2 processes."""
     processes = f", {facts['processes']} processes" if facts["processes"] > 1 else ""
-    threads, cores = facts.get("threads"), facts.get("cores", 0)  # a training of an older annoloop told neither
+    threads, cores = facts["threads"], facts["cores"]
     shared = ""
     if threads is not None and not processes and threads < cores:
         shared = f" ({threads} of {cores} cores, other programs are busy)"

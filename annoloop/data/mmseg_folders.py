@@ -170,11 +170,13 @@ def new_form(data: DataConfig) -> Form:
     return form_of(suffix, is_wide=data.is_wide)
 
 
-def is_mask(name: str, data: DataConfig) -> bool:
-    """Whether a file is a mask, or lies among masks where no images are, by its path below the data set's root."""
+def is_mask(name: str, places: Iterable[Place]) -> bool:
+    """Whether a file is a mask, or lies among masks where no images are, by its path below the data set's root.
+
+    ``places`` are those of all splits.
+    """
     path = PurePosixPath(name)
-    for split in data.splits:
-        place = data.place(split)
+    for place in places:
         if place.shares_folder:
             if path.is_relative_to(place.images) and _is_a_mask(place, str(path.relative_to(place.images))):
                 return True

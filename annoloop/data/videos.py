@@ -51,11 +51,8 @@ def video_facts(video: Path) -> VideoFacts:
     """
     cv2 = _opencv()
     with _opened(video) as capture:
-        width, height, frames = (
-            int(capture.get(what))
-            for what in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_COUNT)
-        )
-    return VideoFacts(max(0, frames), (height, width))
+        width, height = (int(capture.get(what)) for what in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        return VideoFacts(_frames_said(capture), (height, width))
 
 
 def frames_to_files(video: Path, every: int, wanted: Callable[[int], bool], folder: Path) -> Iterator[tuple[int, Path]]:
@@ -68,7 +65,7 @@ def frames_to_files(video: Path, every: int, wanted: Callable[[int], bool], fold
     cv2 = _opencv()
     undecoded = 0
     with _opened(video) as capture:
-        said = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        said = _frames_said(capture)
         number = -1
         while capture.grab():
             number += 1
@@ -89,10 +86,15 @@ def frames_to_files(video: Path, every: int, wanted: Callable[[int], bool], fold
     lost = undecoded + (missing if missing > _ROUNDED else 0)
     if lost:
         raise DataError(
-            f"{lost} of {said} frames cannot be read, the others are there, numbered without them",
+            f"{lost} of {max(said, number + 1)} frames cannot be read, the others are there, numbered without them",
             where=video,
             hint="the file may be truncated or damaged",
         )
+
+
+def _frames_said(capture: Any) -> int:
+    """How many frames its container says that there are; 0 where it says nothing."""
+    return max(0, int(capture.get(_opencv().CAP_PROP_FRAME_COUNT)))
 
 
 @contextmanager

@@ -179,10 +179,11 @@ def _settled(project: Project, request: PredictRequest) -> tuple[RunRow, Sources
 def _own_masks(data: DataConfig) -> IsMask:
     """What tells the masks of the data set from images."""
     root = f"{address(data.root)}/"
+    places = [data.place(split) for split in data.splits]
 
     def is_own(file: Location) -> bool:
         text = address(file)
-        return text.startswith(root) and is_mask(text.removeprefix(root), data)
+        return text.startswith(root) and is_mask(text.removeprefix(root), places)
 
     return is_own
 
