@@ -60,7 +60,7 @@ def page(browser_page: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
     """The same page with nothing selected; what was seen last is saved, where somebody wants to look at it."""
     yield browser_page
     shot(browser_page, request.node.name)
-    while browser_page.locator(DIALOG).count():
+    while _is_open(browser_page):
         browser_page.keyboard.press("Escape")
         browser_page.wait_for_timeout(300)
     operator(browser_page, "Clear selected samples")  # of samples that have left the view, too
@@ -91,6 +91,7 @@ def dice_values(page: Any) -> list[float]:
 
 def select(page: Any, *numbers: int) -> None:
     """Tick samples of the grid, none of which is: the box is in the corner, and there once the pointer is."""
+    _wait_until_closed(page)
     _wait_for_ticked(page, 0)  # else a click before what was cleared has gone would clear, too
     for number in numbers:
         samples(page).nth(number).hover()
@@ -104,19 +105,53 @@ def _wait_for_ticked(page: Any, count: int) -> None:
 
 
 def operator(page: Any, label: str) -> None:
-    """Choose an operator as a person does: open the list, type, click."""
-    from playwright.sync_api import TimeoutError as NotThere
+    """Choose an operator as a person does: open the list, type, click.
 
-    for last in (False, False, True):
-        page.keyboard.press("`")
+    By its button and not by its key: the key closes the list, too, where it is still or already open.
+    """
+    _wait_until_closed(page)
+    page.locator("[data-cy='action-browse-operations']").click()
+    operators = page.locator("[data-cy='operators-browser']")
+    operators.locator("[data-cy='operators-browser-search']").fill(label)
+    operators.get_by_text(label, exact=True).click()
+    operators.wait_for(state="hidden")
+
+
+def execute(page: Any) -> None:
+    _click_until_gone(page.get_by_role("button", name="Execute"))
+
+
+def done(page: Any) -> None:
+    _click_until_gone(page.get_by_role("button", name="Done"))
+    _wait_until_closed(page)
+
+
+def _click_until_gone(button: Any) -> None:
+    """The App draws its dialogs anew as news come in; a click while it does meets no button."""
+    from playwright.sync_api import TimeoutError as StillThere
+
+    for _ in range(5):
         try:
-            page.locator("input:focus").wait_for(timeout=10_000)
-            break
-        except NotThere:  # the key also closes the list, as one that was about to close by itself
-            if last:
-                raise
-    page.keyboard.type(label)
-    page.get_by_text(label, exact=True).last.click()
+            button.click(timeout=5_000)
+            button.wait_for(state="hidden", timeout=3_000)
+        except StillThere:
+            if not button.count():
+                return
+        else:
+            return
+    pytest.fail(f"{button} is still there")
+
+
+def _is_open(page: Any) -> bool:
+    """Whether a dialog lies over the grid."""
+    return bool(page.locator(DIALOG).count())
+
+
+def _wait_until_closed(page: Any) -> None:
+    deadline = time.monotonic() + 15
+    while _is_open(page):
+        assert time.monotonic() < deadline, f"a dialog is still open:\n{page.locator(DIALOG).first.inner_text()}"
+        page.wait_for_timeout(100)
 
 
 def wait_until(true: Callable[[], bool]) -> None:
@@ -160,7 +195,7 @@ def test_two_selected_samples_go_to_cvat_are_corrected_and_come_back(desk: Desk,
     operator(page, "annoloop: push selection to CVAT")
     page.get_by_text("2 images go to").wait_for()
     shot(page, "push")
-    page.get_by_role("button", name="Execute").click()
+    execute(page)
     page.get_by_text("2 images;").wait_for()
     with opened(desk.folder, desk.server) as (project, cvat):
         (task,) = project.ledger.tasks()
@@ -171,18 +206,18 @@ def test_two_selected_samples_go_to_cvat_are_corrected_and_come_back(desk: Desk,
         assert len(names) == 2
         before = {name: project.mask_sha256(name.removesuffix(".png")) for name in names}
         annotate(project, cvat, task.cvat_id, desk.truth)
-    page.get_by_role("button", name="Done").click()
+    done(page)
 
     operator(page, "annoloop: pull task")
     page.get_by_text("A mask that was edited on disk since").wait_for()
-    page.get_by_role("button", name="Execute").click()
+    execute(page)
     page.get_by_text("px changed by annotators").first.wait_for()
     with Project(desk.folder / FILE_NAME) as project:
         assert [change.kind for change in project.ledger.changes()] == ["pull"]
         assert all(project.mask_sha256(name.removesuffix(".png")) != sha for name, sha in before.items())
         (first, *_) = sorted(names)
         event = next(e for e in project.ledger.mask_events() if e.sample_id == first.removesuffix(".png"))
-    page.get_by_role("button", name="Done").click()
+    done(page)
 
     operator(page, "Clear view bar")
     page.wait_for_function("document.querySelectorAll('[data-cy=looker]').length == 11")
@@ -201,9 +236,9 @@ def test_a_failure_is_told_in_its_own_words(desk: Desk, page: Any) -> None:
         select(page, 2)  # what was pushed is no longer selected
         operator(page, "annoloop: push selection to CVAT")
         page.get_by_text("1 images go to").wait_for()
-        page.get_by_role("button", name="Execute").click()
+        execute(page)
         page.get_by_text(expected).first.wait_for()
-        page.get_by_role("button", name="Done").click()
+        done(page)
     assert "Traceback" not in page.inner_text("body")
 
 
