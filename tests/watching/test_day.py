@@ -1,11 +1,14 @@
 """A day of the loop in a minute and a half: watch, sandbox and trainings in processes of their own, killed at random.
 
-Somebody annotates three rounds meanwhile.  ANNOLOOP_DAY_SEED draws another day.
+Somebody annotates three rounds meanwhile, of which the watch is told by a webhook, unless that is lost.
+ANNOLOOP_DAY_SEED draws another day.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import hmac
 import json
 import os
 import random
@@ -19,6 +22,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import psutil
 import pytest
@@ -35,6 +40,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(540)]
 
 ROUNDS, IMAGES = 3, 3
 PATIENCE_S = 150.0
+SECRET = "the secret of a day"
 
 
 def free_port() -> int:
@@ -47,7 +53,8 @@ class Day:
     """The processes of a day, each of which may be killed and is begun again."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.state, self.port = folder, folder / "sandbox", free_port()
+        self.folder, self.state = folder, folder / "sandbox"
+        self.port, self.webhook_port = free_port(), free_port()
         self.dice = random.Random(int(os.environ.get("ANNOLOOP_DAY_SEED", "7")))
         self.kills: Counter[str] = Counter()
         self.log: IO[bytes] = (folder / "day.log").open("ab")
@@ -65,8 +72,9 @@ class Day:
 
     def start_watch(self) -> None:
         command = [sys.executable, "-m", "annoloop", "watch", "--pull", "--retrain-after", "2", "--push-next"]
-        command += [str(IMAGES), "--every", "1s", "--allow-missing-classes", "--quiet", "--project", str(self.folder)]
-        environment = {**os.environ, "CVAT_ACCESS_TOKEN": self.server.token}
+        command += [str(IMAGES), "--every", "3s", "--allow-missing-classes", "--quiet", "--project", str(self.folder)]
+        command += ["--listen", f"127.0.0.1:{self.webhook_port}"]
+        environment = {**os.environ, "CVAT_ACCESS_TOKEN": self.server.token, "ANNOLOOP_WEBHOOK_SECRET": SECRET}
         self.watch = subprocess.Popen(command, stdout=self.log, stderr=self.log, env=environment)
 
     def kill_watch(self) -> None:
@@ -128,6 +136,19 @@ class Day:
                     return
         raise AssertionError("no annotation")
 
+    def send_webhook(self) -> None:
+        """As CVAT does where a job is completed, once: a watch that is just begun again does not hear it."""
+        body = b'{"event": "update:job"}'
+        signature = "sha256=" + hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
+        request = Request(f"http://127.0.0.1:{self.webhook_port}/", body, {"X-Signature-256": signature})
+        try:
+            with urlopen(request, timeout=5) as answer:
+                assert answer.status == 204
+        except HTTPError:  # an answer, and not the one that we want
+            raise
+        except OSError:
+            self.kills["webhook"] += 1
+
     def end(self) -> None:
         for child in (self.watch, self.sandbox):
             if child is not None and child.poll() is None:
@@ -152,11 +173,13 @@ def test_three_rounds_with_everything_killed_at_random(tmp_path: Path) -> None:
             pass
         day.start_watch()
         done: set[int] = set()
-        for _ in range(ROUNDS):
+        for is_lost in day.dice.sample([True, False, False], ROUNDS):
             day.wait_for("task", lambda: "open" in day.states().values(), mishaps=2)
             task = next(number for number, state in day.states().items() if state == "open")
             day.annotate(task, made.truth)
             finished_at = time.monotonic()
+            if not is_lost:
+                day.send_webhook()
             done.add(task)
             day.wait_for("pull", lambda: all(day.states()[one] == "done" for one in done), mishaps=1)
             assert time.monotonic() - finished_at < 60, "from a completed job to its masks"
