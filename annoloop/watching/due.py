@@ -106,17 +106,18 @@ def due(wanted: WatchRequest, seen: Seen, now: datetime, resting: Collection[str
     return next((step for step in steps if step is not None and step.name not in resting), None)
 
 
-def waits_for(wanted: WatchRequest, seen: Seen, now: datetime) -> str:
-    """What the next step waits for, in words; of a moment at which nothing is due."""
-    parts = []
+def waits_for(wanted: WatchRequest, seen: Seen, now: datetime, resting: Collection[str] = ()) -> str:
+    """What the next step waits for, in words; of a moment at which nothing is due but what failed and rests."""
+    parts = [f"another try: {name}" for name in resting]
     if wanted.pull and seen.open_tasks:
         parts.append(f"jobs of {_tasks(seen.open_tasks)} to be completed")
     if wanted.retrain_after is not None:
         count = seen.masks_changed
-        if _is_training_due(wanted, seen):
-            parts.append(f"{_when(wanted, now)} to train on {count} masks that changed")
-        else:
+        if not _is_training_due(wanted, seen):
             parts.append(f"{count} of {wanted.retrain_after} masks to change before the next training")
+        elif when := _when(wanted, now):
+            what = f"on {count} masks that changed" if seen.trained else "the first model"
+            parts.append(f"{when} to train {what}")
     if wanted.push_next is not None:
         if seen.open_tasks:
             parts += [] if wanted.pull else [f"{_tasks(seen.open_tasks)} to be done before the next push"]

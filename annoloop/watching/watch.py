@@ -192,8 +192,8 @@ class _Watcher:
         return look(project, server, memory, request, exhausted=self._nothing_left(project), leave=self._pulled)
 
     def _waits_for(self, seen: Seen) -> str:
-        tries = [f"another try: {name}" for name in self._patience.failures if name != _LOOK]
-        return "; ".join([*tries, waits_for(self._wanted, seen, datetime.now())])
+        tries = [name for name in self._patience.failures if name != _LOOK]
+        return waits_for(self._wanted, seen, datetime.now(), tries)
 
     def _take(
         self, step: Step, project: Project, server: CvatServer, request: PushRequest | None, stamps: dict[int, Stamps]

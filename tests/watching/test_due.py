@@ -51,12 +51,17 @@ def test_trainings_keep_to_their_hours_and_people_go_on_meanwhile() -> None:
     )
     assert "the next 20:00-06:00, which leaves time" in waits_for(wanted, busy, MORNING)
     assert due(wanted, Seen(), NOON) is None, "the first model is to come"
+    assert waits_for(wanted, Seen(), NOON) == "the hours 20:00-06:00 to train the first model"
 
 
 def test_a_training_that_failed_a_moment_ago_holds_back_the_push_by_its_model() -> None:
     ready = replace(MODEL, masks_changed=9)
     assert due(ALL, ready, NOON, {"retrain"}) is None
     assert due(ALL, MODEL, NOON, {"push"}) is None
+    assert waits_for(ALL, ready, NOON, ["retrain"]) == "another try: retrain"
+    assert waits_for(ALL, replace(ready, open_tasks=(3,)), NOON, ["retrain"]) == (
+        "another try: retrain; jobs of task 3 to be completed"
+    )
 
 
 def test_a_task_that_cannot_be_pulled_does_not_hold_back_the_others() -> None:
