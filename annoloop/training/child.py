@@ -186,8 +186,7 @@ def _failed(job: Job, command: Sequence[str], code: int, last: dict[str, Event])
     if said and code in _FORESEEN and "out-of-memory" not in last:
         return _FORESEEN[code](said["message"], where=said["where"], hint=said["hint"] or f"the whole log is {log}")
     reason = f"{said['message']}\n" if "message" in said else ""
-    tail = f"  command: {' '.join(command)}\n  last lines of the log:\n{log_tail(log)}"
-    text = f"{reason}{_process_of(job)} {ending}\n{tail}"
+    text = f"{reason}{_process_of(job)} {ending}\n  command: {' '.join(command)}\n{end_of(log)}"
     if "out-of-memory" in last:
         batch_size = last["started"].fields.get("batch_size", 0) if "started" in last else 0
         return OutOfMemoryError(text, batch_size, where=log, hint=said.get("hint"))
@@ -213,9 +212,11 @@ def _hint(code: int) -> str:
     return "the whole log is the file named above"
 
 
-def log_tail(log: Path) -> str:
-    """The last lines of a child's log, indented."""
+def end_of(log: Path) -> str:
+    """The last lines of a child's log, below a line that says so; or that there are none."""
     with log.open("rb") as stream:
         stream.seek(max(0, log.stat().st_size - 16_384))
         lines = stream.read().decode("utf-8", "replace").splitlines()
-    return "\n".join(f"    {line}" for line in lines[-_LOG_TAIL_LINES:])
+    if not lines:
+        return "  its log is empty"
+    return "\n".join(["  last lines of its log:", *(f"    {line}" for line in lines[-_LOG_TAIL_LINES:])])

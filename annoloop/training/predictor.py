@@ -26,7 +26,7 @@ import numpy.typing as npt
 from annoloop.compute.launch import launch
 from annoloop.errors import AnnoloopError, DataError, MissingExtraError, TrainingError
 from annoloop.progress import Say, unsaid
-from annoloop.training.child import kill_group, log_tail, require_training
+from annoloop.training.child import end_of, kill_group, require_training
 from annoloop.training.framing import write_framed
 from annoloop.training.records import Event, Job, write_job
 
@@ -210,8 +210,7 @@ class Predictor:
         return code
 
     def _failed(self, what: str, code: int) -> AnnoloopError:
-        tail = log_tail(self._job.run_dir / "train.log")
-        return TrainingError(f"{what} (exit code {code})\n  last lines of its log:\n{tail}")
+        return TrainingError(f"{what} (exit code {code})\n{end_of(self._job.run_dir / 'train.log')}")
 
 
 def _event(child: subprocess.Popen[bytes]) -> Event:

@@ -246,7 +246,8 @@ class _Watcher:
             self._ended(what)
             error.after_result = True
             raise error
-        self._diary.note("failed", f"{what}; try {times + 1} of {most} in {in_words(pause_s)}", name)
+        first, newline, rest = what.partition("\n")  # what came of a training has the end of its log behind it
+        self._diary.note("failed", f"{first}; try {times + 1} of {most} in {in_words(pause_s)}{newline}{rest}", name)
 
 
 class _Sessions:

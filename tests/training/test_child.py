@@ -21,7 +21,7 @@ from PIL import Image
 
 from annoloop.data.images import image_size_hw
 from annoloop.errors import Interrupted, MissingExtraError, TrainingError
-from annoloop.training.child import run_job
+from annoloop.training.child import end_of, run_job
 from annoloop.training.recipes import recipe_path
 from annoloop.training.records import Event, Job, Result
 
@@ -502,3 +502,11 @@ def test_an_event_survives_json(kind: str, fields: dict[str, object]) -> None:
     line = Event(kind, fields).to_json()
     assert "\n" not in line
     assert Event.from_json(line) == Event(kind, fields)
+
+
+def test_the_end_of_a_log_is_its_last_lines_or_that_it_has_none(tmp_path: Path) -> None:
+    log = tmp_path / "train.log"
+    log.touch()
+    assert end_of(log) == "  its log is empty"
+    log.write_text("".join(f"line {number}\n" for number in range(5000)), encoding="utf-8")
+    assert end_of(log).splitlines() == ["  last lines of its log:", *(f"    line {n}" for n in range(4985, 5000))]

@@ -158,7 +158,11 @@ def test_a_conflict_is_tried_again_and_does_not_hold_back_another_task(watched: 
 
 
 def test_a_server_that_is_away_is_waited_for(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    away = [CvatError("cannot be reached", where=watched.loop.server.url, unreached=True)] * 2
+    where = watched.loop.server.url
+    away = [
+        CvatError(said, where=where, unreached=True)
+        for said in ("cannot be reached\n  in two lines", "cannot be reached")
+    ]
     real = watching.look
 
     def look(*given: Any, **named: Any) -> Any:
@@ -178,7 +182,7 @@ def test_a_server_that_is_away_is_waited_for(watched: Watched, monkeypatch: pyte
     assert report.because == "it was ended; the same command goes on"
     failed = f"asking CVAT failed: {watched.loop.server.url}: cannot be reached"
     said = [event.said for event in told if event.what == "failed"]
-    assert said == [f"{failed}; try 2 of 10 in 1 s", f"{failed}; try 3 of 10 in 2 s"]
+    assert said == [f"{failed}; try 2 of 10 in 1 s", f"{failed}; try 3 of 10 in 2 s\n  in two lines"]
 
 
 def test_what_is_wrong_from_the_beginning_ends_it_at_once(
