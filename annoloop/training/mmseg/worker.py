@@ -6,6 +6,7 @@ good order, with last.pth saved, on SIGTERM and when the process that started it
 
 from __future__ import annotations
 
+import gc
 import io
 import itertools
 import os
@@ -139,10 +140,13 @@ def main(job_file: Path) -> int:
 def _import_framework() -> None:
     """Load torch and mmseg, without the two complaints that every import of mmseg makes."""
     chatter = io.StringIO()
+    gc.disable()  # of the time to load them a quarter is looking for garbage, of which there is none yet
     with redirect_stdout(chatter), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*MultiScaleDeformableAttention")
         for package in ("torch", "mmengine.runner", "mmseg.models", "mmseg.datasets", "mmseg.evaluation"):
             import_module(package)
+    gc.freeze()  # nor will what is loaded ever be any
+    gc.enable()
     print("\n".join(line for line in chatter.getvalue().splitlines() if line != _KNOWN_CHATTER))
 
 
