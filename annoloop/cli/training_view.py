@@ -55,7 +55,7 @@ class TrainingView:
             for line in fields["lines"]:
                 self._say(f"[bold]{line['what']}[/] {escape(line['chosen'])}: {escape(line['because'])}")
         elif event.kind == "starting":
-            self._say("starting the training process (torch takes some seconds to load)")
+            self._say("loading torch, which takes some seconds")
         elif event.kind == "started" and "iterations" in fields:
             self._facts = fields
             length = f"{fields['iterations']} iterations" if fields["iterations"] else "as long as the budget allows"

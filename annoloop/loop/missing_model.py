@@ -28,8 +28,7 @@ def finished_run(project: Project, run_id: int | None, nothing: str) -> RunRow:
     run = project.current_run() if run_id is None else project.ledger.run(run_id)
     why = why_no_model(project) if run is None else _why_not(project, run)
     if run is None or why is not None:
-        hint = "annoloop retrain" if run_id is None else "annoloop log lists the runs; annoloop retrain makes a new one"
-        raise ConfigError(f"{nothing}: {why}", where=project.path.parent, hint=hint)
+        raise ConfigError(f"{nothing}: {why}", where=project.path.parent, hint=_ways_out(project, run_id))
     return run
 
 
@@ -51,6 +50,15 @@ def whole_run(project: Project, run_id: int | None, nothing: str) -> RunRow:
     return run
 
 
+def _ways_out(project: Project, run_id: int | None) -> str:
+    if run_id is not None:
+        return "annoloop log lists the runs; annoloop retrain makes a new one"
+    judged = _judged(project)
+    if judged is None or on_other_classes(project, judged):
+        return "annoloop retrain"
+    return f"annoloop retrain makes another; --run {judged.id} takes that one as it is"
+
+
 def _why_not(project: Project, run: RunRow) -> str | None:
     if run.state != "finished":
         return f"run {run.id} is not finished, but {run.state}"
@@ -62,10 +70,18 @@ def why_no_model(project: Project) -> str:
     """Why there is no current model: "run 1 was trained on other classes (crack is new)"."""
     run = project.ledger.current_run()
     if run is None:
-        judged = [one for one in project.ledger.runs() if one.state == "finished" and one.verdict]
-        return f"no model is promoted yet (run {judged[-1].id}: {judged[-1].verdict})" if judged else _NONE
+        judged = _judged(project)
+        return f"no model is promoted yet (run {judged.id}: {judged.verdict})" if judged else _NONE
     other = on_other_classes(project, run)
     return _NONE if other is None else f"run {run.id} {other}"
+
+
+def _judged(project: Project) -> RunRow | None:
+    """Where no run is promoted, the newest that was held against the gate."""
+    if project.ledger.current_run() is not None:
+        return None
+    judged = [one for one in project.ledger.runs() if one.state == "finished" and one.verdict]
+    return judged[-1] if judged else None
 
 
 def on_other_classes(project: Project, run: RunRow) -> str | None:

@@ -108,3 +108,16 @@ def test_how_classes_differ(loop: Loop, names: tuple[str, ...], said: str) -> No
         assert f"({said})" in why_no_model(project)
         job.unlink()
         assert "not on record" in why_no_model(project)
+
+
+def test_a_run_that_was_not_promoted_can_be_named(bare: Loop) -> None:
+    ledger, digest = bare.project.ledger, bare.project.classes.digest
+    run_id = ledger.add_run(kind_digest="made", recipe="unet_tiny", parent_id=None, class_digest=digest)
+    ledger.judge_run(run_id, val_dice=0.5, promoted=False, verdict="it never predicts disc")
+    with pytest.raises(ConfigError, match="no model is promoted yet") as caught:
+        evaluate(bare.project)
+    assert caught.value.hint == f"annoloop retrain makes another; --run {run_id} takes that one as it is"
+    _with_classes(bare.folder, *bare.project.classes.names, "crack")
+    with Project(bare.folder / FILE_NAME) as project, pytest.raises(ConfigError) as caught:
+        evaluate(project)
+    assert caught.value.hint == "annoloop retrain"
