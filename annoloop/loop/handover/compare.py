@@ -30,6 +30,8 @@ from annoloop.project.project import Project
 State: TypeAlias = Literal["changed", "added", "removed", "other size", "cannot be compared"]
 Box: TypeAlias = tuple[int, int, int, int]
 
+_PIECE_PX = 1 << 22
+
 
 @dataclass(frozen=True, slots=True)
 class MaskDiff:
@@ -166,8 +168,12 @@ def flows_of(before: LabelMap, after: LabelMap) -> dict[tuple[int, int], int]:
     >>> flows_of(np.array([0, 0, 1], np.uint8), np.array([2, 2, 0], np.uint8))
     {(0, 2): 2, (1, 0): 1}
     """
-    codes, counts = np.unique(before.astype(np.int64) << 16 | after.astype(np.int64), return_counts=True)
-    return {(code >> 16, code & 0xFFFF): px for code, px in zip(codes.tolist(), counts.tolist(), strict=True)}
+    flows: Counter[tuple[int, int]] = Counter()
+    for start in range(0, before.size, _PIECE_PX):
+        piece = slice(start, start + _PIECE_PX)  # all of a large map at once would be many times its bytes
+        codes, counts = np.unique(before[piece].astype(np.uint32) << 16 | after[piece], return_counts=True)
+        flows.update({divmod(code, 1 << 16): px for code, px in zip(codes.tolist(), counts.tolist(), strict=True)})
+    return dict(flows)
 
 
 def _box(differs: npt.NDArray[np.bool_]) -> Box | None:
