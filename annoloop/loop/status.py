@@ -61,7 +61,8 @@ def status(project: Project) -> StatusReport:
     current = project.current_run()
     runs, tasks = project.ledger.runs(), project.ledger.tasks()
     open_tasks = [t for t in tasks if t.state not in ("done", "lost")]
-    changed = _changed_since(project, runs, current)
+    trained_at = None if current is None else last_training(project)
+    changed = 0 if trained_at is None else project.ledger.masks_changed_since(trained_at)
     at_work = project.at_work()
     no_model = why_no_model(project) if current is None else None
     training = _running(project, runs) if at_work is not None and at_work.startswith("retrain") else None
@@ -102,12 +103,11 @@ def _task_state(project: Project, task: TaskRow) -> TaskState:
     return TaskState(task.name, task.cvat_id, task.state, project.ledger.frame_states(task.id))
 
 
-def _changed_since(project: Project, runs: list[RunRow], current: RunRow | None) -> int:
-    """Masks that pulls and undos left other than they were when the newest finished training began."""
-    finished = [r for r in runs if r.state == "finished"]
-    if current is None or not finished:
-        return 0
-    return project.ledger.masks_changed_since(finished[-1].started_at)
+def last_training(project: Project) -> str | None:
+    """When the newest training of these classes that ended had begun; None where none has ended."""
+    runs = project.ledger.runs()
+    ended = [run for run in runs if run.state == "finished" and run.class_digest == project.classes.digest]
+    return ended[-1].started_at if ended else None
 
 
 def _next(

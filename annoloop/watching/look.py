@@ -12,6 +12,7 @@ from collections.abc import Collection
 from annoloop.cvat.server import CvatServer
 from annoloop.loop.exchange.replicas import counted
 from annoloop.loop.push import cut_off
+from annoloop.loop.status import last_training
 from annoloop.project.project import Project
 from annoloop.project.rows import TaskRow
 from annoloop.selection.request import PushRequest
@@ -57,13 +58,6 @@ def look(
         exhausted=exhausted,
     )
     return seen, {task: jobs or {} for task, jobs in stamps.items()}
-
-
-def last_training(project: Project) -> str | None:
-    """When the newest training of these classes that ended had begun; None where none has ended."""
-    runs = project.ledger.runs()
-    ended = [run for run in runs if run.state == "finished" and run.class_digest == project.classes.digest]
-    return ended[-1].started_at if ended else None
 
 
 def _number(row: TaskRow) -> int:
