@@ -140,7 +140,7 @@ def main(job_file: Path) -> int:
 def _import_framework() -> None:
     """Load torch and mmseg, without the two complaints that every import of mmseg makes."""
     chatter = io.StringIO()
-    gc.disable()  # of the time to load them a quarter is looking for garbage, of which there is none yet
+    gc.disable()  # a fifth of the time to load them would go into looking for garbage, of which there is none yet
     with redirect_stdout(chatter), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*MultiScaleDeformableAttention")
         for package in ("torch", "mmengine.runner", "mmseg.models", "mmseg.datasets", "mmseg.evaluation"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from annoloop.cli.main import run
 from annoloop.data.images import IndexImage, encode_index_png, write_atomic
 from annoloop.data.mmseg_folders import decode_label_map
 from annoloop.errors import AnnoloopError, ConfigError, DataError, LedgerError
-from annoloop.loop.handover.compare import DiffReport
+from annoloop.loop.handover import compare as comparing
+from annoloop.loop.handover.compare import DiffReport, flows_of
 from annoloop.loop.handover.export import export_data
 from annoloop.loop.handover.snapshot import snapshot
 from annoloop.masks.regions import LabelMap
@@ -194,3 +196,14 @@ def test_the_commands(changed: Project, tmp_path: Path, capsys: pytest.CaptureFi
     assert "round" in capsys.readouterr().out
     assert run(["export", "data", "--round", "7", "--to", "coco", "--out", str(tmp_path / "x.json"), *where]) == 5
     assert run(["snapshot", "now", *where]) == 3
+
+
+@pytest.mark.parametrize(("dtype", "highest"), [(np.uint8, 255), (np.uint16, 65535)])
+@pytest.mark.parametrize("px", [0, 1, 99, 100, 101, 250])
+def test_what_is_counted_piece_by_piece_is_what_is_counted_at_once(
+    monkeypatch: pytest.MonkeyPatch, dtype: type, highest: int, px: int
+) -> None:
+    monkeypatch.setattr(comparing, "_PIECE_PX", 100)
+    rng = np.random.default_rng(px)
+    before, after = (rng.choice([0, 1, 2, highest], px).astype(dtype) for _ in range(2))
+    assert flows_of(before, after) == Counter(zip(before.tolist(), after.tolist(), strict=True))
