@@ -117,9 +117,9 @@ def test_a_dead_place_costs_neither_time_nor_the_training() -> None:
     began = time.monotonic()
     for step in range(100):
         one.put(loss(step))
-    assert time.monotonic() - began < 2, "any waiting in each of a hundred would be more"
+    assert time.monotonic() - began < 0.5
     one.close("finished", 0.3)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 2
     assert (one.lost, one.begun) == (100, None)
 
 
@@ -130,7 +130,7 @@ def test_a_place_that_hangs_is_left_after_the_patience() -> None:
         one.put(loss(step))
     began = time.monotonic()
     one.close("stopped", 0.3)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 2
     assert one.lost == 100, "also those that it may have taken"
     release.set()
 

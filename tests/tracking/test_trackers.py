@@ -150,10 +150,10 @@ def test_a_training_outlives_its_mlflow_server_and_nothing_is_lost_once_that_is_
                 break
         until(lambda: read_sent(tmp_path).get(server.uri, Sent()).steps.get("training") == 10)
         server.kill()
-        began = time.monotonic()
         for event in events:
+            began = time.monotonic()
             told.watch(event)
-        assert time.monotonic() - began < 3, "a training waits for nobody"
+            assert time.monotonic() - began < 0.2
         until(lambda: told._delivery is not None and told._delivery._failures > 0)
         server.start()
     (warning,) = (event.fields["message"] for event in heard if event.kind == "warning")
