@@ -130,6 +130,7 @@ def _click_until_gone(button: Any) -> None:
     """The App draws its dialogs anew as news come in; a click while it does meets no button."""
     from playwright.sync_api import TimeoutError as StillThere
 
+    button.wait_for()
     for _ in range(5):
         try:
             button.click(timeout=5_000)

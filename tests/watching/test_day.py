@@ -7,8 +7,6 @@ ANNOLOOP_DAY_SEED draws another day.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import hmac
 import json
 import os
 import random
@@ -17,17 +15,17 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import psutil
 import pytest
 from running_loop import make_project, opened, train_here
+from test_webhook import BODY, SECRET, Receiver, signed
 
 from annoloop.cli.demo import Server
 from annoloop.data.config import FILE_NAME
@@ -35,12 +33,12 @@ from annoloop.data.mmseg_folders import read_label_map
 from annoloop.errors import CvatError
 from annoloop.project.project import Project
 from annoloop.simulation.annotator import annotate
+from annoloop.watching.webhook import SECRET_VARIABLE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(540)]
 
 ROUNDS, IMAGES = 3, 3
 PATIENCE_S = 150.0
-SECRET = "the secret of a day"
 
 
 def free_port() -> int:
@@ -74,7 +72,7 @@ class Day:
         command = [sys.executable, "-m", "annoloop", "watch", "--pull", "--retrain-after", "2", "--push-next"]
         command += [str(IMAGES), "--every", "3s", "--allow-missing-classes", "--quiet", "--project", str(self.folder)]
         command += ["--listen", f"127.0.0.1:{self.webhook_port}"]
-        environment = {**os.environ, "CVAT_ACCESS_TOKEN": self.server.token, "ANNOLOOP_WEBHOOK_SECRET": SECRET}
+        environment = {**os.environ, "CVAT_ACCESS_TOKEN": self.server.token, SECRET_VARIABLE: SECRET.decode()}
         self.watch = subprocess.Popen(command, stdout=self.log, stderr=self.log, env=environment)
 
     def kill_watch(self) -> None:
@@ -138,16 +136,8 @@ class Day:
 
     def send_webhook(self) -> None:
         """As CVAT does where a job is completed, once: a watch that is just begun again does not hear it."""
-        body = b'{"event": "update:job"}'
-        signature = "sha256=" + hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
-        request = Request(f"http://127.0.0.1:{self.webhook_port}/", body, {"X-Signature-256": signature})
-        try:
-            with urlopen(request, timeout=5) as answer:
-                assert answer.status == 204
-        except HTTPError:  # an answer, and not the one that we want
-            raise
-        except OSError:
-            self.kills["webhook"] += 1
+        with contextlib.suppress(OSError):
+            assert Receiver(f"http://127.0.0.1:{self.webhook_port}", threading.Event()).post(BODY, signed(BODY)) == 204
 
     def end(self) -> None:
         for child in (self.watch, self.sandbox):
