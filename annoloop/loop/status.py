@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from annoloop.loop.missing_model import why_no_model
+from annoloop.masks.classes import ClassTable
 from annoloop.project.census import census
 from annoloop.project.project import Project
 from annoloop.project.rows import RunRow, TaskRow
@@ -61,7 +62,7 @@ def status(project: Project) -> StatusReport:
     current = project.current_run()
     runs, tasks = project.ledger.runs(), project.ledger.tasks()
     open_tasks = [t for t in tasks if t.state not in ("done", "lost")]
-    trained_at = None if current is None else last_training(project)
+    trained_at = None if current is None else last_training(runs, project.classes)
     changed = 0 if trained_at is None else project.ledger.masks_changed_since(trained_at)
     at_work = project.at_work()
     no_model = why_no_model(project) if current is None else None
@@ -103,10 +104,9 @@ def _task_state(project: Project, task: TaskRow) -> TaskState:
     return TaskState(task.name, task.cvat_id, task.state, project.ledger.frame_states(task.id))
 
 
-def last_training(project: Project) -> str | None:
+def last_training(runs: Sequence[RunRow], classes: ClassTable) -> str | None:
     """When the newest training of these classes that ended had begun; None where none has ended."""
-    runs = project.ledger.runs()
-    ended = [run for run in runs if run.state == "finished" and run.class_digest == project.classes.digest]
+    ended = [run for run in runs if run.state == "finished" and run.class_digest == classes.digest]
     return ended[-1].started_at if ended else None
 
 

@@ -46,7 +46,7 @@ def look(
     owing = project.ledger.tasks_with_untold_issues()
     to_pull = [task for task, jobs in stamps.items() if jobs is None or (jobs and not memory.has_pulled(task, jobs))]
     to_pull += [_number(row) for row in rows if row.state == "done" and row.id in owing]
-    trained_at = last_training(project)
+    trained_at = last_training(project.ledger.runs(), project.classes)
     current = project.current_run()
     seen = Seen(
         open_tasks=tuple(_number(row) for row in opened),
